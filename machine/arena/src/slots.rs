@@ -1,0 +1,234 @@
+//! Type-stable slots with per-thread caches.
+
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::{PAGE, Region};
+
+const LIVE: u32 = 0x4556_494C;
+const FREE: u32 = 0x4545_5246;
+/// Slots moved between a thread's cache and the arena at once.
+const BATCH: u32 = 32;
+
+/// What the host keeps in front of every slot body. Drivers do not know it is there.
+#[derive(Debug)]
+#[repr(C)]
+pub struct SlotHeader {
+    state: AtomicU32,
+    /// Free for the arena's user.
+    pub kind: u32,
+    /// Return address in the driver that allocated the slot.
+    pub caller: u64,
+    /// Free for the arena's user.
+    pub user: [u64; 4],
+    next_free: u64,
+    _pad: u64,
+}
+
+/// Bytes of [`SlotHeader`]; bodies are 16-byte aligned.
+const HEADER: u64 = size_of::<SlotHeader>() as u64;
+const _: () = assert!(size_of::<SlotHeader>() == 64);
+
+/// A thread's own free slots of one arena. All zero is an empty cache.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct SlotCache {
+    head: u64,
+    count: u32,
+}
+
+/// Slots of one size in a region of their own.
+///
+/// A slot's memory is never given to anything else, so reading the header of a stale pointer is always
+/// safe and says that it is stale.
+#[derive(Debug)]
+pub struct SlotArena {
+    place: u64,
+    body: u64,
+    slots_max: u64,
+    region: OnceLock<Region>,
+    shared: Mutex<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    free: u64,
+    used: u64,
+}
+
+impl SlotArena {
+    /// An arena at `place` (see [`crate::plan`]) of at most `slots_max` bodies of `body` bytes.
+    pub const fn new(place: u64, body: u64, slots_max: u64) -> Self {
+        let shared = Mutex::new(Shared { free: 0, used: 0 });
+        Self { place, body: body.next_multiple_of(16), slots_max, region: OnceLock::new(), shared }
+    }
+
+    fn stride(&self) -> u64 {
+        (HEADER + self.body).next_multiple_of(64)
+    }
+
+    fn region(&self) -> io::Result<&Region> {
+        if let Some(region) = self.region.get() {
+            return Ok(region);
+        }
+        let region = Region::reserve(self.place, (self.stride() * self.slots_max).next_multiple_of(PAGE as u64) as usize)?;
+        Ok(self.region.get_or_init(|| region))
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a slot; its body holds whatever was there before. `None` when the arena is exhausted.
+    #[inline]
+    pub fn allocate(&self, cache: &mut SlotCache, caller: u64) -> Option<NonNull<u8>> {
+        if cache.count == 0 {
+            self.refill(cache)?;
+        }
+        let header = cache.head as *mut SlotHeader;
+        // SAFETY: cached slots are committed slots of this arena that nobody else uses.
+        unsafe {
+            cache.head = (*header).next_free;
+            cache.count -= 1;
+            (*header).caller = caller;
+            (*header).state.store(LIVE, Ordering::Release);
+            NonNull::new((header as *mut u8).add(HEADER as usize))
+        }
+    }
+
+    /// Gives a slot back. `false` (and no effect) if `body` is not a live slot of this arena.
+    #[inline]
+    pub fn free(&self, cache: &mut SlotCache, body: u64) -> bool {
+        let Some(header) = self.header(body) else { return false };
+        // SAFETY: `header` checked that the slot is one of ours; headers are never unmapped.
+        unsafe {
+            if (*header).state.compare_exchange(LIVE, FREE, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+                return false;
+            }
+            (*header).next_free = cache.head;
+        }
+        cache.head = header as u64;
+        cache.count += 1;
+        if cache.count > 2 * BATCH {
+            self.spill(cache);
+        }
+        true
+    }
+
+    /// The header of the slot whose body is at `body`, if that is a slot of this arena, live or not.
+    #[inline]
+    pub fn header(&self, body: u64) -> Option<*mut SlotHeader> {
+        let region = self.region.get()?;
+        let start = body.wrapping_sub(HEADER);
+        if !region.contains(start) || (start - region.base()) % self.stride() != 0 {
+            return None;
+        }
+        Some(start as *mut SlotHeader)
+    }
+
+    /// Whether `body` is the body of a slot in use.
+    #[inline]
+    pub fn is_live(&self, body: u64) -> bool {
+        // SAFETY: headers of committed slots are always readable.
+        self.header(body).is_some_and(|header| unsafe { (*header).state.load(Ordering::Acquire) } == LIVE)
+    }
+
+    /// Visits the body and header of every slot in use. Slots allocated or freed meanwhile may be missed.
+    pub fn for_each_live(&self, mut visit: impl FnMut(u64, &SlotHeader)) {
+        let Some(region) = self.region.get() else { return };
+        let used = self.shared().used;
+        for index in 0..used {
+            let body = region.base() + index * self.stride() + HEADER;
+            if self.is_live(body) {
+                // SAFETY: as in `is_live`.
+                visit(body, unsafe { &*((body - HEADER) as *const SlotHeader) });
+            }
+        }
+    }
+
+    /// Moves all of a thread's slots back, for a thread that ends.
+    pub fn release_cache(&self, cache: &mut SlotCache) {
+        let mut shared = self.shared();
+        while cache.count > 0 {
+            Self::move_one(&mut cache.head, &mut shared.free);
+            cache.count -= 1;
+        }
+    }
+
+    #[cold]
+    fn refill(&self, cache: &mut SlotCache) -> Option<()> {
+        let region = self.region().ok()?;
+        let mut shared = self.shared();
+        while cache.count < BATCH {
+            if shared.free == 0 {
+                let end = (shared.used + u64::from(BATCH)).min(self.slots_max);
+                if end == shared.used || region.commit(end * self.stride()).is_err() {
+                    break;
+                }
+                for index in shared.used..end {
+                    let header = (region.base() + index * self.stride()) as *mut SlotHeader;
+                    // SAFETY: just committed, zero, and not handed out yet.
+                    unsafe {
+                        (*header).state = AtomicU32::new(FREE);
+                        (*header).next_free = shared.free;
+                    }
+                    shared.free = header as u64;
+                }
+                shared.used = end;
+            }
+            Self::move_one(&mut shared.free, &mut cache.head);
+            cache.count += 1;
+        }
+        (cache.count > 0).then_some(())
+    }
+
+    #[cold]
+    fn spill(&self, cache: &mut SlotCache) {
+        let mut shared = self.shared();
+        for _ in 0..BATCH {
+            Self::move_one(&mut cache.head, &mut shared.free);
+            cache.count -= 1;
+        }
+    }
+
+    /// Moves the first slot of one free list to another.
+    fn move_one(from: &mut u64, to: &mut u64) {
+        let header = *from as *mut SlotHeader;
+        // SAFETY: free lists link committed, unused slots of this arena; the caller holds both lists.
+        unsafe {
+            *from = (*header).next_free;
+            (*header).next_free = *to;
+        }
+        *to = header as u64;
+    }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static ARENA: SlotArena = SlotArena::new(0x2F00_0000_0000, 100, 256);
+
+    #[test]
+    fn freed_slot_is_no_longer_live_and_cannot_be_freed_twice() {
+        let mut cache = SlotCache::default();
+        let slot = ARENA.allocate(&mut cache, 7).expect("a slot").as_ptr() as u64;
+        assert!(ARENA.is_live(slot));
+        assert!(!ARENA.is_live(slot + 16), "the middle of a slot is no slot");
+        assert!(ARENA.free(&mut cache, slot));
+        assert!(!ARENA.is_live(slot));
+        assert!(!ARENA.free(&mut cache, slot));
+        ARENA.release_cache(&mut cache);
+    }
+
+    #[test]
+    fn exhausted_arena_returns_none() {
+        static SMALL: SlotArena = SlotArena::new(0x2F10_0000_0000, 16, 40);
+        let mut cache = SlotCache::default();
+        let slots: Vec<_> = std::iter::from_fn(|| SMALL.allocate(&mut cache, 0)).collect();
+        assert_eq!(slots.len(), 40);
+    }
+}

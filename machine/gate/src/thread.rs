@@ -1,0 +1,165 @@
+//! What a thread that runs driver code carries: the KPCR page that drivers read through GS, and behind
+//! it, out of their sight, what the host keeps per thread.
+//!
+//! Rules: K-005, K-007, K-008. Threads of the host inherit their creator's GS base, so every thread that
+//! may run driver code installs a block of its own first.
+
+use std::arch::asm;
+use std::mem::offset_of;
+
+use arena::SlotCache;
+use nt_abi::Irql;
+use trace::{Event, RingWriter};
+
+/// The page behind the GS base, as far as drivers look at it.
+#[doc(alias = "KPCR")]
+#[repr(C, align(4096))]
+pub struct Kpcr {
+    _tib: [u8; 0x18],
+    /// Its own address.
+    self_address: u64,
+    /// `KPRCB`.
+    current_prcb: u64,
+    _before_irql: [u8; 0x50 - 0x28],
+    /// The current IRQL: what CR8 accesses of drivers are rewritten to.
+    irql: u8,
+    _before_processor: [u8; 0x184 - 0x51],
+    /// Processor number as mingw-w64's inline code reads it (two bytes).
+    processor: u16,
+    _pad: u16,
+    /// `KTHREAD`.
+    current_thread: u64,
+    _before_processor2: [u8; 0x1A4 - 0x190],
+    /// Processor number as Microsoft's inline code reads it.
+    processor_index: u32,
+    _rest: [u8; 0x1000 - 0x1A8],
+}
+
+const _: () = assert!(size_of::<Kpcr>() == 0x1000 && offset_of!(Kpcr, irql) == 0x50);
+const _: () = assert!(offset_of!(Kpcr, processor) == 0x184 && offset_of!(Kpcr, current_thread) == 0x188);
+const _: () = assert!(offset_of!(Kpcr, processor_index) == 0x1A4);
+
+/// How many arenas can have a cache in every thread.
+pub const CACHES: usize = 16;
+
+/// The host's part of a thread.
+#[repr(C)]
+pub struct HostThread {
+    /// Where the driver called the import that is being served; 0 outside of imports.
+    pub caller: u64,
+    /// Number of that import in the run's import list.
+    pub import: u64,
+    /// How many host-to-driver calls are open.
+    pub depth: u32,
+    /// A short number for events.
+    pub id: u16,
+    /// The leased processor number.
+    pub processor: u16,
+    /// The innermost host-to-driver call.
+    pub innermost: *mut crate::call::CallRecord,
+    /// Lowest usable address of the stack; the page below it is a guard.
+    pub stack_low: u64,
+    /// One past the highest address of the stack.
+    pub stack_high: u64,
+    /// Where this thread records.
+    pub ring: RingWriter,
+    /// Free slots, by the arena user's cache number ([`cache`]).
+    pub caches: [SlotCache; CACHES],
+    /// For the dispatcher: its own record of this thread.
+    pub dispatcher: u64,
+    /// For the executor.
+    pub executor: [u64; 4],
+}
+
+/// Everything of one thread, in one mapping.
+#[repr(C)]
+pub struct ThreadBlock {
+    kpcr: Kpcr,
+    host: HostThread,
+}
+
+/// Offset of the noted return address from the GS base, for import stubs.
+pub const CALLER_OFFSET: usize = offset_of!(ThreadBlock, host) + offset_of!(HostThread, caller);
+/// Offset of the noted import number from the GS base, for import stubs.
+pub const IMPORT_OFFSET: usize = offset_of!(ThreadBlock, host) + offset_of!(HostThread, import);
+/// Offset of the IRQL from the GS base, for rewritten CR8 accesses.
+pub const IRQL_OFFSET: usize = offset_of!(Kpcr, irql);
+
+/// The numbers of per-thread caches, one per arena, so that two users never share one.
+pub mod cache {
+    /// File objects.
+    pub const FILES: usize = 0;
+    /// I/O request packets of up to four locations.
+    pub const IRPS: usize = 1;
+    /// Other kernel objects.
+    pub const OBJECTS: usize = 2;
+    /// Larger IRPs.
+    pub const LARGE_IRPS: usize = 3;
+    /// First of the pool's; it may use all from here on.
+    pub const POOL: usize = 4;
+}
+
+/// The calling thread's block.
+///
+/// Valid only on threads on which a block was installed. The pointer is not a reference because driver
+/// callbacks nest: two activations of the host on one thread look at the same block.
+#[inline(always)]
+pub fn current() -> *mut HostThread {
+    let base: u64;
+    // SAFETY: reads the self address that `install` put at gs:[0x18]; no other effect. Not `pure`: after a
+    // fiber switch the same code must read again.
+    unsafe { asm!("mov {}, gs:[0x18]", out(reg) base, options(nostack, readonly, preserves_flags)) };
+    (base + offset_of!(ThreadBlock, host) as u64) as *mut HostThread
+}
+
+/// The current IRQL.
+#[inline(always)]
+pub fn irql() -> Irql {
+    let level: u8;
+    // SAFETY: a byte of the installed KPCR page.
+    unsafe {
+        asm!("mov {}, gs:[{irql}]", out(reg_byte) level, irql = const IRQL_OFFSET, options(nostack, readonly, preserves_flags));
+    }
+    Irql(level)
+}
+
+/// Sets the current IRQL and returns the one before.
+#[inline(always)]
+pub fn set_irql(level: Irql) -> Irql {
+    let old = irql();
+    // SAFETY: a byte of the installed KPCR page that no Rust reference covers.
+    unsafe {
+        asm!("mov gs:[{irql}], {}", in(reg_byte) level.0, irql = const IRQL_OFFSET, options(nostack, preserves_flags));
+    }
+    old
+}
+
+/// The driver's return address of the import being served (read it before calling into a driver again).
+#[inline(always)]
+pub fn caller() -> u64 {
+    // SAFETY: the installed block outlives the thread's use of it.
+    unsafe { (*current()).caller }
+}
+
+/// The calling driver thread's `KTHREAD` address.
+#[inline(always)]
+pub fn current_thread_object() -> u64 {
+    let thread: u64;
+    // SAFETY: a word of the installed KPCR page.
+    unsafe { asm!("mov {}, gs:[0x188]", out(reg) thread, options(nostack, readonly, preserves_flags)) };
+    thread
+}
+
+/// Records an event in the calling thread's ring.
+#[inline(always)]
+pub fn record(event: Event) {
+    // SAFETY: only this thread touches its ring, and recording does not call back.
+    unsafe { (*current()).ring.record(event) }
+}
+
+/// Records an event with a text.
+#[inline(always)]
+pub fn record_with_text(event: Event, text: &str) {
+    // SAFETY: as in `record`.
+    unsafe { (*current()).ring.record_with_text(event, text) }
+}
