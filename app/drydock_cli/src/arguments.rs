@@ -1,0 +1,188 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use drydock::{Ioctl, Network, Setting};
+
+const EXAMPLE: &str = "Example:
+  drydock run tdi_client.sys --set Host=127.0.0.1 --set Port=8080 --set Path=/ --figure close.svg
+
+Exit status: 0 clean, 1 findings, 2 bugcheck or driver failure, 64 wrong use.";
+
+/// Runs unmodified Windows kernel-mode network drivers as Linux processes.
+#[derive(Debug, Parser)]
+#[command(name = "drydock", version, about, after_help = EXAMPLE)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Load drivers, drive them, unload them, and say what happened.
+    #[command(after_help = EXAMPLE)]
+    Run(RunOptions),
+}
+
+/// Where connections may go.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum NetworkName {
+    /// No network: every connect fails
+    None,
+    /// The host's sockets, 127.0.0.0/8 and ::1 only
+    Loopback,
+    /// The host's sockets, anywhere
+    Host,
+}
+
+#[derive(Debug, Args)]
+pub struct RunOptions {
+    /// Driver images (PE32+, x86-64), loaded in this order
+    #[arg(value_name = "DRIVER.sys", required = true)]
+    pub drivers: Vec<PathBuf>,
+
+    /// Which network the transport stands on
+    #[arg(long, value_enum, default_value = "loopback", value_name = "NETWORK")]
+    pub net: NetworkName,
+
+    /// A value under each driver's Parameters key; a number becomes a REG_DWORD, anything else a REG_SZ
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
+    pub settings: Vec<Setting>,
+
+    /// Send a device control request after loading; may be given several times
+    #[arg(long = "ioctl", num_args = 2, value_names = ["DEVICE", "CODE"], action = clap::ArgAction::Append)]
+    pub ioctls: Vec<String>,
+
+    /// Input bytes of the --ioctl at the same position
+    #[arg(long = "in", value_name = "HEX", requires = "ioctls")]
+    pub inputs: Vec<String>,
+
+    /// Room for each --ioctl's output, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 4096)]
+    pub out_size: u32,
+
+    /// Draw what happened as an SVG sequence diagram
+    #[arg(long, value_name = "FILE.svg")]
+    pub figure: Option<PathBuf>,
+
+    /// Print the same diagram as text at the end
+    #[arg(long)]
+    pub text_figure: bool,
+
+    /// Write every event as JSON Lines
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub trace: Option<PathBuf>,
+
+    /// Where a crash file goes
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub crash_dir: PathBuf,
+
+    /// Run all driver threads on one host thread, scheduled by this seed
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// Print the verdict as one JSON object on the last line of stdout; the account goes to stderr
+    #[arg(long)]
+    pub json: bool,
+
+    /// Do not print the account
+    #[arg(long, short)]
+    pub quiet: bool,
+
+    /// Stop the driver after this many seconds
+    #[arg(long, value_name = "S", default_value = "60", value_parser = seconds)]
+    pub timeout: Duration,
+}
+
+impl RunOptions {
+    /// The `--ioctl` requests with their inputs.
+    pub fn ioctl_requests(&self) -> Result<Vec<Ioctl>, String> {
+        if self.inputs.len() > self.ioctls.len() / 2 {
+            return Err("there are more --in than --ioctl".into());
+        }
+        let request = |(index, pair): (usize, &[String])| {
+            let input = self.inputs.get(index).map(|text| hex(text)).transpose()?.unwrap_or_default();
+            Ok(Ioctl { device: pair[0].clone(), code: number(&pair[1])?, input, output_max: self.out_size })
+        };
+        self.ioctls.chunks_exact(2).enumerate().map(request).collect()
+    }
+
+    /// The network by its library name.
+    pub fn network(&self) -> Network {
+        match self.net {
+            NetworkName::None => Network::None,
+            NetworkName::Loopback => Network::Loopback,
+            NetworkName::Host => Network::Host,
+        }
+    }
+}
+
+fn setting(text: &str) -> Result<Setting, String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok(Setting { name: name.into(), value: value.into() }),
+        _ => Err("expected NAME=VALUE, for example Port=8080".into()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_string())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("expected a number of seconds above 0".into()),
+    }
+}
+
+fn number(text: &str) -> Result<u32, String> {
+    let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| format!("'{text}' is not a control code; write it as 0x22E004 or in decimal"))
+}
+
+fn hex(text: &str) -> Result<Vec<u8>, String> {
+    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let pair = |pair: &[u8]| {
+        let text = std::str::from_utf8(pair).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+        (text.len() == 2).then(|| u8::from_str_radix(text, 16).ok()).flatten()
+    };
+    let bytes: Option<Vec<u8>> = digits.chunks(2).map(pair).collect();
+    bytes.ok_or_else(|| format!("'{text}' is not a row of hex byte pairs, such as 48656c6c6f"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> RunOptions {
+        let Command::Run(options) = Arguments::parse_from(line.split_whitespace()).command;
+        options
+    }
+
+    #[test]
+    fn ioctl_takes_the_input_at_its_position() {
+        let options = parse(r"drydock run a.sys --ioctl \Device\A 0x10 --in 0aFF --ioctl \Device\B 17");
+        let requests = options.ioctl_requests().expect("well formed");
+        assert_eq!((requests[0].code, requests[0].input.as_slice()), (0x10, &[0x0A, 0xFF][..]));
+        assert_eq!((requests[1].device.as_str(), requests[1].code), (r"\Device\B", 17));
+        assert!(requests[1].input.is_empty());
+    }
+
+    #[test]
+    fn wrong_use_is_refused_with_a_reason() {
+        for line in [
+            "drydock run",
+            "drydock run a.sys --set Port",
+            "drydock run a.sys --set =1",
+            "drydock run a.sys --timeout 0",
+            "drydock run a.sys --net moon",
+            "drydock run a.sys --in 00",
+        ] {
+            assert!(Arguments::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
+        assert!(hex("0").is_err() && hex("+1").is_err() && hex("é0").is_err());
+        assert!(number("0x1FFFFFFFF").is_err());
+    }
+}

@@ -1,0 +1,112 @@
+//! `drydock run`.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+
+use drydock::{Dock, DockError, Outcome, Verdict};
+
+use crate::arguments::RunOptions;
+
+/// Why nothing was run.
+#[derive(Debug)]
+pub enum RunError {
+    /// The command line makes no sense together.
+    Usage(String),
+    /// The run could not be set up or written down.
+    Dock(DockError),
+}
+
+impl RunError {
+    /// 64 for wrong use, 2 for everything that kept a driver from being run.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Usage(_) => crate::EX_USAGE,
+            Self::Dock(_) => 2,
+        }
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(why) => write!(f, "{why} (see 'drydock run --help')"),
+            Self::Dock(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+/// Runs the drivers and prints the account and the verdict; gives the exit status.
+pub fn run(options: &RunOptions) -> Result<u8, RunError> {
+    let mut dock = Dock::new().network(options.network()).timeout(options.timeout).crash_directory(&options.crash_dir);
+    for driver in &options.drivers {
+        dock = dock.load(driver);
+    }
+    for setting in &options.settings {
+        dock = dock.set(&setting.name, &setting.value);
+    }
+    for ioctl in options.ioctl_requests().map_err(RunError::Usage)? {
+        dock = dock.ioctl(ioctl);
+    }
+    if let Some(seed) = options.seed {
+        dock = dock.seed(seed);
+    }
+    if let Some(file) = &options.figure {
+        dock = dock.figure(file);
+    }
+    if let Some(file) = &options.trace {
+        dock = dock.trace(file);
+    }
+    if !options.quiet {
+        // With --json stdout belongs to the one object that a program will read.
+        let account: Box<dyn Write> = if options.json { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
+        dock = dock.account(account);
+    }
+    if options.text_figure {
+        dock = dock.text_figure(terminal_width());
+    }
+    let verdict = dock.run().map_err(RunError::Dock)?;
+    print_verdict(&verdict, options.json).map_err(|error| RunError::Dock(DockError::output("stdout", error)))?;
+    Ok(verdict.outcome.exit_status())
+}
+
+fn print_verdict(verdict: &Verdict, json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        return writeln!(out, "{}", verdict.to_json());
+    }
+    for finding in &verdict.findings {
+        writeln!(out, "finding  {finding}")?;
+    }
+    if let Some(bugcheck) = &verdict.bugcheck {
+        writeln!(out, "bugcheck {bugcheck}")?;
+    }
+    if let Some(failure) = &verdict.failure {
+        writeln!(out, "failed   {failure}")?;
+    }
+    for ioctl in &verdict.ioctls {
+        writeln!(out, "ioctl    {ioctl}")?;
+    }
+    if verdict.events_lost > 0 {
+        writeln!(out, "note     {} events were overwritten before they could be read", verdict.events_lost)?;
+    }
+    writeln!(out, "verdict  {} ({})", colour(verdict.outcome), verdict.counts)
+}
+
+/// The outcome's name, coloured on a terminal.
+fn colour(outcome: Outcome) -> String {
+    let code = match outcome {
+        Outcome::Clean => 32,
+        Outcome::Findings => 33,
+        Outcome::Bugcheck | Outcome::DriverFailed => 31,
+    };
+    if io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        format!("\x1b[1;{code}m{outcome}\x1b[0m")
+    } else {
+        outcome.to_string()
+    }
+}
+
+/// Columns for the text figure.
+fn terminal_width() -> usize {
+    std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(120)
+}
