@@ -1,0 +1,213 @@
+//! The traits: network, local address, connection.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::{EventSink, Key, NetError, NetTime, Policy, Readiness, Wait};
+
+/// What a network can and cannot do; a scenario that needs more is expected to differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Bytes of urgent data that can be outstanding at once: TCP has one, or none.
+    pub urgent_bytes: u32,
+    /// Whether a listener can refuse an offer before the remote side sees the handshake done (C-445).
+    pub refuses_before_handshake: bool,
+    /// Whether IPv6 addresses can be opened.
+    pub ipv6: bool,
+    /// Whether the network's time is what [`Network::poll`] is told, not the host's clock.
+    pub virtual_time: bool,
+}
+
+/// How far a connection attempt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The remote side has not answered yet. An event will follow.
+    Pending,
+    /// The connection is established.
+    Established,
+}
+
+/// What became of a send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The network has taken the first so many bytes and no longer needs the buffer.
+    Taken(usize),
+    /// It can take none now. A watched connection gets [`Readiness::WRITABLE`] when it can.
+    WouldBlock,
+    /// The connection is over.
+    Failed(NetError),
+}
+
+/// What became of a receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// So many bytes were stored; 0 only if no room was given.
+    Got(usize),
+    /// None is here now. A watched connection gets [`Readiness::READABLE`] when one is.
+    WouldBlock,
+    /// The remote side has ended its direction and everything before the end was received.
+    EndOfStream,
+    /// The connection is over.
+    Failed(NetError),
+}
+
+/// What became of an accept.
+pub enum Accepted {
+    /// An offer was taken. It is established and not yet watched.
+    Connection(Arc<dyn Connection>),
+    /// No offer waits. A later one causes [`Readiness::READABLE`] for the address's key.
+    WouldBlock,
+    /// One offer was lost or refused, for instance for want of a descriptor; others may be waiting, so
+    /// call again until [`Accepted::WouldBlock`].
+    Failed(NetError),
+    /// The address does not listen.
+    NotListening,
+}
+
+/// A network.
+pub trait Network: Send + Sync {
+    /// What may be reached.
+    fn policy(&self) -> Policy;
+
+    /// What can be done.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Opens a local address for TCP.
+    ///
+    /// With port 0 the address *floats*: each connection made from it takes an ephemeral port of its
+    /// own, until [`LocalAddress::pin`] or [`LocalAddress::listen`] gives it one for all. With any other
+    /// port it is pinned from the start, and the port is held until the address is dropped.
+    ///
+    /// # Errors
+    /// [`NetError::AddressInUse`], [`NetError::AddressNotAvailable`] (not an address of this host),
+    /// [`NetError::Denied`], [`NetError::OutOfDescriptors`].
+    fn open_address(&self, local: SocketAddr) -> Result<Arc<dyn LocalAddress>, NetError>;
+
+    /// Lets the network work: delivers events to `sink` on this thread, blocking as long as `wait`
+    /// allows for the first. Returns how many were delivered; 0 means that the time is up or that
+    /// [`Network::wake`] was called.
+    ///
+    /// One thread polls at a time, and the caller sees to that: two would deliver events of one
+    /// connection side by side, and a wake reaches only one of them.
+    fn poll(&self, now: NetTime, wait: Wait, sink: &dyn EventSink) -> usize;
+
+    /// Makes the running [`Network::poll`], or else the next one, return soon. Any thread, any time.
+    fn wake(&self);
+
+    /// When the network has something to do without outside cause, for networks in virtual time: the
+    /// caller polls then at the latest. `None` if nothing is due.
+    fn next_deadline(&self) -> Option<NetTime>;
+}
+
+/// A local address: where connections come from and where offers arrive.
+///
+/// Connections outlive it. Dropping the last reference gives the port back and refuses offers that
+/// nobody accepted.
+pub trait LocalAddress: Send + Sync {
+    /// The address as opened, with the port it has now: 0 while it floats.
+    fn local(&self) -> SocketAddr;
+
+    /// Gives a floating address a port of its own and returns the address; does nothing to a pinned one.
+    /// Connections made before keep their ports.
+    ///
+    /// # Errors
+    /// [`NetError::AddressInUse`] (no ephemeral port is free), [`NetError::OutOfDescriptors`].
+    fn pin(&self) -> Result<SocketAddr, NetError>;
+
+    /// Starts a connection to `remote`. Many connections complete, or fail, before this returns. One
+    /// that is [`Progress::Pending`] is watched under `key`; one that is established is not
+    /// watched yet.
+    ///
+    /// # Errors
+    /// Whatever made the attempt fail at once. Nothing is left behind then.
+    fn connect(&self, remote: SocketAddr, key: Key) -> Result<(Arc<dyn Connection>, Progress), NetError>;
+
+    /// Begins to take offers, up to `backlog` unaccepted ones; pins the address. An event for `key`
+    /// says that [`LocalAddress::accept`] has something to say. Listening again changes nothing.
+    ///
+    /// # Errors
+    /// [`NetError::AddressInUse`], [`NetError::OutOfDescriptors`].
+    fn listen(&self, backlog: u32, key: Key) -> Result<(), NetError>;
+
+    /// Stops taking offers; those not accepted are refused. The port stays.
+    fn stop_listening(&self);
+
+    /// Takes the oldest offer. To refuse one, [`Connection::abort`] it.
+    fn accept(&self) -> Accepted;
+}
+
+/// A connection, from the first packet of its handshake to its end.
+///
+/// Dropping the last reference closes it: bytes already taken by [`Connection::send`] still arrive,
+/// followed by an orderly end; but if received bytes are unread the remote side is told of an abort.
+///
+/// Every operation may be called from any thread, and two at once.
+pub trait Connection: Send + Sync {
+    /// How far the attempt is; to be asked after an event on a pending connection.
+    ///
+    /// # Errors
+    /// Why the attempt failed; asking again gives the same answer.
+    fn progress(&self) -> Result<Progress, NetError>;
+
+    /// Begins to report readiness under `key`, at once if there is any. The first key stays; watching
+    /// again costs next to nothing, so call it whenever an operation would block.
+    ///
+    /// # Errors
+    /// [`NetError::OutOfMemory`]; the connection is as it was.
+    fn watch(&self, key: Key) -> Result<(), NetError>;
+
+    /// Hears what the sink was told. Without it an implementation may go on answering `WouldBlock`
+    /// from memory.
+    fn handle_ready(&self, ready: Readiness);
+
+    /// Sends bytes, gathered from `data`; as many as the network takes. Sending none takes none.
+    fn send(&self, data: &[IoSlice<'_>]) -> Sent;
+
+    /// Sends one urgent byte in its place in the stream.
+    fn send_urgent(&self, byte: u8) -> Sent;
+
+    /// Receives what is here, scattered into `into`. It stops before an urgent mark and begins again
+    /// with the urgent byte.
+    fn receive(&self, into: &mut [IoSliceMut<'_>]) -> Received;
+
+    /// As [`Connection::receive`], but what was shown stays to be received.
+    fn peek(&self, into: &mut [IoSliceMut<'_>]) -> Received;
+
+    /// Whether the next byte to be received is an urgent one.
+    fn is_at_urgent_mark(&self) -> bool;
+
+    /// Whether bytes are here that nobody received.
+    fn has_unread(&self) -> bool;
+
+    /// Ends this direction in an orderly way, after everything sent.
+    ///
+    /// # Errors
+    /// [`NetError::NotConnected`], or why the connection is over.
+    fn shutdown_send(&self) -> Result<(), NetError>;
+
+    /// Ends the connection now: what was not delivered is discarded, the remote side is told of an
+    /// abort, and every later operation fails with [`NetError::Aborted`]. A pending attempt is given up.
+    fn abort(&self);
+
+    /// This end's address.
+    ///
+    /// # Errors
+    /// [`NetError::NotConnected`] while it has none.
+    fn local(&self) -> Result<SocketAddr, NetError>;
+
+    /// The other end's address.
+    fn remote(&self) -> SocketAddr;
+
+    /// Whether small sends go out at once instead of being collected.
+    ///
+    /// # Errors
+    /// Why the connection is over.
+    fn set_no_delay(&self, on: bool) -> Result<(), NetError>;
+
+    /// Whether an idle connection is probed.
+    ///
+    /// # Errors
+    /// Why the connection is over.
+    fn set_keep_alive(&self, on: bool) -> Result<(), NetError>;
+}
