@@ -1,0 +1,121 @@
+//! The vocabulary of the whole-process tests: sample drivers, the `drydock` command, servers and an
+//! observer that sees how a connection really ended.
+
+#![allow(dead_code, reason = "each test binary uses its part of the vocabulary")]
+
+pub mod server;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+/// The folder with the built samples; builds them once per test binary.
+pub fn samples() -> &'static Path {
+    static SAMPLES: OnceLock<PathBuf> = OnceLock::new();
+    SAMPLES.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples");
+        // One folder per test binary: make runs of parallel binaries must not meet.
+        let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("samples-{}", env!("CARGO_CRATE_NAME")));
+        let made = Command::new("make").arg("-s").arg("-C").arg(root).arg(format!("OUT={}", out.display())).output();
+        let made = made.expect("make can be started (apt-get install make)");
+        assert!(made.status.success(), "samples: {}", String::from_utf8_lossy(&made.stderr));
+        out
+    })
+}
+
+/// One sample driver's image.
+pub fn sample(name: &str) -> PathBuf {
+    samples().join(name)
+}
+
+/// A `drydock run` in the making.
+pub struct Run {
+    command: Command,
+}
+
+/// What a run printed and how it ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub status: Option<i32>,
+    pub account: String,
+    pub verdict: Value,
+}
+
+impl Run {
+    pub fn of(driver: impl AsRef<OsStr>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_drydock"));
+        command.arg("run").arg(driver).arg("--json").arg("--crash-dir").arg(env!("CARGO_TARGET_TMPDIR"));
+        Self { command }
+    }
+
+    pub fn sample(name: &str) -> Self {
+        Self::of(sample(name))
+    }
+
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    pub fn args<const N: usize>(self, arguments: [&str; N]) -> Self {
+        arguments.into_iter().fold(self, |run, argument| run.arg(argument))
+    }
+
+    pub fn set(self, name: &str, value: impl std::fmt::Display) -> Self {
+        self.arg("--set").arg(format!("{name}={value}"))
+    }
+
+    pub fn ioctl(self, device: &str, code: u32) -> Self {
+        self.arg("--ioctl").arg(device).arg(format!("{code:#x}"))
+    }
+
+    /// Runs it; the last line of stdout must be the verdict.
+    #[track_caller]
+    pub fn run(mut self) -> Ran {
+        let Output { status, stdout, stderr } = self.command.output().expect("drydock can be started");
+        let (stdout, account) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr).into_owned());
+        let last = stdout.lines().last().unwrap_or_default();
+        let verdict = serde_json::from_str(last)
+            .unwrap_or_else(|error| panic!("last line of stdout is no JSON ({error}): {last:?}\n{account}"));
+        Ran { status: status.code(), account, verdict }
+    }
+}
+
+impl Ran {
+    /// The run must have been clean, with every open matched by one cleanup and one close.
+    #[track_caller]
+    pub fn expect_clean(self) -> Self {
+        assert_eq!((self.status, &self.verdict["verdict"]), (Some(0), &"clean".into()), "{self:#?}");
+        let counts = &self.verdict["counts"];
+        assert_eq!(counts["opens"], counts["cleanups"], "{self:#?}");
+        assert_eq!(counts["opens"], counts["closes"], "{self:#?}");
+        self
+    }
+
+    /// The run must have ended with this outcome and exit status.
+    #[track_caller]
+    pub fn expect(self, outcome: &str, status: i32) -> Self {
+        assert_eq!((self.status, &self.verdict["verdict"]), (Some(status), &outcome.into()), "{self:#?}");
+        self
+    }
+
+    /// A line of the account that contains `text`.
+    #[track_caller]
+    pub fn line(&self, text: &str) -> &str {
+        let line = self.account.lines().find(|line| line.contains(text));
+        line.unwrap_or_else(|| panic!("no line with {text:?} in\n{}", self.account))
+    }
+
+    pub fn count(&self, name: &str) -> u64 {
+        self.verdict["counts"][name].as_u64().unwrap_or_else(|| panic!("no count {name}: {}", self.verdict))
+    }
+
+    /// Messages of all findings.
+    pub fn findings(&self) -> Vec<&str> {
+        let findings = self.verdict["findings"].as_array().expect("findings is an array");
+        findings.iter().filter_map(|finding| finding["message"].as_str()).collect()
+    }
+}
