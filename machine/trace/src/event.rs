@@ -39,6 +39,7 @@ macro_rules! events {
 
         impl Event {
             /// The code written to the ring.
+            #[inline]
             pub const fn code(&self) -> u16 {
                 match self { $(Self::$name { .. } => $code),* }
             }
@@ -49,11 +50,19 @@ macro_rules! events {
             }
 
             /// Whether the writer reads the clock for this event (9 ns) or lets it share the previous stamp.
+            #[inline]
             pub const fn is_stamped(&self) -> bool {
                 match self { $(Self::$name { .. } => events!(@stamp $stamp)),* }
             }
 
+            /// How many words the fields take; the rest of a slot is not written.
+            #[inline]
+            pub const fn word_count(&self) -> usize {
+                match self { $(Self::$name { .. } => <[&str]>::len(&[$(stringify!($field)),*])),* }
+            }
+
             /// The fields as words, for the ring.
+            #[inline]
             pub fn to_words(&self) -> [u64; 6] {
                 match *self {
                     $(Self::$name { $($field),* } => {
@@ -158,8 +167,9 @@ events! {
     ThreadStarted = 10 stamped { thread: u64, start: u64 }
     ThreadEnded = 11 stamped { thread: u64 }
     /// A thread begins to wait on `object`; recorded only when it really blocks.
-    WaitBegun = 12 plain { thread: u64, object: u64 }
-    WaitEnded = 13 plain { thread: u64, object: u64, status: u32 }
+    WaitBegun = 12 stamped { thread: u64, object: u64 }
+    /// Stamped, because what the thread records next would otherwise seem to happen before the wait.
+    WaitEnded = 13 stamped { thread: u64, object: u64, status: u32 }
 
     /// Text: device name, empty if it has none.
     DeviceCreated = 20 stamped { device: u64, driver: u64 }
