@@ -2,7 +2,8 @@
 //!
 //! An event is a small `Copy` value: what the figure, the verifier, the exporters and the account on the
 //! terminal know about a run, they know from these. Identities (`file`, `irp`, `device`, `thread` ...) are
-//! the addresses the driver sees; an address can be used again after the matching end event.
+//! the addresses the driver sees; an address can be used again after the matching end event. `endpoint` and
+//! `address` are file objects like `file`.
 //! Statuses are raw NTSTATUS values so that this crate depends on nothing.
 
 /// How a connection's end was told to the remote node.
@@ -163,7 +164,8 @@ events! {
     /// An import nobody implements was bound to a stub. Text: `module!name`.
     ImportMissing = 7 plain { driver: u64 }
 
-    /// `start` is the routine's address, 0 for threads of the host.
+    /// A driver's or the host's thread runs, recorded by itself as its first event. `start` is the routine's
+    /// address, 0 for threads of the host.
     ThreadStarted = 10 stamped { thread: u64, start: u64 }
     ThreadEnded = 11 stamped { thread: u64 }
     /// A thread begins to wait on `object`; recorded only when it really blocks.
@@ -174,6 +176,7 @@ events! {
     /// Text: device name, empty if it has none.
     DeviceCreated = 20 stamped { device: u64, driver: u64 }
     DeviceDeleted = 21 stamped { device: u64 }
+    /// `device` now lies over `lower`.
     DeviceAttached = 22 stamped { device: u64, lower: u64 }
 
     /// A file was opened (or not: then `handle` is 0). Text: the name that was asked for.
@@ -202,6 +205,7 @@ events! {
     Indicated = 50 stamped { endpoint: u64, event: u32, context: u64, bytes: u64 }
     /// The handler returned.
     IndicationReturned = 51 plain { endpoint: u64, status: u32, taken: u64 }
+    /// The transport's word for it, whether by request or, for the end, by cleanup.
     EndpointAssociated = 52 plain { endpoint: u64, address: u64 }
     EndpointDisassociated = 53 plain { endpoint: u64 }
 

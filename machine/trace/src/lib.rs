@@ -15,6 +15,7 @@
 mod clock;
 pub mod event;
 mod file;
+mod functions;
 mod layout;
 mod memory;
 mod reader;
@@ -25,6 +26,7 @@ mod writer;
 
 pub use event::{Event, Farewell, OpenKind};
 pub use file::{TraceFile, TraceOptions};
+pub use functions::{Functions, STATUS_PENDING};
 pub use reader::{Record, TraceReader};
 pub use records::{BugCheckRecord, BugCheckReport, EndOfRun, FindingRecord, ImageRecord};
 pub use ring::{Counter, RingWriter};

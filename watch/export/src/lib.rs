@@ -1,1 +1,12 @@
-//! Empty for now.
+//! JSON Lines and crash files.
+//!
+//! Formats are documented in `docs/trace-jsonl.md` and `docs/crash-file.md`. Nothing is printed that is not in
+//! the records, except names for numbers that the caller supplies.
+
+#![forbid(unsafe_code)]
+
+mod crash;
+mod json_lines;
+
+pub use crash::Crash;
+pub use json_lines::write_json_line;

@@ -1,0 +1,27 @@
+//! Names of NT's numbers, given by whoever draws: they are written down in one place, and that is not here.
+
+/// How numbers are printed.
+#[derive(Clone, Copy, Debug)]
+pub struct Names {
+    /// An NTSTATUS: `STATUS_SUCCESS`.
+    pub status: fn(status: u32) -> String,
+    /// A request, from major << 8 | minor: `TDI_CONNECT`, `IRP_MJ_CLEANUP`.
+    pub function: fn(functions: u32) -> String,
+    /// What the detail of a request says, such as flags or an IOCTL's code; empty if nothing. Byte counts of
+    /// transfers are printed without it.
+    pub detail: fn(functions: u32, detail: u64) -> String,
+    /// A TDI event's handler: `ClientEventReceive`.
+    pub event: fn(event: u32) -> String,
+}
+
+impl Names {
+    /// Bare numbers in hex.
+    pub fn numbers() -> Self {
+        Self {
+            status: |status| format!("{status:#010x}"),
+            function: |functions| format!("request {functions:#06x}"),
+            detail: |_, detail| if detail == 0 { String::new() } else { format!("{detail:#x}") },
+            event: |event| format!("event {event}"),
+        }
+    }
+}
