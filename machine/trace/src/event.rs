@@ -235,6 +235,8 @@ events! {
     PoolFreed = 81 plain { address: u64 }
 
     RunEnded = 90 stamped {}
+    /// Made by the reader, never recorded: of this thread's ring about `count` events are missing here.
+    EventsLost = 91 stamped { count: u64 }
 }
 
 #[cfg(test)]

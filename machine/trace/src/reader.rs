@@ -54,7 +54,9 @@ struct RingState {
     read: u64,
     /// Places where no valid record was found although one should have been there.
     damaged: u64,
-    /// The next slots may be the rest of a record whose start was overwritten.
+    /// Events that are missing and were said to be.
+    announced: u64,
+    /// Slots were overwritten or damaged: the next may be the rest of a record whose start is gone.
     lapped: bool,
 }
 
@@ -161,9 +163,11 @@ impl TraceReader {
             ) else {
                 continue;
             };
+            // Before the head: what is counted here and not read below is lost, or written meanwhile.
+            let written = writer.0[WRITTEN].load(Acquire);
             let copied = state.copy_new(slots, &writer.0[HEAD]);
             reader.0[TAIL].store(state.tail, Release);
-            state.parse(&copied, stamps, &mut self.held);
+            state.parse(&copied, stamps, written, &mut self.held);
         }
     }
 
@@ -228,23 +232,37 @@ impl RingState {
         Copied { first, slots }
     }
 
-    /// Turns slots into records.
-    fn parse(&mut self, copied: &Copied, stamps: Stamps, to: &mut Vec<(u64, Record)>) {
+    /// Turns slots into records, with an [`Event::EventsLost`] where some are missing. `written` is how many
+    /// events the ring has seen.
+    fn parse(&mut self, copied: &Copied, stamps: Stamps, written: u64, to: &mut Vec<(u64, Record)>) {
         let mut rest = copied.slots.as_slice();
+        let mut gap = None;
         while let Some(slot) = rest.first() {
             let number = copied.first.wrapping_add((copied.slots.len() - rest.len()) as u64);
             let (taken, record) = parse_record(rest, number);
             rest = rest.get(taken..).unwrap_or_default();
             match record {
                 Some(record) => {
-                    self.lapped = false;
                     self.read += 1;
                     self.stamp = self.stamp.max(stamps.of(slot[0], &record.event));
+                    if std::mem::take(&mut self.lapped) {
+                        gap = Some(to.len());
+                        to.push((self.stamp, Record { event: Event::EventsLost { count: 0 }, ..record.clone() }));
+                    }
                     to.push((self.stamp, record));
                 }
                 None if self.lapped && slot[0] == CONTINUATION => {}
-                None => self.damaged += 1,
+                None => {
+                    self.damaged += 1;
+                    self.lapped = true;
+                }
             }
+        }
+        if let Some((_, record)) = gap.and_then(|gap| to.get_mut(gap)) {
+            let count = written.saturating_sub(self.read).saturating_sub(self.announced).max(1);
+            self.announced = self.announced.saturating_add(count);
+            record.event = Event::EventsLost { count };
+            record.text = String::new();
         }
     }
 }

@@ -1,8 +1,36 @@
 //! Rules checked over recorded events.
+//!
+//! Only what the events prove is called a finding. Three things make that harder than it looks:
+//! - An unstamped event bears the time of the one before it on its thread, so it may stand too early among the
+//!   events of other threads. What such an event proves to other threads is held to be proven only at the
+//!   next stamped event of its own thread.
+//! - Events may be missing. Where they are ([`Event::EventsLost`]) everything is forgotten, and only files and
+//!   requests whose beginning is seen afterwards are judged again.
+//! - An address names another object once the first is gone.
+//!
+//! Rules: C-081, C-133 to C-135, C-160, C-162, C-163, C-171, C-172 about file objects ([`files`]); K-047, K-049,
+//! K-054, K-102 about requests ([`requests`]). Leaks are not looked for here: the child sees them better, since
+//! it knows who allocated what.
 
 #![forbid(unsafe_code)]
 
-use trace::Record;
+mod files;
+mod requests;
+
+use std::collections::HashMap;
+
+use trace::{Event, Functions, Record};
+
+use files::Files;
+use requests::{Dispatch, Requests};
+
+/// Most findings of a run; more are counted only.
+const FINDINGS_MAX: usize = 256;
+/// Most files or requests that are watched at once. A run has as many as it has addresses for them; a trace made
+/// up by a hostile driver could have any number.
+const WATCHED_MAX: usize = 1 << 20;
+/// Most cleanups that a thread completes between two stamped events; it is one in any run that is real.
+const UNPROVEN_MAX: usize = 1024;
 
 /// A broken rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,9 +44,44 @@ pub struct Finding {
     pub event: Option<u64>,
 }
 
-/// Watches a run event by event. Memory is bounded by what is alive in the run.
+/// What came out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Broken rules in the order in which they showed.
+    pub findings: Vec<Finding>,
+    /// What could not be judged, and why, in words.
+    pub untold: Vec<String>,
+}
+
+/// Watches a run event by event. Memory is bounded by the number of objects that the run has at once.
 #[derive(Debug, Default)]
-pub struct Verifier {}
+pub struct Verifier {
+    seen: u64,
+    files: Files,
+    requests: Requests,
+    /// Completed cleanups that other threads cannot be held to know of yet, by the thread that completed them.
+    unproven: HashMap<u16, Vec<u64>>,
+    findings: Findings,
+    /// Events missing as the records themselves say.
+    missing: u64,
+}
+
+/// The list that is being made.
+#[derive(Debug, Default)]
+struct Findings {
+    list: Vec<Finding>,
+    beyond: u64,
+}
+
+impl Findings {
+    fn add(&mut self, rule: &'static str, event: impl Into<Option<u64>>, message: String) {
+        if self.list.len() < FINDINGS_MAX {
+            self.list.push(Finding { rule, message, event: event.into() });
+        } else {
+            self.beyond += 1;
+        }
+    }
+}
 
 impl Verifier {
     /// One that has seen nothing.
@@ -28,20 +91,118 @@ impl Verifier {
 
     /// Looks at the next event.
     pub fn observe(&mut self, record: &Record) {
-        let _ = record;
+        let number = self.seen;
+        self.seen += 1;
+        if record.event.is_stamped() {
+            self.prove(record.thread);
+        }
+        match record.event {
+            Event::IrpDispatched { irp, file, functions, .. } => {
+                self.dispatched(number, record.thread, irp, file, Functions(functions));
+            }
+            Event::IrpReturned { irp, status } => self.requests.returned(irp, status),
+            Event::IrpCompleted { irp, status, .. } | Event::IrpCompletedLater { irp, status, .. } => {
+                self.completed(number, record, irp, status);
+            }
+            Event::FileOpened { file, status, kind, .. } if !is_error(status) => {
+                self.files.opened(file, kind, &record.text)
+            }
+            Event::FileDeleted { file } => self.files.deleted(number, file, &mut self.findings),
+            Event::Indicated { endpoint, .. } => self.files.indicated(number, endpoint, &mut self.findings),
+            Event::RemoteTold { endpoint, .. } => self.files.remote_told(number, endpoint, &mut self.findings),
+            Event::EventsLost { count } => {
+                self.missing = self.missing.saturating_add(count);
+                self.forget();
+            }
+            _ => {}
+        }
+        if self.files.watched() > WATCHED_MAX || self.requests.watched() > WATCHED_MAX {
+            self.missing = self.missing.saturating_add(1);
+            self.forget();
+        }
     }
 
     /// Judges at the end. `events_lost` is how many events never arrived (`TraceReader::lost`), and `complete`
     /// whether the run came to its end in good order: after a crash nothing is said about what is missing.
-    pub fn finish(self, events_lost: u64, complete: bool) -> Vec<Finding> {
-        let _ = (events_lost, complete);
-        Vec::new()
+    pub fn finish(mut self, events_lost: u64, complete: bool) -> Report {
+        let missing = events_lost.max(self.missing);
+        let mut untold = Vec::new();
+        if missing > 0 {
+            untold.push(format!(
+                "{missing} events were lost: rules were checked only for files and requests seen from their beginning; \
+                 run with --trace to keep every event"
+            ));
+        }
+        // A loss that no record announced could be the very completion that seems to be missing.
+        if complete && events_lost <= self.missing {
+            self.requests.end(&mut self.findings);
+        } else if !complete {
+            untold.push(
+                "the run did not reach its end: whether every request would have been completed is unknown".into(),
+            );
+        }
+        if self.findings.beyond > 0 {
+            untold.push(format!("{} more findings are not listed", self.findings.beyond));
+        }
+        Report { findings: self.findings.list, untold }
+    }
+
+    fn dispatched(&mut self, number: u64, thread: u16, irp: u64, file: u64, functions: Functions) {
+        let dispatch = self.requests.dispatched(number, thread, irp, file, functions, &mut self.findings);
+        // Passing a request down the stack is no second request.
+        if dispatch == Dispatch::First {
+            self.files.requested(number, file, functions, &mut self.findings);
+        }
+    }
+
+    fn completed(&mut self, number: u64, record: &Record, irp: u64, status: u32) {
+        let later = record.event.is_stamped();
+        let Some((file, functions)) =
+            self.requests.completed(number, record.thread, irp, status, later, &mut self.findings)
+        else {
+            return;
+        };
+        if functions.is_create() && is_error(status) {
+            self.files.refused(file);
+        }
+        if functions.is_cleanup() {
+            let unproven = self.unproven.entry(record.thread).or_default();
+            if unproven.len() < UNPROVEN_MAX {
+                unproven.push(file);
+            }
+            if later {
+                self.prove(record.thread);
+            }
+        }
+    }
+
+    /// From here on every thread can know of the cleanups that this thread completed.
+    fn prove(&mut self, thread: u16) {
+        for file in self.unproven.remove(&thread).into_iter().flatten() {
+            if let Some(since) = self.files.cleaned(file) {
+                self.requests.outlived(since, file, &mut self.findings);
+            }
+        }
+    }
+
+    fn forget(&mut self) {
+        self.files = Files::default();
+        self.requests = Requests::default();
+        self.unproven.clear();
     }
 }
 
 /// Checks all rules over a whole run. See [`Verifier::finish`].
-pub fn verify(records: &[Record], events_lost: u64, complete: bool) -> Vec<Finding> {
+pub fn verify(records: &[Record], events_lost: u64, complete: bool) -> Report {
     let mut verifier = Verifier::new();
     records.iter().for_each(|record| verifier.observe(record));
     verifier.finish(events_lost, complete)
 }
+
+/// Whether an NTSTATUS is an error.
+fn is_error(status: u32) -> bool {
+    status >> 30 == 3
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! Rules about the life of file objects.
+//!
+//! A file is judged from its create request on, and stays known after its deletion until its address is used
+//! for another: what happens to it then is a finding too.
+
+use std::collections::HashMap;
+
+use trace::{Functions, OpenKind};
+
+use crate::Findings;
+
+/// The files that are watched.
+#[derive(Debug, Default)]
+pub struct Files(HashMap<u64, File>);
+
+#[derive(Debug, Default)]
+struct File {
+    kind: Option<OpenKind>,
+    path: String,
+    /// The create request failed.
+    refused: bool,
+    cleanups: u32,
+    /// Event number of the first cleanup request.
+    cleanup_at: u64,
+    /// The cleanup request was completed, and every thread can know it.
+    cleaned: bool,
+    closes: u32,
+}
+
+impl Files {
+    /// How many there are.
+    pub fn watched(&self) -> usize {
+        self.0.len()
+    }
+
+    /// A request was sent to the file's device.
+    pub fn requested(&mut self, number: u64, file: u64, functions: Functions, findings: &mut Findings) {
+        if functions.is_create() {
+            self.0.insert(file, File::default());
+            return;
+        }
+        let Some(entry) = self.0.get_mut(&file) else { return };
+        let name = entry.name(file);
+        if functions.is_cleanup() {
+            entry.cleanups += 1;
+            match entry {
+                File { refused: true, .. } => {
+                    findings.add("C-081", number, format!("IRP_MJ_CLEANUP for {name} whose open failed"))
+                }
+                File { closes: 1.., .. } => {
+                    findings.add("C-135", number, format!("IRP_MJ_CLEANUP for {name} after its IRP_MJ_CLOSE"))
+                }
+                File { cleanups: 2.., .. } => {
+                    findings.add("C-133", number, format!("a second IRP_MJ_CLEANUP for {name}"))
+                }
+                _ => entry.cleanup_at = number,
+            }
+        } else if functions.is_close() {
+            entry.closes += 1;
+            match entry {
+                File { refused: true, .. } => {
+                    findings.add("C-081", number, format!("IRP_MJ_CLOSE for {name} whose open failed"))
+                }
+                File { closes: 2.., .. } => findings.add("C-134", number, format!("a second IRP_MJ_CLOSE for {name}")),
+                File { cleanups: 0, .. } => {
+                    findings.add("C-135", number, format!("IRP_MJ_CLOSE for {name} without IRP_MJ_CLEANUP before it"))
+                }
+                _ => {}
+            }
+        } else if entry.closes > 0 {
+            findings.add("C-172", number, format!("a request was sent to {name} after its IRP_MJ_CLOSE"));
+        }
+    }
+
+    /// The create request failed.
+    pub fn refused(&mut self, file: u64) {
+        if let Some(entry) = self.0.get_mut(&file) {
+            entry.refused = true;
+        }
+    }
+
+    /// The open succeeded.
+    pub fn opened(&mut self, file: u64, kind: OpenKind, path: &str) {
+        // Its create request may lie before a gap; cleanup and close are still to come, or there would be no file.
+        let entry = self.0.entry(file).or_default();
+        if entry.closes > 0 {
+            *entry = File::default();
+        }
+        entry.kind = Some(kind);
+        entry.path = path.into();
+    }
+
+    /// The file object is gone.
+    pub fn deleted(&mut self, number: u64, file: u64, findings: &mut Findings) {
+        let Some(entry) = self.0.get(&file) else { return };
+        if !entry.refused && entry.closes == 0 {
+            findings.add("C-134", number, format!("{} was deleted without IRP_MJ_CLOSE", entry.name(file)));
+        }
+    }
+
+    /// Its cleanup was completed. Returns the number of the event that began it, if requests must be over now.
+    pub fn cleaned(&mut self, file: u64) -> Option<u64> {
+        let entry = self.0.get_mut(&file)?;
+        entry.cleaned = true;
+        // Devices that are no transports may let requests outlive the cleanup.
+        matches!(entry.kind, Some(kind) if kind != OpenKind::Device).then_some(entry.cleanup_at)
+    }
+
+    /// An event handler is called for it.
+    pub fn indicated(&self, number: u64, file: u64, findings: &mut Findings) {
+        let Some(entry) = self.0.get(&file).filter(|entry| entry.cleaned) else { return };
+        let rule = if entry.kind == Some(OpenKind::TransportAddress) { "C-162" } else { "C-163" };
+        findings.add(
+            rule,
+            number,
+            format!("an event handler is called for {} after its cleanup completed", entry.name(file)),
+        );
+    }
+
+    /// The remote node was told of its end.
+    pub fn remote_told(&self, number: u64, file: u64, findings: &mut Findings) {
+        let Some(entry) = self.0.get(&file).filter(|entry| entry.closes > 0) else { return };
+        let name = entry.name(file);
+        findings.add(
+            "C-171",
+            number,
+            format!("the remote node was told of the end of {name} only after its IRP_MJ_CLOSE"),
+        );
+    }
+}
+
+impl File {
+    fn name(&self, file: u64) -> String {
+        let kind = match self.kind {
+            Some(OpenKind::TransportAddress) => "transport address",
+            Some(OpenKind::ConnectionEndpoint) => "connection endpoint",
+            Some(OpenKind::ControlChannel) => "control channel",
+            Some(OpenKind::Device) | None => "file object",
+        };
+        match self.path.as_str() {
+            "" => format!("{kind} {file:#x}"),
+            path => format!("{kind} {file:#x} ({path})"),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Rules about requests (IRPs).
+//!
+//! A driver that holds an IRP completes it once. How often it is held cannot be read off the events once a
+//! driver passes it on: one completion may end the request for all, or for the lowest only
+//! (STATUS_MORE_PROCESSING_REQUIRED). An IRP that was ever passed on is therefore judged by the sum of its
+//! dispatches, which never accuses wrongly and lets some double completions through; the child stops those
+//! with bugcheck 0x44 anyway.
+
+use std::collections::HashMap;
+
+use trace::{Functions, STATUS_PENDING};
+
+use crate::Findings;
+
+/// Whether a dispatch begins a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dispatch {
+    /// Sent by its originator.
+    First,
+    /// Passed on, or sent again, while it is under way.
+    Again,
+}
+
+/// The requests that are watched, by the IRP's address.
+#[derive(Debug, Default)]
+pub struct Requests(HashMap<u64, Request>);
+
+#[derive(Debug)]
+struct Request {
+    file: u64,
+    functions: Functions,
+    /// Event number of the first dispatch.
+    since: u64,
+    /// Dispatch routines that have not returned.
+    depth: u32,
+    completions: u32,
+    /// Completions by other threads that may belong to a dispatch still to come.
+    early: u32,
+    /// Status of the last completion, if the dispatching thread made it.
+    completed_with: Option<u32>,
+    /// What the outermost dispatch routine returned.
+    returned: Option<u32>,
+    /// The thread of the last dispatch.
+    thread: u16,
+    forwarded: bool,
+    /// Over all lives of the IRP: dispatches, completions, whether one was forwarded.
+    total: Total,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Total {
+    dispatches: u64,
+    completions: u64,
+    forwarded: bool,
+}
+
+impl Requests {
+    /// How many there are.
+    pub fn watched(&self) -> usize {
+        self.0.len()
+    }
+
+    /// A dispatch routine is called.
+    pub fn dispatched(
+        &mut self,
+        number: u64,
+        thread: u16,
+        irp: u64,
+        file: u64,
+        functions: Functions,
+        findings: &mut Findings,
+    ) -> Dispatch {
+        let mut total = Total::default();
+        let mut completions = 0;
+        if let Some(request) = self.0.get_mut(&irp) {
+            if request.is_under_way() {
+                request.depth += 1;
+                request.thread = thread;
+                request.forwarded = true;
+                request.total.forwarded = true;
+                request.total.dispatches += 1;
+                return Dispatch::Again;
+            }
+            request.judge_abandoned(irp, number.into(), findings);
+            total = request.total;
+            completions = request.early.min(1);
+        }
+        total.dispatches += 1;
+        let request = Request {
+            file,
+            functions,
+            since: number,
+            depth: 1,
+            completions,
+            early: 0,
+            completed_with: None,
+            returned: None,
+            thread,
+            forwarded: false,
+            total,
+        };
+        self.0.insert(irp, request);
+        Dispatch::First
+    }
+
+    /// A dispatch routine returned.
+    pub fn returned(&mut self, irp: u64, status: u32) {
+        let Some(request) = self.0.get_mut(&irp) else { return };
+        request.depth = request.depth.saturating_sub(1);
+        if request.depth == 0 {
+            request.returned = Some(status);
+        }
+    }
+
+    /// The holder completed it. Returns the file and functions of a request that is over by that. `later` tells
+    /// that the event is stamped.
+    pub fn completed(
+        &mut self,
+        number: u64,
+        thread: u16,
+        irp: u64,
+        status: u32,
+        later: bool,
+        findings: &mut Findings,
+    ) -> Option<(u64, Functions)> {
+        let request = self.0.get_mut(&irp)?;
+        let known = Some((request.file, request.functions));
+        // An unstamped completion of another thread may belong to a dispatch that stands behind it.
+        let certain = later || thread == request.thread;
+        let twice = match request.total {
+            Total { dispatches, completions, forwarded: true } => completions >= dispatches,
+            _ => request.completions > 0,
+        };
+        if twice {
+            if certain {
+                findings.add("K-049", number, format!("{} was completed twice", request.name(irp)));
+            } else {
+                request.early = request.early.saturating_add(1);
+            }
+            return None;
+        }
+        request.completions += 1;
+        request.total.completions += 1;
+        request.completed_with = (thread == request.thread).then_some(status);
+        if status == STATUS_PENDING {
+            findings.add("K-054", number, format!("{} was completed with STATUS_PENDING", request.name(irp)));
+        }
+        known
+    }
+
+    /// The cleanup of `file`, begun at event `since`, is over: no request older than that may be left.
+    pub fn outlived(&self, since: u64, file: u64, findings: &mut Findings) {
+        let left = |request: &&Request| {
+            request.file == file && request.since < since && request.completions == 0 && !request.functions.is_create()
+        };
+        let mut left: Vec<_> = self.0.iter().filter(|(_, request)| left(request)).collect();
+        left.sort_by_key(|(_, request)| request.since);
+        for (&irp, request) in left {
+            findings.add(
+                "C-160",
+                None,
+                format!("{} was not completed when the cleanup of its file was", request.name(irp)),
+            );
+        }
+    }
+
+    /// Nothing follows: what is not completed now never will be.
+    pub fn end(&self, findings: &mut Findings) {
+        let mut all: Vec<_> = self.0.iter().collect();
+        all.sort_by_key(|(_, request)| request.since);
+        for (&irp, request) in all {
+            request.judge_abandoned(irp, None, findings);
+            if request.early > 0 {
+                findings.add("K-049", None, format!("{} was completed twice", request.name(irp)));
+            }
+            if request.completions == 0 && (request.depth > 0 || request.returned == Some(STATUS_PENDING)) {
+                findings.add("K-102", None, format!("{} was still pending at the end of the run", request.name(irp)));
+            }
+        }
+    }
+}
+
+impl Request {
+    fn is_under_way(&self) -> bool {
+        self.depth > 0 || (self.completions == 0 && self.returned == Some(STATUS_PENDING))
+    }
+
+    /// What shows once nothing can follow for this life of the IRP.
+    fn judge_abandoned(&self, irp: u64, number: Option<u64>, findings: &mut Findings) {
+        let Some(returned) = self.returned.filter(|&status| status != STATUS_PENDING) else { return };
+        if self.completions == 0 {
+            let message = format!(
+                "the dispatch routine returned {returned:#010x} for {}, which nobody completed",
+                self.name(irp)
+            );
+            return findings.add("K-047", number, message);
+        }
+        match self.completed_with {
+            // A completion routine above may change the status of a request that was passed on.
+            Some(status) if status != returned && !self.forwarded && self.completions == 1 => {
+                let name = self.name(irp);
+                let message = format!(
+                    "the dispatch routine returned {returned:#010x} for {name}, which it completed with {status:#010x}"
+                );
+                findings.add("K-047", number, message);
+            }
+            _ => {}
+        }
+    }
+
+    fn name(&self, irp: u64) -> String {
+        format!("the request {irp:#x} (major {:#04x}, minor {:#04x})", self.functions.major(), self.functions.minor())
+    }
+}

@@ -1,0 +1,311 @@
+use trace::{Farewell, OpenKind, STATUS_PENDING};
+
+use super::*;
+
+const CREATE: Functions = Functions::new(0x00, 0);
+const CLOSE: Functions = Functions::new(0x02, 0);
+const CLEANUP: Functions = Functions::new(0x12, 0);
+const RECEIVE: Functions = Functions::new(0x0F, 0x08);
+const CANCELLED: u32 = 0xC000_0120;
+
+/// A run in the making: each call adds what would have been recorded.
+#[derive(Default)]
+struct Run {
+    records: Vec<Record>,
+    thread: u16,
+}
+
+impl Run {
+    fn event(mut self, event: Event) -> Self {
+        let time_ns = self.records.len() as u64;
+        self.records.push(Record { time_ns, thread: self.thread, event, text: String::new() });
+        self
+    }
+
+    fn on(mut self, thread: u16) -> Self {
+        self.thread = thread;
+        self
+    }
+
+    fn dispatch(self, irp: u64, file: u64, functions: Functions) -> Self {
+        self.event(Event::IrpDispatched { irp, device: 0xD0, file, functions: functions.0, detail: 0 })
+    }
+
+    fn complete(self, irp: u64, status: u32) -> Self {
+        self.event(Event::IrpCompleted { irp, status, information: 0 })
+    }
+
+    fn complete_later(self, irp: u64, status: u32) -> Self {
+        self.event(Event::IrpCompletedLater { irp, status, information: 0 })
+    }
+
+    fn returns(self, irp: u64, status: u32) -> Self {
+        self.event(Event::IrpReturned { irp, status })
+    }
+
+    /// A request that is over when its dispatch routine returns.
+    fn request(self, file: u64, functions: Functions) -> Self {
+        let irp = 0x9000;
+        self.dispatch(irp, file, functions).complete(irp, 0).returns(irp, 0)
+    }
+
+    fn open(self, file: u64, kind: OpenKind) -> Self {
+        self.request(file, CREATE).event(Event::FileOpened { file, device: 0xD0, handle: 4, status: 0, kind })
+    }
+
+    fn endpoint(self, file: u64) -> Self {
+        self.open(file, OpenKind::ConnectionEndpoint)
+    }
+
+    fn indicate(self, endpoint: u64) -> Self {
+        self.event(Event::Indicated { endpoint, event: 3, context: 0, bytes: 1 }).event(Event::IndicationReturned {
+            endpoint,
+            status: 0,
+            taken: 1,
+        })
+    }
+
+    fn lose(self, count: u64) -> Self {
+        self.event(Event::EventsLost { count })
+    }
+
+    fn rules(&self) -> Vec<&'static str> {
+        verify(&self.records, 0, true).findings.into_iter().map(|finding| finding.rule).collect()
+    }
+
+    #[track_caller]
+    fn breaks(self, rules: &[&'static str]) {
+        assert_eq!(self.rules(), rules, "{:#?}", verify(&self.records, 0, true));
+    }
+}
+
+#[test]
+fn whole_life_of_an_endpoint_is_clean() {
+    let run = Run::default().endpoint(1).dispatch(7, 1, RECEIVE).returns(7, STATUS_PENDING).indicate(1);
+    let run = run.dispatch(8, 1, CLEANUP).event(Event::RemoteTold { endpoint: 1, farewell: Farewell::Fin });
+    let run = run.complete_later(7, CANCELLED).complete(8, 0).returns(8, 0);
+    let run = run.request(1, CLOSE).event(Event::FileDeleted { file: 1 });
+    // The address is used again.
+    run.endpoint(1).indicate(1).request(1, CLEANUP).request(1, CLOSE).event(Event::FileDeleted { file: 1 }).breaks(&[]);
+}
+
+#[test]
+fn second_cleanup_is_found() {
+    Run::default().endpoint(1).request(1, CLEANUP).request(1, CLEANUP).request(1, CLOSE).breaks(&["C-133"]);
+}
+
+#[test]
+fn second_close_is_found() {
+    Run::default().endpoint(1).request(1, CLEANUP).request(1, CLOSE).request(1, CLOSE).breaks(&["C-134"]);
+}
+
+#[test]
+fn close_before_cleanup_is_found_and_so_is_cleanup_after_close() {
+    Run::default().endpoint(1).request(1, CLOSE).request(1, CLEANUP).breaks(&["C-135", "C-135"]);
+}
+
+#[test]
+fn deletion_without_close_is_found() {
+    Run::default().endpoint(1).request(1, CLEANUP).event(Event::FileDeleted { file: 1 }).breaks(&["C-134"]);
+}
+
+#[test]
+fn cleanup_and_close_after_a_failed_open_are_found() {
+    let failed = || Run::default().dispatch(5, 1, CREATE).complete(5, 0xC000_000D).returns(5, 0xC000_000D);
+    failed().event(Event::FileDeleted { file: 1 }).breaks(&[]);
+    failed().request(1, CLEANUP).request(1, CLOSE).breaks(&["C-081", "C-081"]);
+}
+
+#[test]
+fn request_passed_down_the_stack_is_one_request() {
+    let run = Run::default().endpoint(1);
+    let run = run.dispatch(8, 1, CLEANUP).dispatch(8, 1, CLEANUP).complete(8, 0).returns(8, 0).returns(8, 0);
+    run.request(1, CLOSE).breaks(&[]);
+}
+
+#[test]
+fn indication_after_cleanup_is_found_for_endpoint_and_address() {
+    Run::default().endpoint(1).request(1, CLEANUP).indicate(1).request(1, CLOSE).breaks(&["C-163"]);
+    Run::default().open(1, OpenKind::TransportAddress).request(1, CLEANUP).indicate(1).breaks(&["C-162"]);
+}
+
+#[test]
+fn indication_before_the_cleanup_is_known_to_be_over_is_allowed() {
+    // Thread 2's completion is unstamped: in truth thread 3's indication may have come before it.
+    let run = Run::default().on(2).endpoint(1).dispatch(8, 1, CLEANUP).complete(8, 0).on(3).indicate(1);
+    run.on(2).returns(8, 0).request(1, CLOSE).breaks(&[]);
+}
+
+#[test]
+fn indication_on_another_thread_after_proof_of_cleanup_is_found() {
+    let run = Run::default().on(2).endpoint(1).dispatch(8, 1, CLEANUP).complete(8, 0).returns(8, 0);
+    run.event(Event::HostNote {}).on(3).indicate(1).breaks(&["C-163"]);
+}
+
+#[test]
+fn cleanup_completed_later_is_proof_at_once() {
+    let run = Run::default().on(2).endpoint(1).dispatch(8, 1, CLEANUP).returns(8, STATUS_PENDING);
+    run.on(4).complete_later(8, 0).on(3).indicate(1).breaks(&["C-163"]);
+}
+
+#[test]
+fn request_that_outlives_the_cleanup_of_its_endpoint_is_found() {
+    let run = Run::default().endpoint(1).dispatch(7, 1, RECEIVE).returns(7, STATUS_PENDING);
+    let run = run.request(1, CLEANUP).event(Event::HostNote {}).complete_later(7, CANCELLED);
+    run.request(1, CLOSE).breaks(&["C-160"]);
+}
+
+#[test]
+fn request_sent_after_cleanup_began_may_outlive_it() {
+    let run = Run::default().endpoint(1).dispatch(8, 1, CLEANUP).on(2).dispatch(7, 1, RECEIVE).on(0);
+    let run =
+        run.complete(8, 0).returns(8, 0).event(Event::HostNote {}).on(2).complete(7, CANCELLED).returns(7, CANCELLED);
+    run.on(0).request(1, CLOSE).breaks(&[]);
+}
+
+#[test]
+fn request_on_a_device_that_is_no_transport_may_outlive_cleanup() {
+    let run = Run::default().open(1, OpenKind::Device).dispatch(7, 1, RECEIVE).returns(7, STATUS_PENDING);
+    run.request(1, CLEANUP).event(Event::HostNote {}).complete_later(7, CANCELLED).breaks(&[]);
+}
+
+#[test]
+fn request_after_close_is_found() {
+    Run::default().endpoint(1).request(1, CLEANUP).request(1, CLOSE).request(1, RECEIVE).breaks(&["C-172"]);
+}
+
+#[test]
+fn remote_node_told_only_after_close_is_found() {
+    let told = Event::RemoteTold { endpoint: 1, farewell: Farewell::Rst };
+    Run::default().endpoint(1).request(1, CLEANUP).request(1, CLOSE).event(told).breaks(&["C-171"]);
+}
+
+#[test]
+fn second_completion_is_found() {
+    Run::default().dispatch(7, 1, RECEIVE).complete(7, 0).complete(7, 0).returns(7, 0).breaks(&["K-049"]);
+    let run = Run::default().dispatch(7, 1, RECEIVE).returns(7, STATUS_PENDING);
+    run.on(2).complete_later(7, 0).on(3).complete_later(7, 0).breaks(&["K-049"]);
+}
+
+#[test]
+fn second_completion_by_another_thread_shows_at_the_end() {
+    let run = Run::default().on(1).dispatch(7, 1, RECEIVE).complete(7, 0).returns(7, 0);
+    run.on(2).complete(7, 0).breaks(&["K-049"]);
+}
+
+#[test]
+fn irp_that_is_sent_again_is_completed_again() {
+    let run = Run::default().dispatch(7, 1, RECEIVE).complete(7, 0).returns(7, 0);
+    run.dispatch(7, 1, RECEIVE).returns(7, STATUS_PENDING).complete_later(7, 0).breaks(&[]);
+}
+
+#[test]
+fn completion_taken_back_by_a_filter_is_followed_by_its_own() {
+    let run = Run::default().dispatch(7, 1, RECEIVE).dispatch(7, 1, RECEIVE).complete(7, 0).returns(7, 0);
+    run.complete(7, 0).returns(7, 0).breaks(&[]);
+}
+
+#[test]
+fn completion_that_seems_to_precede_its_dispatch_is_no_second_one() {
+    // Thread 2 completes what thread 1 sends again, but its unstamped event stands in front of that dispatch.
+    let run = Run::default().on(1).dispatch(7, 1, RECEIVE).complete(7, 0).returns(7, 0);
+    run.on(2).complete(7, 0).on(1).dispatch(7, 1, RECEIVE).returns(7, 0).breaks(&[]);
+}
+
+#[test]
+fn completion_with_pending_is_found() {
+    let run = Run::default().dispatch(7, 1, RECEIVE).complete(7, STATUS_PENDING).returns(7, STATUS_PENDING);
+    run.breaks(&["K-054"]);
+}
+
+#[test]
+fn dispatch_routine_that_neither_completes_nor_pends_is_found() {
+    Run::default().dispatch(7, 1, RECEIVE).returns(7, 0).breaks(&["K-047"]);
+    // ... also when the IRP is used again.
+    Run::default()
+        .dispatch(7, 1, RECEIVE)
+        .returns(7, 0)
+        .dispatch(7, 1, RECEIVE)
+        .complete(7, 0)
+        .returns(7, 0)
+        .breaks(&["K-047"]);
+}
+
+#[test]
+fn completion_by_another_thread_may_stand_behind_the_return() {
+    let run = Run::default().on(1).dispatch(7, 1, RECEIVE).returns(7, 0);
+    run.on(2).event(Event::HostNote {}).complete(7, 0).breaks(&[]);
+}
+
+#[test]
+fn dispatch_routine_that_returns_another_status_than_it_completed_with_is_found() {
+    Run::default().dispatch(7, 1, RECEIVE).complete(7, CANCELLED).returns(7, 0).breaks(&["K-047"]);
+    Run::default().dispatch(7, 1, RECEIVE).complete(7, CANCELLED).returns(7, STATUS_PENDING).breaks(&[]);
+}
+
+#[test]
+fn request_pending_at_the_end_is_found_unless_the_run_was_cut_short() {
+    let run = Run::default().dispatch(7, 1, RECEIVE).returns(7, STATUS_PENDING);
+    assert_eq!(run.rules(), ["K-102"]);
+    let report = verify(&run.records, 0, false);
+    assert_eq!((report.findings.len(), report.untold.len()), (0, 1));
+}
+
+#[test]
+fn dispatch_routine_that_never_returned_is_found() {
+    Run::default().dispatch(7, 1, RECEIVE).breaks(&["K-102"]);
+}
+
+#[test]
+fn nothing_is_concluded_across_lost_events() {
+    // Each of these is a finding without the gap.
+    Run::default().endpoint(1).request(1, CLEANUP).lose(3).indicate(1).breaks(&[]);
+    Run::default().endpoint(1).lose(3).request(1, CLOSE).breaks(&[]);
+    Run::default().dispatch(7, 1, RECEIVE).complete(7, 0).lose(3).complete(7, 0).breaks(&[]);
+    Run::default().dispatch(7, 1, RECEIVE).returns(7, STATUS_PENDING).lose(3).breaks(&[]);
+    // What begins after it is judged.
+    let run = Run::default().lose(3).endpoint(1).request(1, CLEANUP).indicate(1);
+    assert_eq!(run.rules(), ["C-163"]);
+    assert_eq!(verify(&run.records, 3, true).untold.len(), 1);
+}
+
+#[test]
+fn loss_that_no_record_announces_forbids_conclusions_from_silence() {
+    let run = Run::default().dispatch(7, 1, RECEIVE).returns(7, STATUS_PENDING);
+    assert_eq!(verify(&run.records, 1, true).findings, []);
+}
+
+#[test]
+fn findings_are_bounded() {
+    let run = (0..1000).fold(Run::default().endpoint(1), |run, _| run.request(1, CLEANUP));
+    let report = verify(&run.records, 0, true);
+    assert_eq!(report.findings.len(), FINDINGS_MAX);
+    assert_eq!(report.untold, [format!("{} more findings are not listed", 999 - FINDINGS_MAX)]);
+}
+
+#[test]
+fn finding_names_object_and_event() {
+    let run = Run::default().endpoint(0x77).request(0x77, CLEANUP).request(0x77, CLEANUP);
+    let report = verify(&run.records, 0, true);
+    assert_eq!(
+        report.findings,
+        [Finding {
+            rule: "C-133",
+            message: "a second IRP_MJ_CLEANUP for connection endpoint 0x77".into(),
+            event: Some(7),
+        }]
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn made_up_events_never_harm_the_verifier(
+        events in proptest::collection::vec((0u16..100, [0u64..5, 0..5, 0..5, 0..0x2000, 0..5, 0..5], 0u16..4), 0..300),
+        lost in 0u64..3,
+    ) {
+        let events = events.into_iter().filter_map(|(code, words, thread)| Some((Event::from_words(code, words)?, thread)));
+        let run = events.fold(Run::default(), |run, (event, thread)| run.on(thread).event(event));
+        let report = verify(&run.records, lost, true);
+        assert!(report.findings.len() <= FINDINGS_MAX);
+    }
+}
