@@ -1,1 +1,29 @@
-//! Empty for now.
+//! Drydock as a library: a dock, its drivers, its network, its verdict.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), drydock::DockError> {
+//! drydock::host_entry(); // first thing in main: the child starts here
+//! let verdict = drydock::Dock::new().set("Port", "8080").load("tdi_client.sys").figure("close.svg").run()?;
+//! println!("{}", verdict.outcome);
+//! # Ok(()) }
+//! ```
+//!
+//! A run happens in a child process, the same executable started again; [`host_entry`] is where that child
+//! turns off from the program's own `main`. The supervisor side ([`Dock::run`]) never runs driver code.
+
+mod dock;
+mod error;
+mod host;
+mod judge;
+mod message;
+mod names;
+mod outputs;
+mod plan;
+mod supervisor;
+mod verdict;
+
+pub use dock::Dock;
+pub use error::DockError;
+pub use host::host_entry;
+pub use plan::{Ioctl, Network, Setting};
+pub use verdict::{Bugcheck, Counts, Finding, IoctlResult, Outcome, Verdict};

@@ -1,0 +1,105 @@
+//! The builder of a run.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::outputs::Wanted;
+use crate::plan::{Ioctl, Network, Plan, Setting};
+use crate::{DockError, Verdict, supervisor};
+
+/// A run in the making: drivers, network, settings, and what should be written down.
+#[derive(Default)]
+pub struct Dock {
+    plan: Plan,
+    wanted: Wanted,
+    host_program: Option<PathBuf>,
+}
+
+impl Dock {
+    /// A dock without drivers, on the loopback network, with the free executor and no time limit.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a driver image; drivers are loaded in the order they are added and unloaded in reverse.
+    pub fn load(mut self, image: impl AsRef<Path>) -> Self {
+        self.plan.drivers.push(image.as_ref().into());
+        self
+    }
+
+    /// Chooses the network under the transport.
+    pub fn network(mut self, network: Network) -> Self {
+        self.plan.network = network;
+        self
+    }
+
+    /// Writes a value under each driver's `Parameters` key. A number becomes a REG_DWORD, anything else a REG_SZ.
+    pub fn set(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.plan.settings.push(Setting { name: name.into(), value: value.into() });
+        self
+    }
+
+    /// Sends a device control request once all drivers are loaded.
+    pub fn ioctl(mut self, ioctl: Ioctl) -> Self {
+        self.plan.ioctls.push(ioctl);
+        self
+    }
+
+    /// Uses the seeded executor: one seed, one order of events.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.plan.seed = Some(seed);
+        self
+    }
+
+    /// Stops the driver (bugcheck 0x133) when the run takes longer.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.plan.timeout = Some(timeout);
+        self
+    }
+
+    /// Draws the run as an SVG sequence diagram.
+    pub fn figure(mut self, file: impl AsRef<Path>) -> Self {
+        self.wanted.figure = Some(file.as_ref().into());
+        self
+    }
+
+    /// Adds the diagram as text, `width` columns wide, to the end of the account.
+    pub fn text_figure(mut self, width: usize) -> Self {
+        self.wanted.text_figure = Some(width);
+        self
+    }
+
+    /// Writes every event as JSON Lines.
+    pub fn trace(mut self, file: impl AsRef<Path>) -> Self {
+        self.wanted.trace = Some(file.as_ref().into());
+        self
+    }
+
+    /// Prints a readable account while the run goes on.
+    pub fn account(mut self, to: Box<dyn Write>) -> Self {
+        self.wanted.account = Some(to);
+        self
+    }
+
+    /// Where a crash file goes; without it none is written.
+    pub fn crash_directory(mut self, folder: impl AsRef<Path>) -> Self {
+        self.wanted.crash_directory = Some(folder.as_ref().into());
+        self
+    }
+
+    /// The program that becomes the child, if not this executable. Its `main` calls [`crate::host_entry`].
+    pub fn host_program(mut self, program: impl AsRef<Path>) -> Self {
+        self.host_program = Some(program.as_ref().into());
+        self
+    }
+
+    /// Runs everything in a child process and waits for its end.
+    ///
+    /// # Errors
+    /// [`DockError`] if the run could not be set up or its outputs not be written. What drivers do wrong is
+    /// in the verdict.
+    pub fn run(self) -> Result<Verdict, DockError> {
+        supervisor::run(&self.plan, self.wanted, self.host_program)
+    }
+}

@@ -1,0 +1,62 @@
+//! Why a run could not be carried out. What a *driver* did wrong is never an error: it is the verdict.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+/// The supervisor could not set the run up, or could not write down what happened.
+#[derive(Debug)]
+pub enum DockError {
+    /// `host_entry` was not called at the start of `main`, so there is no program to start the child with.
+    NoHostProgram,
+    /// Setting up the child failed.
+    Setup {
+        /// What was attempted.
+        what: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// An output file could not be written.
+    Output {
+        /// Which.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl DockError {
+    /// An output that could not be written.
+    pub fn output(what: impl Into<String>, source: io::Error) -> Self {
+        Self::Output { what: what.into(), source }
+    }
+
+    pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        |source| Self::output(path.display().to_string(), source)
+    }
+
+    pub(crate) fn setup(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Setup { what, source }
+    }
+}
+
+impl fmt::Display for DockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoHostProgram => f.write_str(
+                "no host program: call drydock::host_entry() first thing in main(), or name one with Dock::host_program",
+            ),
+            Self::Setup { what, source } => write!(f, "cannot {what}: {source}"),
+            Self::Output { what, source } => write!(f, "cannot write {what}: {source}; choose another place and run again"),
+        }
+    }
+}
+
+impl std::error::Error for DockError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NoHostProgram => None,
+            Self::Setup { source, .. } | Self::Output { source, .. } => Some(source),
+        }
+    }
+}

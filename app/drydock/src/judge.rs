@@ -1,0 +1,105 @@
+//! From what is known at the end to a verdict. Pure: everything it needs is an argument.
+
+use nt_abi::exception::BugCheck;
+use trace::{BugCheckRecord, Counter, FindingRecord, TraceReader};
+
+use crate::message::Message;
+use crate::plan::Plan;
+use crate::supervisor::ChildEnd;
+use crate::verdict::{Bugcheck, Counts, Finding, IoctlResult, Outcome, Verdict};
+
+/// Judges a run.
+pub fn judge(plan: &Plan, trace: &TraceReader, messages: &[Message], end: &ChildEnd, broken: Vec<Finding>) -> Verdict {
+    let mut findings: Vec<Finding> = trace.findings().into_iter().map(finding).collect();
+    findings.extend(broken);
+    let failure = messages.iter().find_map(|message| match message {
+        Message::DriverFailed { driver, why } => Some(format!("{driver}: {why}")),
+        _ => None,
+    });
+    let finished = messages.contains(&Message::Finished) && end.status.success();
+    let bugcheck = match trace.bugcheck() {
+        Some(record) => Some(recorded(&record)),
+        None if finished || failure.is_some() => None,
+        None => Some(unexplained(end)),
+    };
+    let outcome = match (&bugcheck, &failure, findings.is_empty()) {
+        (Some(_), _, _) => Outcome::Bugcheck,
+        (None, Some(_), _) => Outcome::DriverFailed,
+        (None, None, false) => Outcome::Findings,
+        (None, None, true) => Outcome::Clean,
+    };
+    Verdict {
+        outcome,
+        findings,
+        counts: counts(trace),
+        ioctls: messages.iter().filter_map(|message| answer(plan, message)).collect(),
+        bugcheck,
+        failure,
+        events_lost: trace.lost(),
+    }
+}
+
+fn finding(record: FindingRecord) -> Finding {
+    let offset = (!record.driver.is_empty()).then_some(record.offset);
+    Finding { rule: record.rule, message: record.message, driver: record.driver, offset, times: record.times.max(1) }
+}
+
+fn counts(trace: &TraceReader) -> Counts {
+    Counts {
+        opens: trace.count(Counter::Opens),
+        cleanups: trace.count(Counter::Cleanups),
+        closes: trace.count(Counter::Closes),
+        irps: trace.count(Counter::Irps),
+        bytes_sent: trace.count(Counter::BytesSent),
+        bytes_received: trace.count(Counter::BytesReceived),
+    }
+}
+
+fn answer(plan: &Plan, message: &Message) -> Option<IoctlResult> {
+    let Message::Ioctl { index, status, information, out } = message else { return None };
+    let asked = plan.ioctls.get(*index)?;
+    let out = out.clone();
+    Some(IoctlResult {
+        device: asked.device.clone(),
+        code: asked.code,
+        status: *status,
+        information: *information,
+        out,
+    })
+}
+
+fn recorded(record: &BugCheckRecord) -> Bugcheck {
+    let code = BugCheck(record.code);
+    Bugcheck {
+        code: record.code,
+        name: code.name().unwrap_or("(a code Drydock has no name for)").into(),
+        parameters: record.parameters,
+        driver: record.driver.clone(),
+        offset: (!record.driver.is_empty()).then_some(record.offset),
+        message: record.message.clone(),
+    }
+}
+
+/// A child that went without a record: the driver destroyed its process, or we are wrong.
+fn unexplained(end: &ChildEnd) -> Bugcheck {
+    let why = if end.timed_out {
+        "did not stop within its time limit and could not say where it was".to_string()
+    } else {
+        end.in_words()
+    };
+    let said = match end.last_words.trim() {
+        "" => String::new(),
+        words => format!("; it said: {words}"),
+    };
+    let code = BugCheck::DRYDOCK_INTERNAL_ERROR;
+    Bugcheck {
+        code: code.0,
+        name: code.name().unwrap_or_default().into(),
+        parameters: [0; 4],
+        driver: String::new(),
+        offset: None,
+        message: format!(
+            "the process that hosted the driver {why} without a record: the driver overwrote it or made a raw system call{said}"
+        ),
+    }
+}
