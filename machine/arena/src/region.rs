@@ -21,6 +21,8 @@ pub mod plan {
     pub const STACKS: u64 = 0x2300_0000_0000;
     /// Per-thread control blocks (KPCR and what the host keeps beside it).
     pub const THREADS: u64 = 0x2400_0000_0000;
+    /// The shadow of the page that the kernel shares with everybody (`KUSER_SHARED_DATA`).
+    pub const SHARED: u64 = 0x2500_0000_0000;
 }
 
 /// A reserved range whose front part is readable and writable.
@@ -97,7 +99,8 @@ impl Region {
     /// # Errors
     /// `InvalidInput` if the range is not page-aligned or not committed, or the operating system's error.
     pub fn protect(&self, address: u64, length: usize, accessible: bool) -> io::Result<()> {
-        let inside = address >= self.base && address + length as u64 <= self.base + self.committed.load(Ordering::Relaxed);
+        let inside =
+            address >= self.base && address + length as u64 <= self.base + self.committed.load(Ordering::Relaxed);
         if !inside || address % PAGE as u64 != 0 || length % PAGE != 0 {
             return Err(io::ErrorKind::InvalidInput.into());
         }

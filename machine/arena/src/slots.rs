@@ -73,7 +73,8 @@ impl SlotArena {
         if let Some(region) = self.region.get() {
             return Ok(region);
         }
-        let region = Region::reserve(self.place, (self.stride() * self.slots_max).next_multiple_of(PAGE as u64) as usize)?;
+        let region =
+            Region::reserve(self.place, (self.stride() * self.slots_max).next_multiple_of(PAGE as u64) as usize)?;
         Ok(self.region.get_or_init(|| region))
     }
 
@@ -204,7 +205,6 @@ impl SlotArena {
         *to = header as u64;
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -5,11 +5,15 @@
 //! may run driver code installs a block of its own first.
 
 use std::arch::asm;
+use std::cell::UnsafeCell;
 use std::mem::offset_of;
+use std::sync::atomic::AtomicU32;
 
 use arena::SlotCache;
 use nt_abi::Irql;
-use trace::{Event, RingWriter};
+use trace::{Counter, Event, RingWriter};
+
+pub use crate::block::{Block, host_stack};
 
 /// The page behind the GS base, as far as drivers look at it.
 #[doc(alias = "KPCR")]
@@ -17,21 +21,21 @@ use trace::{Event, RingWriter};
 pub struct Kpcr {
     _tib: [u8; 0x18],
     /// Its own address.
-    self_address: u64,
+    pub(crate) self_address: u64,
     /// `KPRCB`.
-    current_prcb: u64,
+    pub(crate) current_prcb: u64,
     _before_irql: [u8; 0x50 - 0x28],
     /// The current IRQL: what CR8 accesses of drivers are rewritten to.
-    irql: u8,
+    pub(crate) irql: u8,
     _before_processor: [u8; 0x184 - 0x51],
     /// Processor number as mingw-w64's inline code reads it (two bytes).
-    processor: u16,
+    pub(crate) processor: u16,
     _pad: u16,
     /// `KTHREAD`.
-    current_thread: u64,
+    pub(crate) current_thread: u64,
     _before_processor2: [u8; 0x1A4 - 0x190],
     /// Processor number as Microsoft's inline code reads it.
-    processor_index: u32,
+    pub(crate) processor_index: u32,
     _rest: [u8; 0x1000 - 0x1A8],
 }
 
@@ -57,6 +61,8 @@ pub struct HostThread {
     pub processor: u16,
     /// The innermost host-to-driver call.
     pub innermost: *mut crate::call::CallRecord,
+    /// Where [`crate::call::leave`] goes, or null.
+    pub escape: *mut crate::call::EscapePoint,
     /// Lowest usable address of the stack; the page below it is a guard.
     pub stack_low: u64,
     /// One past the highest address of the stack.
@@ -69,19 +75,25 @@ pub struct HostThread {
     pub dispatcher: u64,
     /// For the executor.
     pub executor: [u64; 4],
+    /// The Linux thread that runs on this block now, 0 if none does.
+    pub host_id: AtomicU32,
+    /// Whether a signal handler runs on this thread.
+    pub in_handler: bool,
 }
 
-/// Everything of one thread, in one mapping.
+/// The two pages of a thread that GS leads to.
+///
+/// Cells, because driver code and nested activations of the host write behind every reference.
 #[repr(C)]
-pub struct ThreadBlock {
-    kpcr: Kpcr,
-    host: HostThread,
+pub(crate) struct Pages {
+    pub(crate) kpcr: UnsafeCell<Kpcr>,
+    pub(crate) host: UnsafeCell<HostThread>,
 }
 
 /// Offset of the noted return address from the GS base, for import stubs.
-pub const CALLER_OFFSET: usize = offset_of!(ThreadBlock, host) + offset_of!(HostThread, caller);
+pub const CALLER_OFFSET: usize = offset_of!(Pages, host) + offset_of!(HostThread, caller);
 /// Offset of the noted import number from the GS base, for import stubs.
-pub const IMPORT_OFFSET: usize = offset_of!(ThreadBlock, host) + offset_of!(HostThread, import);
+pub const IMPORT_OFFSET: usize = offset_of!(Pages, host) + offset_of!(HostThread, import);
 /// Offset of the IRQL from the GS base, for rewritten CR8 accesses.
 pub const IRQL_OFFSET: usize = offset_of!(Kpcr, irql);
 
@@ -109,7 +121,7 @@ pub fn current() -> *mut HostThread {
     // SAFETY: reads the self address that `install` put at gs:[0x18]; no other effect. Not `pure`: after a
     // fiber switch the same code must read again.
     unsafe { asm!("mov {}, gs:[0x18]", out(reg) base, options(nostack, readonly, preserves_flags)) };
-    (base + offset_of!(ThreadBlock, host) as u64) as *mut HostThread
+    (base + offset_of!(Pages, host) as u64) as *mut HostThread
 }
 
 /// The current IRQL.
@@ -150,6 +162,18 @@ pub fn current_thread_object() -> u64 {
     thread
 }
 
+/// Leases processor number `processor` to the calling thread: what its driver code reads from now on.
+pub fn set_processor(processor: u16) {
+    let host = current();
+    // SAFETY: the installed block outlives the thread's use of it; drivers only read these fields.
+    unsafe {
+        (*host).processor = processor;
+        let kpcr = host.byte_sub(offset_of!(Pages, host)).cast::<Kpcr>();
+        (*kpcr).processor = processor;
+        (*kpcr).processor_index = u32::from(processor);
+    }
+}
+
 /// Records an event in the calling thread's ring.
 #[inline(always)]
 pub fn record(event: Event) {
@@ -162,4 +186,11 @@ pub fn record(event: Event) {
 pub fn record_with_text(event: Event, text: &str) {
     // SAFETY: as in `record`.
     unsafe { (*current()).ring.record_with_text(event, text) }
+}
+
+/// Adds to a counter of the verdict.
+#[inline(always)]
+pub fn count(counter: Counter, amount: u64) {
+    // SAFETY: as in `record`.
+    unsafe { (*current()).ring.count(counter, amount) }
 }

@@ -1,0 +1,175 @@
+//! The end of a run: a record of what happened, and out.
+//!
+//! Invariants: the first bugcheck of a process is the one that is recorded; the process is gone right after it,
+//! since host locks may be held; nothing here takes a lock or allocates, because it runs in signal handlers.
+
+use std::fmt::Display;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{panic, thread};
+
+use nt_abi::Irql;
+pub use nt_abi::exception::BugCheck;
+use trace::BugCheckReport;
+
+use crate::text::Text;
+use crate::thread::HostThread;
+use crate::{block, frames, image, recorder, stub};
+
+/// Exit status of a child that left a bugcheck record.
+pub const BUGCHECK_EXIT: i32 = 70;
+
+/// Ends the run, blamed on the driver instruction that called the import being served.
+///
+/// `parameters` are those of the STOP code. IRQL: any. For a reason in words use [`with_message`].
+#[cold]
+pub fn bugcheck(code: BugCheck, parameters: [u64; 4]) -> ! {
+    at(code, parameters, crate::caller())
+}
+
+/// Ends the run, blamed on the instruction at `rip`.
+#[cold]
+pub fn at(code: BugCheck, parameters: [u64; 4], rip: u64) -> ! {
+    with_message(code, parameters, rip, "")
+}
+
+/// Ends the run, blamed on the instruction at `rip`, with a sentence that says what happened and what to do.
+#[cold]
+pub fn with_message(code: BugCheck, parameters: [u64; 4], rip: u64, message: impl Display) -> ! {
+    let mut text = Text::<1024>::new();
+    text.push(format_args!("{message}"));
+    stop(&Stop { code, parameters, rip, registers: None, message: text.as_str() })
+}
+
+/// Ends the run because Drydock does not have `what` (a service, an information class, a flag), which the driver
+/// asked for through the import being served.
+#[cold]
+pub fn unimplemented(what: impl Display) -> ! {
+    let caller = crate::caller();
+    let import = serving().map_or(0, |import| u64::from(import.number));
+    with_message(
+        BugCheck::DRYDOCK_UNIMPLEMENTED_IMPORT,
+        [import, caller, 0, 0],
+        caller,
+        format_args!("Drydock does not implement {what}."),
+    )
+}
+
+/// Makes a panic of the host leave a record (code `DRYDOCK_INTERNAL_ERROR`) and end the process, before anything
+/// could unwind into driver frames.
+pub fn install_panic_hook() {
+    panic::set_hook(Box::new(|info| {
+        let payload = info.payload();
+        let reason = payload.downcast_ref::<&str>().copied();
+        let reason =
+            reason.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given");
+        let mut text = Text::<1024>::new();
+        text.push(format_args!("Drydock failed: {reason}"));
+        if let Some(place) = info.location() {
+            text.push(format_args!(" ({}:{})", place.file(), place.line()));
+        }
+        let caller = block::installed().map_or(0, |_| crate::caller());
+        stop(&Stop {
+            code: BugCheck::DRYDOCK_INTERNAL_ERROR,
+            parameters: [0; 4],
+            rip: caller,
+            registers: None,
+            message: text.as_str(),
+        })
+    }));
+}
+
+/// What ends the run.
+pub(crate) struct Stop<'a> {
+    pub code: BugCheck,
+    pub parameters: [u64; 4],
+    /// Who is to blame, 0 if nobody in particular.
+    pub rip: u64,
+    /// Of the interrupted code, if this comes from a signal.
+    pub registers: Option<Registers>,
+    pub message: &'a str,
+}
+
+/// Registers at a fault.
+#[derive(Clone, Copy)]
+pub(crate) struct Registers {
+    /// rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8 to r15.
+    pub integer: [u64; 16],
+    pub rip: u64,
+    pub rflags: u64,
+}
+
+/// Thread that writes the record, 0 while none does.
+static OWNER: AtomicU32 = AtomicU32::new(0);
+
+/// Writes the record and ends the process.
+pub(crate) fn stop(stop: &Stop<'_>) -> ! {
+    // SAFETY: gettid has no preconditions.
+    let id = unsafe { libc::gettid() } as u32;
+    match OWNER.compare_exchange(0, id, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => record(stop),
+        // Writing the record failed itself. What is there must do.
+        Err(owner) if owner == id => {}
+        // Another thread is writing; it ends the process when it is done. Bounded, should it have died.
+        Err(_) => (0..1000).for_each(|_| thread::sleep(std::time::Duration::from_millis(1))),
+    }
+    // SAFETY: ends the process without running anything of it, which is the point.
+    unsafe { libc::_exit(BUGCHECK_EXIT) }
+}
+
+fn record(stop: &Stop<'_>) {
+    let block = block::installed();
+    // SAFETY: this thread's own block; nothing else of this thread runs.
+    let host = block.map(|block| unsafe { &*block.host().cast_const() });
+    let in_driver = stop.registers.is_some_and(|registers| image::find(registers.rip).is_some());
+    let import = if in_driver { None } else { serving() };
+    let mut buffer = [0; 32];
+    let frames = host.map_or(0, |host| frames::collect(stack_pointer(stop), host.stack_high, &mut buffer));
+    let place = image::place(stop.rip);
+    let mut import_name = Text::<128>::new();
+    if let Some(import) = import {
+        import_name.push(format_args!("{}!{}", import.module, import.name));
+    }
+    let report = BugCheckReport {
+        code: stop.code.0,
+        parameters: stop.parameters,
+        rip: stop.rip,
+        image_base: place.map_or(0, |(image, _)| image.base),
+        offset: place.map_or(0, |(_, offset)| offset),
+        driver: place.map_or("", |(image, _)| image.name),
+        thread: host.map_or(0, |_| crate::thread::current_thread_object()),
+        import: import.map(|import| import.number),
+        import_name: import_name.as_str(),
+        registers: stop.registers.map_or([0; 16], |registers| registers.integer),
+        rflags: stop.registers.map_or(0, |registers| registers.rflags),
+        frames: &buffer[..frames],
+        message: stop.message,
+    };
+    match recorder::trace() {
+        Some(trace) => drop(trace.bugcheck(&report)),
+        None => recorder::eprint_raw(format_args!(
+            "bugcheck {:?} {:#x?} at {}+{:#x} in {}: {}\n",
+            stop.code, stop.parameters, report.driver, report.offset, report.import_name, stop.message
+        )),
+    }
+}
+
+/// Where to look for return addresses: above what was interrupted, or above here.
+fn stack_pointer(stop: &Stop<'_>) -> u64 {
+    match &stop.registers {
+        Some(registers) => registers.integer[4],
+        None => std::ptr::from_ref(stop) as u64,
+    }
+}
+
+/// The import that the calling thread is serving.
+pub(crate) fn serving() -> Option<&'static stub::Import> {
+    let host: *mut HostThread = block::installed()?.host();
+    // SAFETY: the calling thread's block.
+    let (caller, import) = unsafe { ((*host).caller, (*host).import) };
+    if caller == 0 { None } else { stub::import(import) }
+}
+
+/// The calling thread's IRQL, PASSIVE_LEVEL without a block: for handlers.
+pub(crate) fn irql() -> Irql {
+    block::installed().map_or(Irql::PASSIVE, |_| crate::irql())
+}

@@ -1,0 +1,276 @@
+//! Calls from the host into driver code, and the way out of a thread from deep inside.
+//!
+//! Every call is counted and chained ([`CallRecord`]), keeps what the host noted about the import it is serving,
+//! and checks that the driver came back at the IRQL it was called at (K-056). A driver routine is an address
+//! that a driver supplied: if it leads nowhere, the fault handler tells so with the routine's address.
+//!
+//! No host lock may be held across these calls; host functions that make them must not keep values with
+//! destructors that matter on their stack, because [`leave`] abandons frames.
+
+use std::arch::naked_asm;
+use std::mem::offset_of;
+
+use nt_abi::Irql;
+
+use crate::finding;
+use crate::thread::{self, HostThread};
+
+/// An open call from the host into a driver.
+#[derive(Debug)]
+#[repr(C)]
+pub struct CallRecord {
+    /// The call around it, or null.
+    pub previous: *mut CallRecord,
+    /// What was called.
+    pub routine: u64,
+    /// What [`thread::caller`] was before.
+    pub caller: u64,
+    /// What the noted import was before.
+    pub import: u64,
+    /// The level it was called at.
+    pub irql: Irql,
+}
+
+/// Most arguments of [`call_n`].
+pub const ARGUMENTS_MAX: usize = 10;
+
+/// Calls a driver routine with up to four arguments and returns what it left in rax; routines that return
+/// less than 64 bits leave garbage in the rest.
+///
+/// # Safety
+/// `routine` must take these arguments in win64 fashion; what it then does is the driver's responsibility.
+#[inline(always)]
+pub unsafe fn driver<const N: usize>(routine: u64, arguments: [u64; N]) -> u64 {
+    const { assert!(N <= 4, "use call_n") };
+    let mut four = [0; 4];
+    four[..N].copy_from_slice(&arguments);
+    // SAFETY: the caller's promise. Registers beyond the routine's parameters are volatile in win64.
+    unsafe {
+        around(routine, || {
+            let routine: unsafe extern "win64" fn(u64, u64, u64, u64) -> u64 = std::mem::transmute(routine);
+            routine(four[0], four[1], four[2], four[3])
+        })
+    }
+}
+
+/// [`driver`] with one argument.
+///
+/// # Safety
+/// As [`driver`].
+#[inline(always)]
+pub unsafe fn call1(routine: u64, a: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe { driver(routine, [a]) }
+}
+
+/// [`driver`] with two arguments.
+///
+/// # Safety
+/// As [`driver`].
+#[inline(always)]
+pub unsafe fn call2(routine: u64, a: u64, b: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe { driver(routine, [a, b]) }
+}
+
+/// [`driver`] with three arguments.
+///
+/// # Safety
+/// As [`driver`].
+#[inline(always)]
+pub unsafe fn call3(routine: u64, a: u64, b: u64, c: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe { driver(routine, [a, b, c]) }
+}
+
+/// [`driver`] with four arguments.
+///
+/// # Safety
+/// As [`driver`].
+#[inline(always)]
+pub unsafe fn call4(routine: u64, a: u64, b: u64, c: u64, d: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe { driver(routine, [a, b, c, d]) }
+}
+
+/// Calls a driver routine with up to [`ARGUMENTS_MAX`] arguments, such as a receive event handler.
+///
+/// # Panics
+/// With more arguments; their number is the host's choice.
+///
+/// # Safety
+/// As [`driver`].
+pub unsafe fn call_n(routine: u64, arguments: &[u64]) -> u64 {
+    let mut all = [0; ARGUMENTS_MAX];
+    all[..arguments.len()].copy_from_slice(arguments);
+    let [a, b, c, d, e, f, g, h, i, j] = all;
+    type Routine = unsafe extern "win64" fn(u64, u64, u64, u64, u64, u64, u64, u64, u64, u64) -> u64;
+    // SAFETY: the caller's promise. Stack words beyond the routine's parameters are ours and not read by it.
+    unsafe {
+        around(routine, || {
+            let routine: Routine = std::mem::transmute(routine);
+            routine(a, b, c, d, e, f, g, h, i, j)
+        })
+    }
+}
+
+/// What surrounds every call.
+///
+/// # Safety
+/// `call` calls `routine` and nothing else.
+#[inline(always)]
+unsafe fn around(routine: u64, call: impl FnOnce() -> u64) -> u64 {
+    let thread = thread::current();
+    let irql = thread::irql();
+    // SAFETY: the installed block; raw accesses only, because the call below comes back to the same block.
+    let mut record = unsafe {
+        CallRecord { previous: (*thread).innermost, routine, caller: (*thread).caller, import: (*thread).import, irql }
+    };
+    // SAFETY: as above. The record outlives the call; a `leave` below resets the chain to the escape point's.
+    unsafe {
+        (*thread).innermost = &mut record;
+        (*thread).depth += 1;
+    }
+    let result = call();
+    // A driver thread never moves to another block, but read it again: a fiber may go on on another host thread.
+    let thread = thread::current();
+    // SAFETY: as above.
+    unsafe {
+        (*thread).innermost = record.previous;
+        (*thread).depth -= 1;
+        (*thread).caller = record.caller;
+        (*thread).import = record.import;
+    }
+    if thread::irql() != irql {
+        irql_changed(routine, irql);
+    }
+    result
+}
+
+#[cold]
+#[inline(never)]
+fn irql_changed(routine: u64, before: Irql) {
+    let after = thread::set_irql(before);
+    finding(
+        "K-056",
+        format_args!(
+            "A routine was called at {before:?} and returned at {after:?}. It must return at the level it was called at; the old level was restored."
+        ),
+        routine,
+    );
+}
+
+/// Where [`leave`] goes.
+#[derive(Debug)]
+#[repr(C)]
+pub struct EscapePoint {
+    stack_pointer: u64,
+    previous: *mut EscapePoint,
+    innermost: *mut CallRecord,
+    caller: u64,
+    import: u64,
+    depth: u32,
+}
+
+/// How [`enter`] came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// `f` returned.
+    Returned,
+    /// Something below called [`leave`].
+    Abandoned,
+}
+
+/// Runs `f(argument)` on this stack, with this call as the place that [`leave`] goes back to.
+pub fn enter(f: extern "C" fn(u64), argument: u64) -> Left {
+    let thread = thread::current();
+    // SAFETY: the installed block.
+    let mut point = unsafe {
+        EscapePoint {
+            stack_pointer: 0,
+            previous: (*thread).escape,
+            innermost: (*thread).innermost,
+            caller: (*thread).caller,
+            import: (*thread).import,
+            depth: (*thread).depth,
+        }
+    };
+    // SAFETY: the point outlives `enter_raw`, and is taken back right after it.
+    let abandoned = unsafe {
+        (*thread).escape = &mut point;
+        enter_raw(&mut point, f, argument)
+    };
+    let thread: *mut HostThread = thread::current();
+    // SAFETY: the installed block.
+    unsafe {
+        (*thread).escape = point.previous;
+        (*thread).innermost = point.innermost;
+        (*thread).caller = point.caller;
+        (*thread).import = point.import;
+        (*thread).depth = point.depth;
+    }
+    if abandoned == 0 { Left::Returned } else { Left::Abandoned }
+}
+
+/// Abandons every frame up to the innermost [`enter`], which returns [`Left::Abandoned`]. For
+/// PsTerminateSystemThread. No destructor of an abandoned frame runs.
+///
+/// # Safety
+/// No abandoned host frame holds a lock or anything else whose destructor must run.
+///
+/// # Panics
+/// Outside of [`enter`].
+pub unsafe fn leave() -> ! {
+    // SAFETY: the installed block; the innermost escape point is alive as long as it is linked.
+    unsafe {
+        let point = (*thread::current()).escape;
+        assert!(!point.is_null(), "leave outside of enter");
+        leave_raw(point)
+    }
+}
+
+/// Saves the non-volatile registers and the stack pointer, and calls `f`. Returns 0, or 1 from `leave_raw`.
+#[unsafe(naked)]
+unsafe extern "C" fn enter_raw(point: *mut EscapePoint, f: extern "C" fn(u64), argument: u64) -> u64 {
+    naked_asm!(
+        "push rbx",
+        "push rbp",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "sub rsp, 8",
+        "mov [rdi + {stack_pointer}], rsp",
+        "mov rdi, rdx",
+        "call rsi",
+        "xor eax, eax",
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbp",
+        "pop rbx",
+        "ret",
+        stack_pointer = const offset_of!(EscapePoint, stack_pointer),
+    )
+}
+
+/// Goes back into the frame of `enter_raw` and returns 1 from it.
+#[unsafe(naked)]
+unsafe extern "C" fn leave_raw(point: *mut EscapePoint) -> ! {
+    naked_asm!(
+        "cld",
+        "mov rsp, [rdi + {stack_pointer}]",
+        "mov eax, 1",
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbp",
+        "pop rbx",
+        "ret",
+        stack_pointer = const offset_of!(EscapePoint, stack_pointer),
+    )
+}
