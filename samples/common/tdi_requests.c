@@ -1,0 +1,292 @@
+#define DRIVER_NAME "tdi_requests"
+#include "tdi_requests.h"
+
+#define EA_BYTES_MAX 64
+
+/* One entry of an EA list. The value follows the name and its terminator, at an odd address. */
+typedef union _EA_BUFFER {
+    FILE_FULL_EA_INFORMATION Entry;
+    UCHAR Room[EA_BYTES_MAX];
+} EA_BUFFER;
+
+/* Opening */
+
+/* Which kind of object an open creates is told by the EA's name alone. */
+static NTSTATUS OpenTransportFile(PTRANSPORT_FILE File, PCSTR EaName, const void *EaValue, USHORT EaValueLength)
+{
+    UNICODE_STRING name = RTL_CONSTANT_STRING(L"\\Device\\Tcp");
+    OBJECT_ATTRIBUTES attributes;
+    IO_STATUS_BLOCK ioStatus;
+    UCHAR nameLength = (UCHAR)strlen(EaName);
+    EA_BUFFER ea;
+    NTSTATUS status;
+
+    RtlZeroMemory(File, sizeof(*File));
+    RtlZeroMemory(&ea, sizeof(ea));
+    ea.Entry.EaNameLength = nameLength;
+    ea.Entry.EaValueLength = EaValueLength;
+    RtlCopyMemory(ea.Entry.EaName, EaName, nameLength + 1);
+    RtlCopyMemory(ea.Entry.EaName + nameLength + 1, EaValue, EaValueLength);
+
+    InitializeObjectAttributes(&attributes, &name, OBJ_CASE_INSENSITIVE | OBJ_KERNEL_HANDLE, NULL, NULL);
+    status = ZwCreateFile(&File->Handle, GENERIC_READ | GENERIC_WRITE | SYNCHRONIZE, &attributes, &ioStatus, NULL,
+                          FILE_ATTRIBUTE_NORMAL, 0, FILE_OPEN, 0, &ea,
+                          FIELD_OFFSET(FILE_FULL_EA_INFORMATION, EaName) + nameLength + 1 + EaValueLength);
+    if (!NT_SUCCESS(status))
+        return status;
+
+    /* Requests name the file object, so a client keeps a reference through its pointer beside the handle. */
+    status = ObReferenceObjectByHandle(File->Handle, 0, *IoFileObjectType, KernelMode, (PVOID *)&File->File, NULL);
+    if (!NT_SUCCESS(status)) {
+        ZwClose(File->Handle);
+        File->Handle = NULL;
+        return status;
+    }
+    File->Device = IoGetRelatedDeviceObject(File->File);
+    return STATUS_SUCCESS;
+}
+
+static USHORT SwapUshort(USHORT Value)
+{
+    return (USHORT)(Value << 8 | Value >> 8);
+}
+
+static ULONG SwapUlong(ULONG Value)
+{
+    return Value << 24 | (Value & 0xFF00) << 8 | (Value >> 8 & 0xFF00) | Value >> 24;
+}
+
+static void FillIpAddress(PTA_IP_ADDRESS Address, const REMOTE *Remote)
+{
+    RtlZeroMemory(Address, sizeof(*Address));
+    Address->TAAddressCount = 1;
+    Address->Address[0].AddressLength = TDI_ADDRESS_LENGTH_IP;
+    Address->Address[0].AddressType = TDI_ADDRESS_TYPE_IP;
+    Address->Address[0].Address[0].sin_port = SwapUshort(Remote->Port);
+    Address->Address[0].Address[0].in_addr = SwapUlong(Remote->Address);
+}
+
+NTSTATUS OpenAddress(PTRANSPORT_FILE Address)
+{
+    static const REMOTE any = { 0, 0 };
+    TA_IP_ADDRESS value;
+
+    FillIpAddress(&value, &any);
+    return OpenTransportFile(Address, TdiTransportAddress, &value, sizeof(value));
+}
+
+NTSTATUS OpenEndpoint(PTRANSPORT_FILE Endpoint, PVOID Context)
+{
+    return OpenTransportFile(Endpoint, TdiConnectionContext, &Context, sizeof(Context));
+}
+
+void CloseTransportFile(PTRANSPORT_FILE File, CLOSE_ORDER Order)
+{
+    if (File->File == NULL)
+        return;
+    /* The transport cleans up when the last handle goes, and closes when the last reference goes: either order is right. */
+    if (Order == ReferenceFirst) {
+        ObDereferenceObject(File->File);
+        ZwClose(File->Handle);
+    } else {
+        ZwClose(File->Handle);
+        ObDereferenceObject(File->File);
+    }
+    RtlZeroMemory(File, sizeof(*File));
+}
+
+/* Control requests */
+
+/* An IRP of the calling thread, and what tells of its end. Stays in place until SendControl has returned. */
+typedef struct _CONTROL_REQUEST {
+    PIRP Irp;
+    KEVENT Done;
+    IO_STATUS_BLOCK IoStatus;
+} CONTROL_REQUEST;
+
+static NTSTATUS BeginControl(CONTROL_REQUEST *Control, UCHAR Minor, PTRANSPORT_FILE File)
+{
+    UNREFERENCED_PARAMETER(Minor); /* Microsoft's form of the macro ignores it; mingw-w64's ignores the file. */
+
+    KeInitializeEvent(&Control->Done, NotificationEvent, FALSE);
+    Control->Irp =
+        TdiBuildInternalDeviceControlIrp(Minor, File->Device, File->File, &Control->Done, &Control->IoStatus);
+    return Control->Irp != NULL ? STATUS_SUCCESS : STATUS_INSUFFICIENT_RESOURCES;
+}
+
+/* The event is waited for only after STATUS_PENDING: a request that fails at once may never signal it. */
+static NTSTATUS SendControl(CONTROL_REQUEST *Control, PTRANSPORT_FILE File)
+{
+    NTSTATUS status = IoCallDriver(File->Device, Control->Irp);
+
+    if (status != STATUS_PENDING)
+        return status;
+    KeWaitForSingleObject(&Control->Done, Executive, KernelMode, FALSE, NULL);
+    return Control->IoStatus.Status;
+}
+
+NTSTATUS AssociateAddress(PTRANSPORT_FILE Endpoint, PTRANSPORT_FILE Address)
+{
+    CONTROL_REQUEST control;
+    NTSTATUS status = BeginControl(&control, TDI_ASSOCIATE_ADDRESS, Endpoint);
+
+    if (!NT_SUCCESS(status))
+        return status;
+    TdiBuildAssociateAddress(control.Irp, Endpoint->Device, Endpoint->File, NULL, NULL, Address->Handle);
+    return SendControl(&control, Endpoint);
+}
+
+NTSTATUS DisassociateAddress(PTRANSPORT_FILE Endpoint)
+{
+    CONTROL_REQUEST control;
+    NTSTATUS status = BeginControl(&control, TDI_DISASSOCIATE_ADDRESS, Endpoint);
+
+    if (!NT_SUCCESS(status))
+        return status;
+    TdiBuildDisassociateAddress(control.Irp, Endpoint->Device, Endpoint->File, NULL, NULL);
+    return SendControl(&control, Endpoint);
+}
+
+NTSTATUS Connect(PTRANSPORT_FILE Endpoint, const REMOTE *Remote, LARGE_INTEGER Timeout)
+{
+    TDI_CONNECTION_INFORMATION information;
+    TA_IP_ADDRESS address;
+    CONTROL_REQUEST control;
+    NTSTATUS status = BeginControl(&control, TDI_CONNECT, Endpoint);
+
+    if (!NT_SUCCESS(status))
+        return status;
+    FillIpAddress(&address, Remote);
+    RtlZeroMemory(&information, sizeof(information));
+    information.RemoteAddressLength = sizeof(address);
+    information.RemoteAddress = &address;
+    TdiBuildConnect(control.Irp, Endpoint->Device, Endpoint->File, NULL, NULL, &Timeout, &information, NULL);
+    return SendControl(&control, Endpoint);
+}
+
+NTSTATUS Disconnect(PTRANSPORT_FILE Endpoint, ULONG Flags, LARGE_INTEGER Timeout)
+{
+    CONTROL_REQUEST control;
+    NTSTATUS status = BeginControl(&control, TDI_DISCONNECT, Endpoint);
+
+    if (!NT_SUCCESS(status))
+        return status;
+    TdiBuildDisconnect(control.Irp, Endpoint->Device, Endpoint->File, NULL, NULL, &Timeout, Flags, NULL, NULL);
+    return SendControl(&control, Endpoint);
+}
+
+NTSTATUS SetEventHandler(PTRANSPORT_FILE Address, LONG Event, PVOID Handler, PVOID Context)
+{
+    CONTROL_REQUEST control;
+    NTSTATUS status = BeginControl(&control, TDI_SET_EVENT_HANDLER, Address);
+
+    if (!NT_SUCCESS(status))
+        return status;
+    TdiBuildSetEventHandler(control.Irp, Address->Device, Address->File, NULL, NULL, Event, Handler, Context);
+    return SendControl(&control, Address);
+}
+
+/* Transfers */
+
+/* Keeps the IRP from the I/O manager: FinishTransfer frees it. May run at DISPATCH_LEVEL, and before IoCallDriver returns. */
+static NTSTATUS NTAPI TransferDone(PDEVICE_OBJECT Device, PIRP Irp, PVOID Context)
+{
+    PTRANSFER transfer = Context;
+
+    UNREFERENCED_PARAMETER(Device);
+    UNREFERENCED_PARAMETER(Irp);
+    KeSetEvent(&transfer->Done, IO_NETWORK_INCREMENT, FALSE);
+    return STATUS_MORE_PROCESSING_REQUIRED;
+}
+
+static void FreeTransfer(PTRANSFER Transfer)
+{
+    if (Transfer->Mdl != NULL)
+        IoFreeMdl(Transfer->Mdl);
+    if (Transfer->Irp != NULL)
+        IoFreeIrp(Transfer->Irp);
+    Transfer->Mdl = NULL;
+    Transfer->Irp = NULL;
+}
+
+static NTSTATUS BeginTransfer(PTRANSPORT_FILE Endpoint, PTRANSFER Transfer, PVOID Buffer, ULONG Length)
+{
+    KeInitializeEvent(&Transfer->Done, NotificationEvent, FALSE);
+    Transfer->Irp = IoAllocateIrp(Endpoint->Device->StackSize, FALSE);
+    Transfer->Mdl = IoAllocateMdl(Buffer, Length, FALSE, FALSE, NULL);
+    if (Transfer->Irp == NULL || Transfer->Mdl == NULL) {
+        FreeTransfer(Transfer);
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    MmBuildMdlForNonPagedPool(Transfer->Mdl);
+    return STATUS_SUCCESS;
+}
+
+/* The completion routine runs whatever becomes of the request, so its event decides, not the returned status. */
+static NTSTATUS SendTransfer(PTRANSPORT_FILE Endpoint, PTRANSFER Transfer)
+{
+    IoSetCompletionRoutine(Transfer->Irp, TransferDone, Transfer, TRUE, TRUE, TRUE);
+    IoCallDriver(Endpoint->Device, Transfer->Irp);
+    return STATUS_PENDING;
+}
+
+NTSTATUS StartSend(PTRANSPORT_FILE Endpoint, PTRANSFER Transfer, PVOID Buffer, ULONG Length)
+{
+    NTSTATUS status = BeginTransfer(Endpoint, Transfer, Buffer, Length);
+
+    if (!NT_SUCCESS(status))
+        return status;
+    TdiBuildSend(Transfer->Irp, Endpoint->Device, Endpoint->File, NULL, NULL, Transfer->Mdl, 0, Length);
+    return SendTransfer(Endpoint, Transfer);
+}
+
+NTSTATUS StartReceive(PTRANSPORT_FILE Endpoint, PTRANSFER Transfer, PVOID Buffer, ULONG Length)
+{
+    NTSTATUS status = BeginTransfer(Endpoint, Transfer, Buffer, Length);
+
+    if (!NT_SUCCESS(status))
+        return status;
+    TdiBuildReceive(Transfer->Irp, Endpoint->Device, Endpoint->File, NULL, NULL, Transfer->Mdl, TDI_RECEIVE_NORMAL,
+                    Length);
+    return SendTransfer(Endpoint, Transfer);
+}
+
+NTSTATUS FinishTransfer(PTRANSFER Transfer, LARGE_INTEGER Patience, PULONG Count)
+{
+    NTSTATUS status;
+
+    status = KeWaitForSingleObject(&Transfer->Done, Executive, KernelMode, FALSE, &Patience);
+    if (status == STATUS_TIMEOUT) {
+        /* A cancelled request ends soon, as cancelled or with its real result; until then the IRP is the transport's. */
+        IoCancelIrp(Transfer->Irp);
+        KeWaitForSingleObject(&Transfer->Done, Executive, KernelMode, FALSE, NULL);
+    }
+    status = Transfer->Irp->IoStatus.Status;
+    *Count = (ULONG)Transfer->Irp->IoStatus.Information;
+    FreeTransfer(Transfer);
+    return status;
+}
+
+NTSTATUS Send(PTRANSPORT_FILE Endpoint, PVOID Buffer, ULONG Length, LARGE_INTEGER Patience)
+{
+    TRANSFER transfer;
+    ULONG count;
+    NTSTATUS status = StartSend(Endpoint, &transfer, Buffer, Length);
+
+    if (!NT_SUCCESS(status))
+        return status;
+    status = FinishTransfer(&transfer, Patience, &count);
+    if (NT_SUCCESS(status) && count != Length)
+        return STATUS_UNSUCCESSFUL; /* TCP takes all or fails; anything else would corrupt the stream. */
+    return status;
+}
+
+NTSTATUS Receive(PTRANSPORT_FILE Endpoint, PVOID Buffer, ULONG Length, LARGE_INTEGER Patience, PULONG Count)
+{
+    TRANSFER transfer;
+    NTSTATUS status = StartReceive(Endpoint, &transfer, Buffer, Length);
+
+    if (!NT_SUCCESS(status))
+        return status;
+    return FinishTransfer(&transfer, Patience, Count);
+}
