@@ -73,6 +73,8 @@ pub struct HostThread {
     pub caches: [SlotCache; CACHES],
     /// For the dispatcher: its own record of this thread.
     pub dispatcher: u64,
+    /// For the pool: this thread's free slots. Stays with a recycled block, as the slot caches do; 0 at first.
+    pub pool: u64,
     /// For the executor.
     pub executor: [u64; 4],
     /// The Linux thread that runs on this block now, 0 if none does.
@@ -107,8 +109,10 @@ pub mod cache {
     pub const OBJECTS: usize = 2;
     /// Larger IRPs.
     pub const LARGE_IRPS: usize = 3;
+    /// Objects with large bodies.
+    pub const LARGE_OBJECTS: usize = 4;
     /// First of the pool's; it may use all from here on.
-    pub const POOL: usize = 4;
+    pub const POOL: usize = 5;
 }
 
 /// The calling thread's block.
