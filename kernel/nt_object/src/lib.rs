@@ -1,1 +1,24 @@
-//! Empty for now.
+//! Kernel objects: headers with two counts, types, handles and the namespace.
+//!
+//! Invariants:
+//! - A body is followed only after its header was found live in one of this crate's arenas; headers lie in
+//!   front of the bodies, where drivers do not know of them.
+//! - Each open handle accounts for one reference (C-120). A handle's type is told of its close *before*
+//!   that reference goes, so CLEANUP always precedes CLOSE (C-135).
+//! - Deletion runs at PASSIVE_LEVEL: above it, it is handed to the hook of [`set_deferred_delete`] (C-142).
+//!
+//! Rules: C-120 to C-128, K-155 to K-160. Left out: security descriptors and quotas; nobody who loads a
+//! single driver can tell.
+
+mod handle;
+mod kinds;
+mod namespace;
+mod object;
+
+pub use handle::{HandleEntry, close, for_each_open, insert, reference_by_handle, tag_bits};
+pub use kinds::ObjectType;
+pub use namespace::{Found, insert_link, insert_object, lookup, lookup_link, remove, upcase};
+pub use object::{
+    allocating_caller, create, dereference, for_each_live, handle_count, is_live, pointer_count, reference,
+    release_thread_caches, set_deferred_delete, try_reference, type_of,
+};

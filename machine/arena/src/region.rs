@@ -101,7 +101,7 @@ impl Region {
     pub fn protect(&self, address: u64, length: usize, accessible: bool) -> io::Result<()> {
         let inside =
             address >= self.base && address + length as u64 <= self.base + self.committed.load(Ordering::Relaxed);
-        if !inside || address % PAGE as u64 != 0 || length % PAGE != 0 {
+        if !inside || !address.is_multiple_of(PAGE as u64) || !length.is_multiple_of(PAGE) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let protection = if accessible { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_NONE };

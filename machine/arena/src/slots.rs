@@ -123,7 +123,7 @@ impl SlotArena {
     pub fn header(&self, body: u64) -> Option<*mut SlotHeader> {
         let region = self.region.get()?;
         let start = body.wrapping_sub(HEADER);
-        if !region.contains(start) || (start - region.base()) % self.stride() != 0 {
+        if !region.contains(start) || !(start - region.base()).is_multiple_of(self.stride()) {
             return None;
         }
         Some(start as *mut SlotHeader)

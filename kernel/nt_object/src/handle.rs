@@ -1,0 +1,206 @@
+//! The handle table.
+//!
+//! Entries are handed out in chunks to shards, so that threads that open and close at once rarely meet;
+//! looking a handle up takes no lock at all: the entry is read, the object referenced if its count is above
+//! zero (object memory is type-stable, so a stale address is harmless), and the entry read again.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use arena::{Region, plan};
+use nt_abi::{Handle, NtStatus};
+
+use crate::{ObjectType, object};
+
+/// Most handles at a time.
+const HANDLES_MAX: u32 = 1 << 22;
+/// Entries a shard takes at once.
+const CHUNK: u32 = 256;
+/// Independent free lists.
+const SHARDS: usize = 16;
+/// What a kernel handle's value is combined with (K-159).
+const KERNEL_BITS: u64 = 0xFFFF_FFFF_8000_0000;
+
+/// One open handle, as reports see it.
+#[derive(Clone, Copy, Debug)]
+pub struct HandleEntry {
+    /// Its value.
+    pub handle: Handle,
+    /// The object's body.
+    pub body: u64,
+    /// The driver instruction that opened it, 0 for the host.
+    pub caller: u64,
+}
+
+#[repr(C)]
+struct Entry {
+    /// The object's body, 0 while free.
+    body: AtomicU64,
+    caller: AtomicU64,
+    access: AtomicU32,
+    /// The handle's high bits, as [`tag_bits`] gave them: kernel and other handles differ.
+    kernel: AtomicU32,
+    _pad: u64,
+}
+
+const _: () = assert!(size_of::<Entry>() == 32);
+
+struct Shard {
+    free: Vec<u32>,
+}
+
+struct Table {
+    region: Region,
+    chunks: Mutex<u32>,
+    shards: [Mutex<Shard>; SHARDS],
+}
+
+static TABLE: OnceLock<Option<Table>> = OnceLock::new();
+
+fn table() -> Option<&'static Table> {
+    let make = || {
+        let length = HANDLES_MAX as usize * size_of::<Entry>();
+        let region = Region::reserve(plan::OBJECTS + (3 << 34), length).ok()?;
+        let shards = std::array::from_fn(|_| Mutex::new(Shard { free: Vec::new() }));
+        Some(Table { region, chunks: Mutex::new(0), shards })
+    };
+    TABLE.get_or_init(make).as_ref()
+}
+
+impl Table {
+    /// The entry with this number, if it was ever in use.
+    fn entry(&self, number: u32) -> Option<&'static Entry> {
+        let address = self.region.base() + u64::from(number) * size_of::<Entry>() as u64;
+        if number >= HANDLES_MAX || !self.region.contains(address) {
+            return None;
+        }
+        // SAFETY: committed memory of our own region, aligned, never unmapped; all fields are atomics.
+        Some(unsafe { &*(address as *const Entry) })
+    }
+
+    fn shard(&self, number: usize) -> std::sync::MutexGuard<'_, Shard> {
+        self.shards[number % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_entry(&self) -> Option<u32> {
+        // SAFETY: reads a number of the calling thread's own block.
+        let own = unsafe { (*gate::current()).processor } as usize;
+        let mut shard = self.shard(own);
+        if shard.free.is_empty() {
+            let mut used = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+            let end = used.checked_add(CHUNK).filter(|&end| end <= HANDLES_MAX)?;
+            self.region.commit(u64::from(end) * size_of::<Entry>() as u64).ok()?;
+            // Reversed: lower numbers go out first. Number 0 would be the null handle.
+            shard.free.extend((*used..end).rev().filter(|&number| number != 0));
+            *used = end;
+        }
+        shard.free.pop()
+    }
+
+    fn give_entry(&self, number: u32) {
+        // SAFETY: reads a number of the calling thread's own block.
+        let own = unsafe { (*gate::current()).processor } as usize;
+        self.shard(own).free.push(number);
+    }
+}
+
+/// The high bits of a handle's value.
+pub const fn tag_bits(kernel: bool) -> u64 {
+    if kernel { KERNEL_BITS } else { 0 }
+}
+
+/// The entry a handle's value names, if the value is well formed and in use.
+fn named(handle: Handle) -> Option<(&'static Table, u32, &'static Entry)> {
+    let kernel = handle.0 & KERNEL_BITS == KERNEL_BITS;
+    let rest = handle.0 & !tag_bits(kernel);
+    let table = table()?;
+    // The low two bits are the opener's to use; NT ignores them.
+    let number = u32::try_from(rest >> 2).ok()?;
+    let entry = table.entry(number)?;
+    (entry.kernel.load(Ordering::Acquire) == u32::from(kernel)).then_some((table, number, entry))
+}
+
+/// Opens a handle to a live object, which gains a reference and a handle. `kernel`: OBJ_KERNEL_HANDLE was
+/// given. `caller` is the driver instruction to name if the handle leaks.
+///
+/// `None` when the table is full: the caller answers STATUS_INSUFFICIENT_RESOURCES.
+///
+/// IRQL: PASSIVE_LEVEL.
+pub fn insert(body: u64, access: u32, kernel: bool, caller: u64) -> Option<Handle> {
+    let table = table()?;
+    let number = table.take_entry()?;
+    let entry = table.entry(number)?;
+    object::reference(body);
+    object::count_handle(body, 1);
+    entry.caller.store(caller, Ordering::Relaxed);
+    entry.access.store(access, Ordering::Relaxed);
+    entry.kernel.store(u32::from(kernel), Ordering::Relaxed);
+    // Release: whoever finds the body finds the rest of the entry.
+    entry.body.store(body, Ordering::Release);
+    Some(Handle(tag_bits(kernel) | u64::from(number) << 2))
+}
+
+/// References the object behind a handle and gives its body and the access it was opened with.
+///
+/// # Errors
+/// STATUS_INVALID_HANDLE, or STATUS_OBJECT_TYPE_MISMATCH if `object_type` is given and differs (C-126).
+///
+/// IRQL: PASSIVE_LEVEL by contract; nothing here depends on it.
+pub fn reference_by_handle(handle: Handle, object_type: Option<u64>) -> Result<(u64, u32), NtStatus> {
+    let (_, _, entry) = named(handle).ok_or(NtStatus::INVALID_HANDLE)?;
+    let body = entry.body.load(Ordering::Acquire);
+    if body == 0 || !object::try_reference(body) {
+        return Err(NtStatus::INVALID_HANDLE);
+    }
+    let access = entry.access.load(Ordering::Relaxed);
+    if entry.body.load(Ordering::Acquire) != body {
+        // The handle was closed in between; what we referenced may even be another object by now.
+        object::dereference(body);
+        return Err(NtStatus::INVALID_HANDLE);
+    }
+    let fits = object_type.is_none_or(|wanted| object::type_of(body).is_some_and(|found| found.block() == wanted));
+    if !fits {
+        object::dereference(body);
+        return Err(NtStatus::OBJECT_TYPE_MISMATCH);
+    }
+    Ok((body, access))
+}
+
+/// Closes a handle: its type is told, then the handle's reference goes (C-124, C-135).
+///
+/// Gives the body the handle was for (for events; it may be gone) and how many handles are left.
+///
+/// # Errors
+/// STATUS_INVALID_HANDLE; nothing happens then.
+///
+/// IRQL: PASSIVE_LEVEL.
+pub fn close(handle: Handle) -> Result<(u64, i64), NtStatus> {
+    let (table, number, entry) = named(handle).ok_or(NtStatus::INVALID_HANDLE)?;
+    // One closer wins; the entry is free for reuse only when everything about this handle is over.
+    let body = entry.body.swap(0, Ordering::AcqRel);
+    if body == 0 {
+        return Err(NtStatus::INVALID_HANDLE);
+    }
+    table.give_entry(number);
+    let left = object::count_handle(body, -1);
+    if let Some(object_type) = object::type_of(body) {
+        (object_type.handle_closed)(body, left);
+    }
+    object::dereference(body);
+    Ok((body, left))
+}
+
+/// Visits all open handles, for the report at the end of a run.
+pub fn for_each_open(mut visit: impl FnMut(HandleEntry)) {
+    let Some(table) = table() else { return };
+    let used = *table.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+    for number in 0..used {
+        let Some(entry) = table.entry(number) else { return };
+        let body = entry.body.load(Ordering::Acquire);
+        if body != 0 {
+            let kernel = entry.kernel.load(Ordering::Relaxed) != 0;
+            let handle = Handle(tag_bits(kernel) | u64::from(number) << 2);
+            visit(HandleEntry { handle, body, caller: entry.caller.load(Ordering::Relaxed) });
+        }
+    }
+}
