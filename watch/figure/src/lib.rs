@@ -5,8 +5,19 @@
 
 #![forbid(unsafe_code)]
 
+mod account;
+mod cast;
+mod fold;
+mod graph;
 mod names;
+mod reading;
+mod scene;
+mod step;
+mod svg;
+mod units;
+mod width;
 
+pub use account::Narrator;
 pub use names::Names;
 
 use trace::Record;
@@ -22,7 +33,7 @@ pub struct Options {
     pub rows_max: usize,
     /// Columns of a terminal, for [`text`].
     pub width: usize,
-    /// Events that were lost, for a note under the figure.
+    /// Events that were lost, for a note in the figure.
     pub events_lost: u64,
 }
 
@@ -33,39 +44,12 @@ impl Options {
     }
 }
 
-/// Draws the run as an SVG sequence diagram.
+/// Draws the run as an SVG sequence diagram. Of any records, an SVG of bounded size.
 pub fn draw(records: &[Record], options: &Options) -> String {
-    let _ = (records, options);
-    String::new()
+    svg::draw(&scene::Scene::of(records, options))
 }
 
 /// Draws the run as text for a terminal of `options.width` columns.
 pub fn text(records: &[Record], options: &Options) -> String {
-    let _ = (records, options);
-    String::new()
-}
-
-/// Tells a run in readable lines while it goes on. Remembers what devices, files and requests are called.
-#[derive(Debug)]
-pub struct Narrator {
-    names: Names,
-}
-
-impl Narrator {
-    /// A narrator who has heard nothing yet.
-    pub fn new(names: Names) -> Self {
-        Self { names }
-    }
-
-    /// The lines that are due after this record: mostly none or one. A request whose dispatch routine is still
-    /// running is held back until its status is known; repeated transfers are summed up in one line.
-    pub fn account(&mut self, record: &Record) -> Vec<String> {
-        let _ = (record, (self.names.status)(0));
-        Vec::new()
-    }
-
-    /// What was held back; at the end of the run.
-    pub fn end(&mut self) -> Vec<String> {
-        Vec::new()
-    }
+    graph::draw(&scene::Scene::of(records, options), options.width)
 }

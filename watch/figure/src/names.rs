@@ -12,6 +12,10 @@ pub struct Names {
     pub detail: fn(functions: u32, detail: u64) -> String,
     /// A TDI event's handler: `ClientEventReceive`.
     pub event: fn(event: u32) -> String,
+    /// Whether that event indicates bytes, which are then counted.
+    pub event_moves_data: fn(event: u32) -> bool,
+    /// What the `bytes` of an event say that indicates none, such as disconnect flags; empty if nothing.
+    pub event_detail: fn(event: u32, detail: u64) -> String,
 }
 
 impl Names {
@@ -22,6 +26,8 @@ impl Names {
             function: |functions| format!("request {functions:#06x}"),
             detail: |_, detail| if detail == 0 { String::new() } else { format!("{detail:#x}") },
             event: |event| format!("event {event}"),
+            event_moves_data: |_| false,
+            event_detail: |_, detail| if detail == 0 { String::new() } else { format!("{detail:#x}") },
         }
     }
 }
