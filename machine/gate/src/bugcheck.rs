@@ -37,7 +37,7 @@ pub fn at(code: BugCheck, parameters: [u64; 4], rip: u64) -> ! {
 pub fn with_message(code: BugCheck, parameters: [u64; 4], rip: u64, message: impl Display) -> ! {
     let mut text = Text::<1024>::new();
     text.push(format_args!("{message}"));
-    stop(&Stop { code, parameters, rip, registers: None, message: text.as_str() })
+    stop(&Stop { code, parameters, rip, import: serving(), registers: None, message: text.as_str() })
 }
 
 /// Ends the run because Drydock does not have `what` (a service, an information class, a flag), which the driver
@@ -72,6 +72,7 @@ pub fn install_panic_hook() {
             code: BugCheck::DRYDOCK_INTERNAL_ERROR,
             parameters: [0; 4],
             rip: caller,
+            import: serving(),
             registers: None,
             message: text.as_str(),
         })
@@ -84,6 +85,8 @@ pub(crate) struct Stop<'a> {
     pub parameters: [u64; 4],
     /// Who is to blame, 0 if nobody in particular.
     pub rip: u64,
+    /// The import that was being served.
+    pub import: Option<&'static stub::Import>,
     /// Of the interrupted code, if this comes from a signal.
     pub registers: Option<Registers>,
     pub message: &'a str,
@@ -94,7 +97,6 @@ pub(crate) struct Stop<'a> {
 pub(crate) struct Registers {
     /// rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8 to r15.
     pub integer: [u64; 16],
-    pub rip: u64,
     pub rflags: u64,
 }
 
@@ -120,8 +122,7 @@ fn record(stop: &Stop<'_>) {
     let block = block::installed();
     // SAFETY: this thread's own block; nothing else of this thread runs.
     let host = block.map(|block| unsafe { &*block.host().cast_const() });
-    let in_driver = stop.registers.is_some_and(|registers| image::find(registers.rip).is_some());
-    let import = if in_driver { None } else { serving() };
+    let import = stop.import;
     let mut buffer = [0; 32];
     let frames = host.map_or(0, |host| frames::collect(stack_pointer(stop), host.stack_high, &mut buffer));
     let place = image::place(stop.rip);

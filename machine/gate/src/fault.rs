@@ -1,4 +1,439 @@
 //! Faults: the signals that driver code, or host code on its behalf, runs into.
+//!
+//! In this order a fault is:
+//! 1. an expected one of a guarded copy ([`crate::memory`]), which goes on behind it;
+//! 2. a privileged instruction or an access to the shared page that can be emulated (K-006, K-010);
+//! 3. the end of the run, blamed on the driver instruction that did it, or, for host code that serves an import,
+//!    on the one that called the import.
+//!
+//! Invariants: nothing here takes a lock or allocates while host code is interrupted; the handlers run on the
+//! thread block's alternate stack, so a stack overflow can be told; a fault inside a handler ends the run.
+//!
+//! Left out: structured exceptions. A driver's `__except` is not looked for; every unhandled fault is the end.
 
-/// Installs the handlers. Once, before any driver code runs.
-pub fn install() {}
+mod emulate;
+mod shared_load;
+mod watchdog;
+
+use std::io;
+
+use arena::plan;
+use nt_abi::{Irql, NtStatus};
+
+use crate::bugcheck::{self, BugCheck, Registers, Stop};
+use crate::image::LoadedImage;
+use crate::text::Text;
+use crate::thread::HostThread;
+use crate::{block, frames, image, memory, shared_page};
+
+pub use watchdog::WATCHDOG_SIGNAL;
+
+/// How far below a stack's lowest address an access still counts as its overflow.
+const GUARD_BYTES: u64 = 64 << 10;
+
+/// Processor exceptions as Linux numbers them in a signal's context.
+mod trap {
+    pub const DIVIDE: u64 = 0;
+    pub const DEBUG: u64 = 1;
+    pub const BREAKPOINT: u64 = 3;
+    pub const INVALID_OPCODE: u64 = 6;
+    pub const PROTECTION: u64 = 13;
+    pub const PAGE_FAULT: u64 = 14;
+}
+
+/// Bits of a page fault's error code.
+mod page_fault {
+    pub const WRITE: u64 = 1 << 1;
+    pub const FETCH: u64 = 1 << 4;
+}
+
+/// Installs the handlers for SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP and [`WATCHDOG_SIGNAL`]. Once per process,
+/// before any driver code runs; threads that run driver code must install their [`crate::thread::Block`].
+///
+/// # Errors
+/// What `sigaction` says.
+pub fn install() -> io::Result<()> {
+    // What handlers use is made now, not in a handler: the shadow page and the decoder's tables.
+    shared_page::shadow();
+    emulate::warm_up();
+    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP] {
+        // NODEFER: handlers use guarded copies themselves.
+        handle(signal, on_fault, libc::SA_NODEFER)?;
+    }
+    handle(WATCHDOG_SIGNAL, watchdog::on_signal, 0)
+}
+
+type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+
+fn handle(signal: libc::c_int, handler: Handler, flags: libc::c_int) -> io::Result<()> {
+    // SAFETY: all-zero is a valid `sigaction`.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as usize;
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | flags;
+    // SAFETY: a handler of the right type; it stays in the program.
+    if unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// The interrupted code, as the kernel keeps it; what is changed here it goes on with.
+struct Interrupted<'a> {
+    context: &'a mut libc::mcontext_t,
+}
+
+/// Where general registers lie in a context, by their number in instructions.
+const REGISTERS: [libc::c_int; 16] = [
+    libc::REG_RAX,
+    libc::REG_RCX,
+    libc::REG_RDX,
+    libc::REG_RBX,
+    libc::REG_RSP,
+    libc::REG_RBP,
+    libc::REG_RSI,
+    libc::REG_RDI,
+    libc::REG_R8,
+    libc::REG_R9,
+    libc::REG_R10,
+    libc::REG_R11,
+    libc::REG_R12,
+    libc::REG_R13,
+    libc::REG_R14,
+    libc::REG_R15,
+];
+const RAX: usize = 0;
+const RCX: usize = 1;
+const RDX: usize = 2;
+const RSP: usize = 4;
+
+impl<'a> Interrupted<'a> {
+    /// # Safety
+    /// `context` is what the kernel gave to the running handler.
+    unsafe fn new(context: *mut libc::c_void) -> Self {
+        // SAFETY: the caller's promise.
+        Self { context: unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext } }
+    }
+
+    fn get(&self, register: usize) -> u64 {
+        self.context.gregs[REGISTERS[register] as usize] as u64
+    }
+
+    fn set(&mut self, register: usize, value: u64) {
+        self.context.gregs[REGISTERS[register] as usize] = value as i64;
+    }
+
+    fn rip(&self) -> u64 {
+        self.context.gregs[libc::REG_RIP as usize] as u64
+    }
+
+    fn set_rip(&mut self, rip: u64) {
+        self.context.gregs[libc::REG_RIP as usize] = rip as i64;
+    }
+
+    fn rflags(&self) -> u64 {
+        self.context.gregs[libc::REG_EFL as usize] as u64
+    }
+
+    fn set_rflags(&mut self, rflags: u64) {
+        self.context.gregs[libc::REG_EFL as usize] = rflags as i64;
+    }
+
+    fn trap(&self) -> u64 {
+        self.context.gregs[libc::REG_TRAPNO as usize] as u64
+    }
+
+    fn error_code(&self) -> u64 {
+        self.context.gregs[libc::REG_ERR as usize] as u64
+    }
+
+    /// The address of a page fault.
+    fn address(&self) -> u64 {
+        self.context.gregs[libc::REG_CR2 as usize] as u64
+    }
+
+    /// Whether it is a page fault taken to fetch an instruction.
+    fn is_fetch(&self) -> bool {
+        self.trap() == trap::PAGE_FAULT && self.error_code() & page_fault::FETCH != 0
+    }
+
+    fn registers(&self) -> Registers {
+        Registers { integer: std::array::from_fn(|register| self.get(register)), rflags: self.rflags() }
+    }
+}
+
+extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: both come from the kernel.
+    let (mut interrupted, code) = unsafe { (Interrupted::new(context), (*info).si_code) };
+    if let Some(rip) = memory::fix_up(interrupted.rip()) {
+        interrupted.set_rip(rip);
+        return;
+    }
+    if code <= 0 {
+        return sent_by_hand(signal);
+    }
+    let Some(block) = block::installed() else { host_fault(&interrupted, None) };
+    let host = block.host();
+    // SAFETY: the calling thread's block.
+    unsafe {
+        if (*host).in_handler {
+            internal(
+                &interrupted,
+                format_args!("A fault inside the fault handler, at host address {:#x}.", interrupted.rip()),
+            );
+        }
+        (*host).in_handler = true;
+    }
+    handle_fault(&mut interrupted, host);
+    // SAFETY: as above.
+    unsafe { (*host).in_handler = false };
+}
+
+/// Lets a signal that somebody sent have its usual effect.
+fn sent_by_hand(signal: libc::c_int) {
+    // SAFETY: both calls are safe in handlers.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+}
+
+fn handle_fault(interrupted: &mut Interrupted<'_>, host: *mut HostThread) {
+    let rip = interrupted.rip();
+    let Some(image) = image::find(rip) else {
+        if interrupted.is_fetch() {
+            wild_call(interrupted, host);
+        }
+        host_fault(interrupted, Some(host));
+    };
+    if image.is_unloaded() {
+        ran_after_unload(interrupted, image);
+    }
+    if overflowed(interrupted, host) {
+        stack_overflow(interrupted, rip);
+    }
+    match interrupted.trap() {
+        trap::PAGE_FAULT if interrupted.is_fetch() => wild_call(interrupted, host),
+        trap::PAGE_FAULT if shared_page::contains(interrupted.address()) => {
+            if !shared_load::emulate(interrupted) {
+                let what = emulate::name_at(rip);
+                driver_fault(
+                    interrupted,
+                    rip,
+                    format_args!(
+                        "Drydock cannot emulate this access to the shared page at {:#x}: {what}.",
+                        interrupted.address()
+                    ),
+                );
+            }
+        }
+        trap::PAGE_FAULT => {
+            let address = Place(interrupted.address());
+            driver_fault(interrupted, rip, format_args!("The driver {} {address}.", access(interrupted)));
+        }
+        trap::PROTECTION => emulate::privileged(interrupted),
+        trap::BREAKPOINT => exception(
+            interrupted,
+            NtStatus::BREAKPOINT,
+            rip - 1,
+            "The driver stopped at a breakpoint (int 3), and no kernel debugger is attached.",
+        ),
+        trap::DEBUG => {
+            exception(interrupted, NtStatus::SINGLE_STEP, rip, "The driver set the trap flag or executed int 1.")
+        }
+        trap::INVALID_OPCODE => exception(
+            interrupted,
+            NtStatus::ILLEGAL_INSTRUCTION,
+            rip,
+            "The driver executed an instruction that this processor does not have, or ud2.",
+        ),
+        trap::DIVIDE => exception(
+            interrupted,
+            NtStatus::INTEGER_DIVIDE_BY_ZERO,
+            rip,
+            "The driver divided by zero, or the quotient was too large.",
+        ),
+        other => {
+            let mut text = Text::<64>::new();
+            text.push(format_args!("The driver raised processor exception {other}."));
+            exception(interrupted, NtStatus::UNSUCCESSFUL, rip, text.as_str())
+        }
+    }
+}
+
+/// Ends the run by an exception that no handler took: KMODE_EXCEPTION_NOT_HANDLED.
+fn exception(interrupted: &Interrupted<'_>, status: NtStatus, rip: u64, message: &str) -> ! {
+    bugcheck::stop(&Stop {
+        code: BugCheck::KMODE_EXCEPTION_NOT_HANDLED,
+        parameters: [u64::from(status.0), rip, 0, 0],
+        rip,
+        import: None,
+        registers: Some(interrupted.registers()),
+        message,
+    })
+}
+
+/// Ends the run by a bad memory access for which `blame` is responsible. Which code depends on the level and the
+/// address (K-151), as on Windows; only that its kernel addresses are ours, which are not negative.
+fn driver_fault(interrupted: &Interrupted<'_>, blame: u64, message: std::fmt::Arguments<'_>) -> ! {
+    let (rip, irql) = (interrupted.rip(), bugcheck::irql());
+    let address = if interrupted.trap() == trap::PAGE_FAULT { interrupted.address() } else { u64::MAX };
+    let operation = match interrupted.error_code() {
+        _ if interrupted.trap() != trap::PAGE_FAULT => 0,
+        error if error & page_fault::FETCH != 0 => 8,
+        error if error & page_fault::WRITE != 0 => 1,
+        _ => 0,
+    };
+    let is_system_address = address >= plan::IMAGES && address != u64::MAX;
+    let (code, parameters) = if irql >= Irql::DISPATCH {
+        (BugCheck::DRIVER_IRQL_NOT_LESS_OR_EQUAL, [address, u64::from(irql.0), operation, rip])
+    } else if is_system_address {
+        // Reads are 0 here too, writes 2, fetches 16.
+        (BugCheck::PAGE_FAULT_IN_NONPAGED_AREA, [address, operation * 2, rip, 0])
+    } else {
+        (BugCheck::KMODE_EXCEPTION_NOT_HANDLED, [u64::from(NtStatus::ACCESS_VIOLATION.0), rip, operation, address])
+    };
+    let mut text = Text::<1024>::new();
+    text.push(message);
+    let import = if image::find(rip).is_some() { None } else { bugcheck::serving() };
+    bugcheck::stop(&Stop {
+        code,
+        parameters,
+        rip: blame,
+        import,
+        registers: Some(interrupted.registers()),
+        message: text.as_str(),
+    })
+}
+
+/// Ends the run after a jump to a place without code. Who called is told by the return address.
+fn wild_call(interrupted: &Interrupted<'_>, host: *mut HostThread) -> ! {
+    let rip = interrupted.rip();
+    let top = memory::read_value::<u64>(interrupted.get(RSP)).unwrap_or(0);
+    let place = Place(rip);
+    if image::find(top).is_some_and(|image| image.is_code(top)) {
+        driver_fault(interrupted, top, format_args!("The driver called or jumped to {place}."));
+    }
+    // SAFETY: the calling thread's block; the innermost record is alive while it is linked.
+    let routine = unsafe { (*host).innermost.as_ref() }.map_or(0, |record| record.routine);
+    if routine == rip {
+        let blame = bugcheck::serving().map_or(0, |_| crate::caller());
+        driver_fault(
+            interrupted,
+            blame,
+            format_args!("A routine that the driver named was called, but it is {place}."),
+        );
+    }
+    // SAFETY: the calling thread's block.
+    let high = unsafe { (*host).stack_high };
+    let blame = frames::innermost(interrupted.get(RSP), high);
+    driver_fault(interrupted, blame, format_args!("Execution went to {place}; the innermost driver frame is named."));
+}
+
+fn ran_after_unload(interrupted: &Interrupted<'_>, image: &LoadedImage) -> ! {
+    let rip = interrupted.rip();
+    let mut text = Text::<256>::new();
+    text.push(format_args!(
+        "Code of {} ran after the driver was unloaded: a thread, timer, work item, callback or request was left behind.",
+        image.name
+    ));
+    bugcheck::stop(&Stop {
+        code: BugCheck::DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS,
+        parameters: [interrupted.address(), 8, rip, 0],
+        rip,
+        import: None,
+        registers: Some(interrupted.registers()),
+        message: text.as_str(),
+    })
+}
+
+/// Whether a page fault hit the guard below the thread's stack.
+fn overflowed(interrupted: &Interrupted<'_>, host: *mut HostThread) -> bool {
+    // SAFETY: the calling thread's block.
+    let low = unsafe { (*host).stack_low };
+    interrupted.trap() == trap::PAGE_FAULT && (low.saturating_sub(GUARD_BYTES)..low).contains(&interrupted.address())
+}
+
+fn stack_overflow(interrupted: &Interrupted<'_>, blame: u64) -> ! {
+    bugcheck::stop(&Stop {
+        code: BugCheck::UNEXPECTED_KERNEL_MODE_TRAP,
+        // 8: double fault, which is what Windows makes of it.
+        parameters: [8, interrupted.address(), interrupted.get(RSP), interrupted.rip()],
+        rip: blame,
+        import: if image::find(interrupted.rip()).is_some() { None } else { bugcheck::serving() },
+        registers: Some(interrupted.registers()),
+        message: "The kernel stack overflowed: too deep a recursion, or too much on the stack.",
+    })
+}
+
+/// Ends the run after a fault of host code: the fault of whoever called the import it serves, most likely.
+fn host_fault(interrupted: &Interrupted<'_>, host: Option<*mut HostThread>) -> ! {
+    let rip = interrupted.rip();
+    let Some(host) = host else {
+        internal(interrupted, format_args!("A fault at host address {rip:#x} on a thread that never runs driver code."))
+    };
+    // SAFETY: the calling thread's block.
+    let high = unsafe { (*host).stack_high };
+    if overflowed(interrupted, host) {
+        let caller = crate::caller();
+        stack_overflow(interrupted, if caller != 0 { caller } else { frames::innermost(interrupted.get(RSP), high) });
+    }
+    let Some(import) = bugcheck::serving() else {
+        internal(
+            interrupted,
+            format_args!("Drydock {} {} at host address {rip:#x}.", access(interrupted), Place(interrupted.address())),
+        )
+    };
+    driver_fault(
+        interrupted,
+        crate::caller(),
+        format_args!(
+            "While serving {}, Drydock {} {}: the driver passed a bad pointer, or Drydock is wrong (host address {rip:#x}).",
+            import.name,
+            access(interrupted),
+            Place(interrupted.address()),
+        ),
+    );
+}
+
+/// Ends the run by a fault of our own.
+fn internal(interrupted: &Interrupted<'_>, message: std::fmt::Arguments<'_>) -> ! {
+    let mut text = Text::<512>::new();
+    text.push(message);
+    bugcheck::stop(&Stop {
+        code: BugCheck::DRYDOCK_INTERNAL_ERROR,
+        parameters: [interrupted.trap(), interrupted.address(), interrupted.rip(), 0],
+        rip: 0,
+        import: bugcheck::serving(),
+        registers: Some(interrupted.registers()),
+        message: text.as_str(),
+    })
+}
+
+/// What a page fault tried to do, as a verb.
+fn access(interrupted: &Interrupted<'_>) -> &'static str {
+    match interrupted.error_code() {
+        _ if interrupted.trap() != trap::PAGE_FAULT => "used",
+        error if error & page_fault::FETCH != 0 => "executed",
+        error if error & page_fault::WRITE != 0 => "wrote to",
+        _ => "read",
+    }
+}
+
+/// An address, with what is known about it.
+struct Place(u64);
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(address) = *self;
+        write!(f, "address {address:#x}")?;
+        if let Some((image, offset)) = image::place(address) {
+            return write!(f, " ({}+{offset:#x}, where that is not allowed)", image.name);
+        }
+        match address {
+            0 => f.write_str(" (a null pointer)"),
+            1..0x10000 => f.write_str(" (near a null pointer)"),
+            0x8000_0000_0000.. => f.write_str(" (no such address exists here)"),
+            _ => f.write_str(" (not mapped)"),
+        }
+    }
+}

@@ -209,9 +209,10 @@ pub fn probe_read(address: u64, length: usize) -> Result<(), Fault> {
 /// # Errors
 /// [`Fault`] with the first address that cannot.
 pub fn probe_write(address: u64, length: usize) -> Result<(), Fault> {
-    // SAFETY: a locked no-op that is fixed up when it faults.
     probe(address, length, |place| {
-        if unsafe { gate_guard_touch(place) }.failed == 0 { Ok(()) } else { Err(Fault { address: place }) }
+        // SAFETY: a locked no-op that is fixed up when it faults.
+        let outcome = unsafe { gate_guard_touch(place) };
+        if outcome.failed == 0 { Ok(()) } else { Err(Fault { address: place }) }
     })
 }
 

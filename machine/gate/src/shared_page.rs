@@ -50,6 +50,11 @@ pub fn shadow() -> u64 {
     SHADOW.base()
 }
 
+/// Whether drivers look for the shared page at `address`.
+pub fn contains(address: u64) -> bool {
+    address.wrapping_sub(ADDRESS) < PAGE as u64
+}
+
 /// The place to read instead of `address`: somewhere in the shadow for an address in the shared page, else
 /// `address` itself.
 #[inline]

@@ -1,0 +1,177 @@
+//! Instructions that only a kernel may execute.
+//!
+//! The IRQL (CR8) is read and written; interrupts are enabled and disabled to no effect, since nothing
+//! interrupts a driver here; ports read as if nothing was behind them. What cannot be made up ends the run.
+
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, Register};
+use nt_abi::{Irql, NtStatus};
+
+use super::{Interrupted, RAX, RCX, RDX, exception};
+use crate::bugcheck::{self, BugCheck, Stop};
+use crate::text::Text;
+use crate::{memory, thread};
+
+/// Longest instruction of the architecture.
+const INSTRUCTION_MAX: usize = 15;
+/// GS base: the only model-specific register that means something here.
+const MSR_GS_BASE: u32 = 0xC000_0101;
+/// `STATUS_ASSERTION_FAILURE`.
+const ASSERTION_FAILURE: NtStatus = NtStatus(0xC000_0420);
+
+/// Makes the decoder build its tables, which allocates.
+pub(super) fn warm_up() {
+    let _ = Decoder::new(64, &[0x90], DecoderOptions::NONE).decode();
+}
+
+/// Decodes the instruction at `rip`, invalid if it cannot be read.
+pub(super) fn decode(rip: u64) -> Instruction {
+    let mut bytes = [0; INSTRUCTION_MAX];
+    // The instruction may end right before a page that cannot be read.
+    let readable = match memory::read(rip, &mut bytes) {
+        Ok(()) => INSTRUCTION_MAX,
+        Err(fault) => (fault.address.wrapping_sub(rip) as usize).min(INSTRUCTION_MAX),
+    };
+    Decoder::with_ip(64, &bytes[..readable], rip, DecoderOptions::NONE).decode()
+}
+
+/// The mnemonic of the instruction at `rip`, for messages.
+pub(super) fn name_at(rip: u64) -> impl std::fmt::Display {
+    struct Name(Mnemonic);
+    impl std::fmt::Display for Name {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "{:?}", self.0)
+        }
+    }
+    Name(decode(rip).mnemonic())
+}
+
+/// Emulates the instruction behind a general protection fault, or ends the run.
+pub(super) fn privileged(interrupted: &mut Interrupted<'_>) {
+    if !irql_access(interrupted) {
+        other(interrupted);
+    }
+}
+
+/// `mov r64, cr8` and `mov cr8, r64` as compilers write them, decoded by hand because they are many.
+fn irql_access(interrupted: &mut Interrupted<'_>) -> bool {
+    let Ok([rex, 0x0F, opcode @ (0x20 | 0x22), mod_rm]) = memory::read_value::<[u8; 4]>(interrupted.rip()) else {
+        return false;
+    };
+    // REX.R set (CR8 and not CR0), REX.X clear; register operand, control register 0 (+8).
+    if rex & 0xF6 != 0x44 || mod_rm & 0xF8 != 0xC0 {
+        return false;
+    }
+    let register = usize::from(mod_rm & 7 | (rex & 1) << 3);
+    match opcode {
+        0x20 => interrupted.set(register, u64::from(thread::irql().0)),
+        _ => drop(thread::set_irql(Irql(interrupted.get(register) as u8))),
+    }
+    interrupted.set_rip(interrupted.rip() + 4);
+    true
+}
+
+fn other(interrupted: &mut Interrupted<'_>) {
+    let rip = interrupted.rip();
+    let instruction = decode(rip);
+    match instruction.code() {
+        Code::Mov_r64_cr if instruction.op1_register() == Register::CR8 => {
+            interrupted.set(instruction.op0_register().number(), u64::from(thread::irql().0));
+        }
+        Code::Mov_cr_r64 if instruction.op0_register() == Register::CR8 => {
+            thread::set_irql(Irql(interrupted.get(instruction.op1_register().number()) as u8));
+        }
+        Code::Int_imm8 => software_interrupt(interrupted, instruction.immediate8()),
+        _ => match instruction.mnemonic() {
+            Mnemonic::Cli | Mnemonic::Sti | Mnemonic::Hlt | Mnemonic::Wbinvd | Mnemonic::Invlpg => {}
+            Mnemonic::In => port_read(interrupted, instruction.op0_register()),
+            Mnemonic::Out => {}
+            Mnemonic::Rdmsr if interrupted.get(RCX) as u32 == MSR_GS_BASE => {
+                let base = thread::current() as u64 & !(arena::PAGE as u64 - 1);
+                let base = base - arena::PAGE as u64;
+                interrupted.set(RAX, base & 0xFFFF_FFFF);
+                interrupted.set(RDX, base >> 32);
+            }
+            _ => refuse(interrupted, &instruction),
+        },
+    }
+    interrupted.set_rip(rip + instruction.len() as u64);
+}
+
+/// Fills the register that a port is read into with ones: no device answers.
+fn port_read(interrupted: &mut Interrupted<'_>, register: Register) {
+    let value = match register.size() {
+        1 => interrupted.get(RAX) | 0xFF,
+        2 => interrupted.get(RAX) | 0xFFFF,
+        // Writing 32 bits clears the upper half.
+        _ => 0xFFFF_FFFF,
+    };
+    interrupted.set(RAX, value);
+}
+
+/// `int n` with a meaning on Windows; each ends the run.
+fn software_interrupt(interrupted: &Interrupted<'_>, vector: u8) -> ! {
+    let rip = interrupted.rip();
+    match vector {
+        0x29 => fast_fail(interrupted),
+        0x2C => exception(interrupted, ASSERTION_FAILURE, rip, "An assertion of the driver failed (int 2Ch)."),
+        0x2D => exception(
+            interrupted,
+            NtStatus::BREAKPOINT,
+            rip,
+            "The driver asked for the debugger (int 2Dh), and none is attached.",
+        ),
+        _ => {
+            let mut text = Text::<64>::new();
+            text.push(format_args!("The driver executed int {vector:02X}h."));
+            exception(interrupted, NtStatus::PRIVILEGED_INSTRUCTION, rip, text.as_str())
+        }
+    }
+}
+
+/// `int 29h`: the driver, or its compiler's checks, asks for the end (K-013).
+fn fast_fail(interrupted: &Interrupted<'_>) -> ! {
+    let code = interrupted.get(RCX) & 0xFFFF_FFFF;
+    let reason = match code {
+        2 => " (a stack buffer overrun)",
+        3 => " (a corrupt list entry)",
+        4 => " (a corrupt stack)",
+        5 => " (an invalid argument)",
+        6 => " (the security cookie was not initialised)",
+        7 => " (the program asked for it)",
+        10 => " (an indirect call to an invalid address)",
+        _ => "",
+    };
+    let mut text = Text::<128>::new();
+    text.push(format_args!("Fast fail {code}{reason}."));
+    bugcheck::stop(&Stop {
+        code: BugCheck::KERNEL_SECURITY_CHECK_FAILURE,
+        parameters: [code, 0, 0, 0],
+        rip: interrupted.rip(),
+        import: None,
+        registers: Some(interrupted.registers()),
+        message: text.as_str(),
+    })
+}
+
+fn refuse(interrupted: &Interrupted<'_>, instruction: &Instruction) -> ! {
+    let rip = interrupted.rip();
+    let mut text = Text::<160>::new();
+    if instruction.is_invalid() || !instruction.is_privileged() {
+        // An ordinary instruction with an address that is no address.
+        text.push(format_args!("The driver used an address that no pointer can have ({:?}).", instruction.mnemonic()));
+        let parameters = [u64::from(NtStatus::ACCESS_VIOLATION.0), rip, 0, u64::MAX];
+        bugcheck::stop(&Stop {
+            code: BugCheck::KMODE_EXCEPTION_NOT_HANDLED,
+            parameters,
+            rip,
+            import: None,
+            registers: Some(interrupted.registers()),
+            message: text.as_str(),
+        })
+    }
+    text.push(format_args!(
+        "The driver executed a privileged instruction that Drydock does not emulate: {:?}.",
+        instruction.code()
+    ));
+    exception(interrupted, NtStatus::PRIVILEGED_INSTRUCTION, rip, text.as_str())
+}
