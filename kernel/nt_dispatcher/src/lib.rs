@@ -1,1 +1,29 @@
-//! Empty for now.
+//! Threads, waits, events and what else threads meet at.
+//!
+//! What a driver may look at (signal states) lives in its own memory; everything else lives here: who waits
+//! for what is kept in queues keyed by the object's address ([`wait`]), because events sit on driver stacks
+//! and are simply forgotten by their owners (K-148).
+//!
+//! Invariants:
+//! - Setting an event nobody waits for takes two atomic operations and no lock; a futex is woken only when
+//!   a thread really sleeps.
+//! - Waiters are released in the order they began to wait (K-127). A thread that never had to sleep may
+//!   take a signal before those that are being woken.
+//! - Nothing here touches an object after its waiter was released (K-149).
+//!
+//! There is one executor so far, the free one: driver threads are host threads. The seeded one (fibers,
+//! virtual time) will sit behind [`park`], and is why nothing outside that module sleeps.
+
+pub mod clock;
+pub mod event;
+pub mod exports;
+pub mod irql;
+mod park;
+pub mod poller;
+pub mod spin;
+pub mod thread;
+pub mod wait;
+pub mod work;
+
+pub use exports::TABLE;
+pub use park::Parker;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use arena::{Region, plan};
 use nt_abi::{Handle, NtStatus};
 
-use crate::{ObjectType, object};
+use crate::object;
 
 /// Most handles at a time.
 const HANDLES_MAX: u32 = 1 << 22;

@@ -105,7 +105,8 @@ fn kernel_handles_have_their_high_bits_set() {
 #[proves("C-142")]
 #[test]
 fn last_reference_dropped_at_dispatch_level_is_deleted_later() {
-    static LATER: Mutex<Vec<(u64, fn(u64))>> = Mutex::new(Vec::new());
+    type Deletion = (u64, fn(u64));
+    static LATER: Mutex<Vec<Deletion>> = Mutex::new(Vec::new());
     on_a_driver_thread(|| {
         nt_object::set_deferred_delete(|body, delete| LATER.lock().expect("no panic").push((body, delete)));
         let body = new_object();

@@ -150,13 +150,16 @@ macro_rules! export_row {
                 function = sym $function,
             )
         }
+        const SIGNATURE: &str =
+            concat!("(", stringify!($parameter), ": ", stringify!($ty), ", ...)" $(, " -> ", stringify!($result))?);
+        const IRQL_MAX: $crate::export::Irql = $crate::export_row!(@irql $($irql)?);
         const _: unsafe extern "win64" fn(*const u64) $(-> $result)? = $function as unsafe extern "win64" fn($ty) $(-> $result)?;
         &[$($crate::export::Export {
             module: $module,
             name: $name,
             kind: $crate::export::ExportKind::Function(shim),
-            signature: concat!("(", stringify!($parameter), ": ", stringify!($ty), ", ...)" $(, " -> ", stringify!($result))?),
-            irql_max: $crate::export_row!(@irql $($irql)?),
+            signature: SIGNATURE,
+            irql_max: IRQL_MAX,
             rules: $rules,
         }),+]
     }};
@@ -164,14 +167,16 @@ macro_rules! export_row {
     ([] [$($name:literal)+] $module:literal, $function:ident [$($parameter:ident : $ty:ty),* $(,)?] [$($result:ty)?] [$($irql:ident)?] $rules:literal) => {{
         const TYPED: unsafe extern "win64" fn($($ty),*) $(-> $result)? = $function;
         // SAFETY: between function pointers; the erased type is never called.
+        #[allow(clippy::useless_transmute, reason = "a function without parameters has the erased type already")]
         const ERASED: unsafe extern "win64" fn() = unsafe { ::core::mem::transmute(TYPED) };
         const SIGNATURE: &str = $crate::export_row!(@signature [$($parameter : $ty),*] [$($result)?]);
+        const IRQL_MAX: $crate::export::Irql = $crate::export_row!(@irql $($irql)?);
         &[$($crate::export::Export {
             module: $module,
             name: $name,
             kind: $crate::export::ExportKind::Function(ERASED),
             signature: SIGNATURE,
-            irql_max: $crate::export_row!(@irql $($irql)?),
+            irql_max: IRQL_MAX,
             rules: $rules,
         }),+]
     }};

@@ -1,0 +1,53 @@
+//! Time as drivers see it, in units of 100 ns (K-125, K-135).
+
+use std::sync::LazyLock;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Units of 100 ns between 1601 and 1970.
+const UNIX_EPOCH_100NS: u64 = 116_444_736_000_000_000;
+/// What `KeQueryTimeIncrement` says: 15.625 ms a tick.
+pub const TICK_100NS: u64 = 156_250;
+
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Interrupt time: since the start of the run.
+pub fn now_100ns() -> u64 {
+    (STARTED.elapsed().as_nanos() / 100) as u64
+}
+
+/// System time: since 1601, UTC.
+pub fn system_time_100ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (since.as_nanos() / 100) as u64 + UNIX_EPOCH_100NS
+}
+
+/// When a wait that is told to last `timeout` ends, in interrupt time. Negative values are relative, others
+/// absolute system time (K-125).
+pub fn deadline(timeout: i64) -> u64 {
+    let now = now_100ns();
+    if timeout < 0 {
+        return now.saturating_add(timeout.unsigned_abs());
+    }
+    now.saturating_add((timeout as u64).saturating_sub(system_time_100ns()))
+}
+
+/// Brings the shared page's clocks up to date. Called when the run starts and whenever a thread has slept.
+pub fn refresh_shared_page() {
+    let now = now_100ns();
+    gate::shared_page::set_times(system_time_100ns(), now, now / TICK_100NS);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[proves::proves("K-125")]
+    #[test]
+    fn negative_timeouts_are_relative_and_positive_ones_absolute() {
+        let before = now_100ns();
+        assert!(deadline(-50_000_000) >= before + 50_000_000);
+        assert!(deadline(1) <= now_100ns(), "the year 1601 is over");
+        let absolute = deadline((system_time_100ns() + 600_000_000) as i64);
+        assert!(absolute > before + 500_000_000, "a minute from now is still to come");
+    }
+}

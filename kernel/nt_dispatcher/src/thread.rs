@@ -1,0 +1,255 @@
+//! System threads (K-134) and what the dispatcher keeps per thread.
+//!
+//! A thread's object (`KTHREAD` to drivers) is an `nt_object` body that begins with a dispatcher header, so
+//! it can be waited on; what the host keeps lies in a [`Record`] of its own, reached through GS.
+
+use std::sync::atomic::{AtomicI32, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use gate::thread::{Block, host_stack};
+use nt_abi::dispatcher::{DispatcherType, Mutant};
+use nt_abi::exception::BugCheck;
+use nt_abi::{DispatcherHeader, ListEntry, NtStatus};
+use nt_object::ObjectType;
+use trace::Event;
+
+use crate::event::signal_state;
+use crate::park::Parker;
+use crate::wait;
+
+/// Stack of a driver thread. NT gives 24 KiB; host code below an import needs more.
+const STACK_BYTES: usize = 512 << 10;
+/// Bytes of a thread object; drivers read nothing past the header.
+const BODY_BYTES: u64 = 0x400;
+/// Processor numbers handed out; drivers index arrays of KeNumberProcessors entries with them.
+pub const PROCESSORS: u32 = 64;
+
+/// Threads.
+pub static THREAD: ObjectType = ObjectType::simple("Thread", |_| {});
+
+/// What the host keeps of a thread. Never freed, because a waker may look at a parker late; used again.
+#[derive(Debug)]
+struct Record {
+    parker: Parker,
+}
+
+static FREE_RECORDS: Mutex<Vec<&'static Record>> = Mutex::new(Vec::new());
+static NUMBERS: AtomicU16 = AtomicU16::new(0);
+/// One bit for each leased processor number.
+static LEASED: AtomicU64 = AtomicU64::new(0);
+static ON_END: OnceLock<fn(thread: u64)> = OnceLock::new();
+
+/// What a thread runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Start {
+    /// A driver's routine: `void (void *context)`.
+    Driver(u64),
+    /// A function of the host.
+    Host(fn(context: u64)),
+}
+
+/// Sets what is told of each thread that ends, before its object is signalled (K-067). Set once.
+pub fn set_on_end(on_end: fn(thread: u64)) {
+    let _ = ON_END.set(on_end);
+}
+
+/// The calling thread's parker.
+pub(crate) fn current_parker() -> &'static Parker {
+    // SAFETY: `Identity::take_on` stored the address of a record that is never freed.
+    unsafe { &(*((*gate::current()).dispatcher as *const Record)).parker }
+}
+
+/// A thread's object, block and record, taken on by the host thread that becomes it.
+struct Identity {
+    body: u64,
+    block: &'static Block,
+    record: &'static Record,
+    processor: u32,
+}
+
+impl Identity {
+    fn take_on(body: u64) -> std::io::Result<Self> {
+        let processor = lease();
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        let block = Block::new(host_stack()?, body, number, processor as u16)?;
+        block.install();
+        let free = FREE_RECORDS.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let record = free.unwrap_or_else(|| Box::leak(Box::new(Record { parker: Parker::new() })));
+        // SAFETY: the block is the calling thread's own.
+        unsafe { (*block.host()).dispatcher = std::ptr::from_ref(record) as u64 };
+        Ok(Self { body, block, record, processor })
+    }
+
+    /// Ends the thread: tells whom it concerns, signals the object, gives everything back.
+    fn put_off(self) {
+        if let Some(on_end) = ON_END.get() {
+            on_end(self.body);
+        }
+        gate::record(Event::ThreadEnded { thread: self.body });
+        // SAFETY: the object is alive: this thread holds a reference until the next lines.
+        unsafe { signal_state(self.body) }.store(1, Ordering::SeqCst);
+        wait::wake(self.body);
+        nt_object::dereference(self.body);
+        nt_object::release_thread_caches();
+        LEASED.fetch_and(!(1 << self.processor), Ordering::Relaxed);
+        FREE_RECORDS.lock().unwrap_or_else(PoisonError::into_inner).push(self.record);
+        // SAFETY: the last use of this thread's block.
+        unsafe { self.block.release() };
+    }
+}
+
+/// A processor number of its own for each thread, as long as there are any: no two threads at
+/// DISPATCH_LEVEL may share one. Beyond 64 threads the last number is shared.
+fn lease() -> u32 {
+    let free = |leased: u64| (leased != u64::MAX).then(|| leased | (leased + 1));
+    match LEASED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free) {
+        Ok(before) => before.trailing_ones(),
+        Err(_) => PROCESSORS - 1,
+    }
+}
+
+/// Makes the calling host thread a thread of the kernel, for good: the one that loads and drives drivers.
+///
+/// # Errors
+/// What the operating system says, or `OutOfMemory`.
+pub fn adopt_current() -> std::io::Result<()> {
+    // The object needs this thread's caches, and those need a block: a first one serves until the second.
+    let first = Block::new(host_stack()?, 0, NUMBERS.load(Ordering::Relaxed), 0)?;
+    first.install();
+    let body = new_object(0).ok_or(std::io::ErrorKind::OutOfMemory)?;
+    // Never put off: this thread loads and drives drivers until the process ends.
+    let _identity = Identity::take_on(body)?;
+    // SAFETY: the thread runs on its second block now.
+    unsafe { first.release() };
+    gate::record(Event::ThreadStarted { thread: body, start: 0 });
+    Ok(())
+}
+
+fn new_object(caller: u64) -> Option<u64> {
+    let body = nt_object::create(&THREAD, BODY_BYTES, caller)?;
+    let header = body as *mut DispatcherHeader;
+    // SAFETY: a new body of our own, large enough for a header.
+    unsafe {
+        (*header).kind = DispatcherType::THREAD;
+        let list = &raw mut (*header).wait_list_head;
+        *list = ListEntry { flink: list, blink: list };
+    }
+    Some(body)
+}
+
+/// Starts a thread at PASSIVE_LEVEL and gives its object, referenced for the caller.
+///
+/// # Errors
+/// STATUS_INSUFFICIENT_RESOURCES.
+///
+/// IRQL: PASSIVE_LEVEL.
+pub fn create(start: Start, context: u64, caller: u64) -> Result<u64, NtStatus> {
+    let body = new_object(caller).ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;
+    nt_object::reference(body);
+    let spawned = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(move || run(body, start, context));
+    if spawned.is_err() {
+        nt_object::dereference(body);
+        nt_object::dereference(body);
+        return Err(NtStatus::INSUFFICIENT_RESOURCES);
+    }
+    Ok(body)
+}
+
+fn run(body: u64, start: Start, context: u64) {
+    let Ok(identity) = Identity::take_on(body) else {
+        // Out of blocks after the creator was told of success: nobody could tell what the driver still expects.
+        std::process::abort();
+    };
+    let routine = if let Start::Driver(routine) = start { routine } else { 0 };
+    gate::record(Event::ThreadStarted { thread: body, start: routine });
+    let job = (start, context);
+    gate::call::enter(perform, std::ptr::from_ref(&job) as u64);
+    identity.put_off();
+}
+
+/// The body of a thread; `leave` comes back to the `enter` around it.
+extern "C" fn perform(job: u64) {
+    // SAFETY: `run` passes the address of its own pair and waits for us.
+    let (start, context) = unsafe { *(job as *const (Start, u64)) };
+    match start {
+        // SAFETY: the driver asked for this routine to be called so.
+        Start::Driver(routine) => unsafe {
+            gate::call::call1(routine, context);
+        },
+        Start::Host(function) => function(context),
+    }
+}
+
+/// Visits the threads that run driver code and have not ended.
+pub fn for_each_running(mut visit: impl FnMut(u64, u64)) {
+    nt_object::for_each_live(&THREAD, |body| {
+        let caller = nt_object::allocating_caller(body);
+        // SAFETY: the object was alive a moment ago, and its memory stays mapped whatever happens to it.
+        if caller != 0 && unsafe { signal_state(body) }.load(Ordering::Acquire) == 0 {
+            visit(body, caller);
+        }
+    });
+}
+
+/// Takes a mutant for `thread` if it is free or its own (recursion).
+///
+/// # Safety
+/// `object` is an initialised mutant.
+pub(crate) unsafe fn take_mutant(object: u64, thread: u64) -> bool {
+    // SAFETY: the caller's promise.
+    let (state, owner, is_owner) = unsafe { (signal_state(object), owner(object), owns_mutant(object, thread)) };
+    if is_owner {
+        state.fetch_sub(1, Ordering::Relaxed);
+        return true;
+    }
+    let taken = state.compare_exchange(1, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+    if taken {
+        owner.store(thread, Ordering::Release);
+    }
+    taken
+}
+
+/// Whether `thread` owns the mutant.
+///
+/// # Safety
+/// `object` is an initialised mutant.
+pub(crate) unsafe fn owns_mutant(object: u64, thread: u64) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { signal_state(object).load(Ordering::Acquire) <= 0 && owner(object).load(Ordering::Acquire) == thread }
+}
+
+/// Gives up one acquisition of a mutant; the last one frees it.
+///
+/// # Safety
+/// `object` is an initialised mutant that `thread` owns.
+pub(crate) unsafe fn return_mutant(object: u64, _thread: u64) {
+    // SAFETY: the caller's promise.
+    let (state, owner) = unsafe { (signal_state(object), owner(object)) };
+    if state.load(Ordering::Relaxed) == 0 {
+        owner.store(0, Ordering::Release);
+    }
+    state.fetch_add(1, Ordering::SeqCst);
+}
+
+/// `KeReleaseMutex`: gives the signal state before. A mutant of another thread ends the run (K-153).
+///
+/// # Safety
+/// `object` is an initialised mutant.
+pub unsafe fn release_mutant(object: u64) -> i32 {
+    let thread = gate::thread::current_thread_object();
+    // SAFETY: the caller's promise.
+    let (state, owner) = unsafe { (signal_state(object), owner(object)) };
+    if owner.load(Ordering::Acquire) != thread {
+        gate::bugcheck(BugCheck::THREAD_NOT_MUTEX_OWNER, [thread, owner.load(Ordering::Relaxed), object, 0]);
+    }
+    let old: i32 = AtomicI32::load(state, Ordering::Relaxed);
+    // SAFETY: owned by this thread, as just checked.
+    unsafe { return_mutant(object, thread) };
+    wait::wake(object);
+    old
+}
+
+unsafe fn owner<'a>(object: u64) -> &'a AtomicU64 {
+    // SAFETY: the caller's promise: a mutant, whose owner word is aligned.
+    unsafe { AtomicU64::from_ptr((object as usize + std::mem::offset_of!(Mutant, owner_thread)) as *mut u64) }
+}

@@ -1,0 +1,329 @@
+//! Waiting for dispatcher objects (K-123 to K-127, K-148 to K-151).
+//!
+//! Waiters queue in buckets chosen by the object's address, in the order they came. A waker takes the
+//! object's signal for the first waiter it can, marks that waiter as granted with one compare-and-swap and
+//! wakes its thread; from then on the object and the waiter's stack belong to that thread alone.
+//!
+//! Why no wake-up is lost: a waiter counts itself in its bucket and then looks at the signal once more; a
+//! waker sets the signal and then looks at the count. Both are sequentially consistent, so at least one of
+//! them sees the other.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nt_abi::dispatcher::DispatcherType;
+use nt_abi::exception::BugCheck;
+use nt_abi::{Irql, NtStatus};
+use trace::Event;
+
+use crate::event::signal_state;
+use crate::park::Parker;
+use crate::{clock, thread};
+
+/// Most objects of one wait (`MAXIMUM_WAIT_OBJECTS`).
+pub const OBJECTS_MAX: usize = 64;
+const BUCKETS: usize = 256;
+
+const WAITING: u32 = u32::MAX;
+/// Told to look again: for waits for all objects, which the waiter itself concludes.
+const LOOK_AGAIN: u32 = u32::MAX - 1;
+
+/// One wait, on the waiting thread's stack.
+struct Waiter {
+    /// [`WAITING`], [`LOOK_AGAIN`], or the index of the object that was granted.
+    granted: AtomicU32,
+    parker: &'static Parker,
+    /// `KTHREAD`, for mutants.
+    thread: u64,
+    wants_all: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Node {
+    object: u64,
+    waiter: *const Waiter,
+    index: u32,
+}
+
+// SAFETY: a node is in a queue only while its waiter's thread is inside `wait_queued`, which removes it
+// under the bucket's lock before the waiter goes away.
+unsafe impl Send for Node {}
+
+struct Bucket {
+    /// Length of the queue, readable without the lock.
+    waiting: AtomicU32,
+    queue: Mutex<VecDeque<Node>>,
+}
+
+static TABLE: [Bucket; BUCKETS] =
+    [const { Bucket { waiting: AtomicU32::new(0), queue: Mutex::new(VecDeque::new()) } }; BUCKETS];
+
+fn bucket_number(object: u64) -> usize {
+    // Events lie on stacks and in pool at 8-byte steps; the multiplication spreads both.
+    (object >> 3).wrapping_mul(0x9E37_79B9_7F4A_7C15) as usize >> 56
+}
+
+impl Bucket {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Node>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes the object's signal for `thread`, if there is one.
+///
+/// # Safety
+/// `object` is an initialised dispatcher object.
+unsafe fn take_signal(object: u64, thread: u64) -> bool {
+    // SAFETY: the caller's promise.
+    let (state, kind) = unsafe { (signal_state(object), *(object as *const DispatcherType)) };
+    match kind {
+        DispatcherType::SYNCHRONIZATION_EVENT | DispatcherType::SYNCHRONIZATION_TIMER => {
+            state.compare_exchange(1, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        }
+        DispatcherType::SEMAPHORE => {
+            let take = |count: i32| (count > 0).then(|| count - 1);
+            state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok()
+        }
+        // SAFETY: the kind says that it is a mutant.
+        DispatcherType::MUTANT => unsafe { thread::take_mutant(object, thread) },
+        _ => state.load(Ordering::SeqCst) > 0,
+    }
+}
+
+/// Whether [`take_signal`] would succeed now.
+///
+/// # Safety
+/// As [`take_signal`].
+unsafe fn could_take(object: u64, thread: u64) -> bool {
+    // SAFETY: the caller's promise; only a mutant's owner is looked at.
+    unsafe {
+        signal_state(object).load(Ordering::SeqCst) > 0
+            || (*(object as *const DispatcherType) == DispatcherType::MUTANT && thread::owns_mutant(object, thread))
+    }
+}
+
+/// Undoes [`take_signal`] for a waiter that was no longer waiting.
+///
+/// # Safety
+/// As [`take_signal`], which just succeeded for this thread.
+unsafe fn return_signal(object: u64, thread: u64) {
+    // SAFETY: the caller's promise.
+    let (state, kind) = unsafe { (signal_state(object), *(object as *const DispatcherType)) };
+    match kind {
+        DispatcherType::SYNCHRONIZATION_EVENT | DispatcherType::SYNCHRONIZATION_TIMER => {
+            state.store(1, Ordering::SeqCst)
+        }
+        DispatcherType::SEMAPHORE => {
+            state.fetch_add(1, Ordering::SeqCst);
+        }
+        // SAFETY: the kind says that it is a mutant.
+        DispatcherType::MUTANT => unsafe { thread::return_mutant(object, thread) },
+        _ => {}
+    }
+}
+
+/// Releases waiters of an object that was just signalled. Touches the object only while a thread waits on it.
+pub fn wake(object: u64) {
+    let bucket = &TABLE[bucket_number(object)];
+    if bucket.waiting.load(Ordering::SeqCst) != 0 {
+        wake_queued(object, bucket);
+    }
+}
+
+#[cold]
+fn wake_queued(object: u64, bucket: &Bucket) {
+    let mut queue = bucket.lock();
+    let mut position = 0;
+    while let Some(&node) = queue.get(position) {
+        position += 1;
+        if node.object != object {
+            continue;
+        }
+        // SAFETY: queued nodes' waiters are alive (see `Node`), and while one is queued its object is too.
+        let (waiter, parker) = unsafe { (&*node.waiter, (*node.waiter).parker) };
+        if waiter.wants_all {
+            let _ = waiter.granted.compare_exchange(WAITING, LOOK_AGAIN, Ordering::AcqRel, Ordering::Acquire);
+            parker.unpark();
+            continue;
+        }
+        if waiter.granted.load(Ordering::Acquire) != WAITING {
+            continue;
+        }
+        // SAFETY: as above.
+        unsafe {
+            if !take_signal(object, waiter.thread) {
+                return;
+            }
+            let claim = waiter.granted.compare_exchange(WAITING, node.index, Ordering::AcqRel, Ordering::Acquire);
+            if claim.is_err() {
+                // Another object of the same wait was quicker.
+                return_signal(object, waiter.thread);
+                continue;
+            }
+        }
+        position -= 1;
+        queue.remove(position);
+        bucket.waiting.fetch_sub(1, Ordering::SeqCst);
+        parker.unpark();
+    }
+}
+
+/// What ends a wait for several objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitType {
+    /// All of them signalled at once.
+    All,
+    /// The first that is.
+    Any,
+}
+
+/// Waits for one object; `timeout` as drivers give it (K-125), `None` for ever.
+///
+/// SUCCESS or TIMEOUT. A wait that would block at DISPATCH_LEVEL ends the run (K-151).
+///
+/// # Safety
+/// `object` is an initialised dispatcher object that stays mapped until the wait is over.
+///
+/// IRQL: up to DISPATCH_LEVEL with a timeout of 0, else up to APC_LEVEL.
+pub unsafe fn wait_single(object: u64, timeout: Option<i64>) -> NtStatus {
+    // SAFETY: the caller's promise.
+    if unsafe { take_signal(object, gate::thread::current_thread_object()) } {
+        return NtStatus::SUCCESS;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { wait_blocking(&[object], WaitType::Any, timeout) }
+}
+
+/// Waits for several objects. SUCCESS plus the index of the object that ended a wait for any, SUCCESS for
+/// all, TIMEOUT; INVALID_PARAMETER for none or more than [`OBJECTS_MAX`].
+///
+/// # Safety
+/// As [`wait_single`], for each object.
+///
+/// IRQL: as [`wait_single`].
+pub unsafe fn wait_multiple(objects: &[u64], wait_type: WaitType, timeout: Option<i64>) -> NtStatus {
+    if objects.is_empty() || objects.len() > OBJECTS_MAX {
+        return NtStatus::INVALID_PARAMETER;
+    }
+    if wait_type == WaitType::Any {
+        let thread = gate::thread::current_thread_object();
+        // SAFETY: the caller's promise.
+        if let Some(index) = objects.iter().position(|&object| unsafe { take_signal(object, thread) }) {
+            return NtStatus(index as u32);
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { wait_blocking(objects, wait_type, timeout) }
+}
+
+unsafe fn wait_blocking(objects: &[u64], wait_type: WaitType, timeout: Option<i64>) -> NtStatus {
+    let all = wait_type == WaitType::All;
+    if timeout == Some(0) {
+        // SAFETY: the caller's promise.
+        return if all && unsafe { take_all(objects) } { NtStatus::SUCCESS } else { NtStatus::TIMEOUT };
+    }
+    let level = gate::irql();
+    if level >= Irql::DISPATCH {
+        gate::bugcheck(BugCheck::ATTEMPTED_SWITCH_FROM_DPC, [objects[0], level.0.into(), gate::caller(), 0]);
+    }
+    let waiter = Waiter {
+        granted: AtomicU32::new(WAITING),
+        parker: thread::current_parker(),
+        thread: gate::thread::current_thread_object(),
+        wants_all: all,
+    };
+    // SAFETY: the caller's promise; `waiter` outlives the call.
+    unsafe { wait_queued(objects, &waiter, timeout.map(clock::deadline)) }
+}
+
+unsafe fn wait_queued(objects: &[u64], waiter: &Waiter, deadline: Option<u64>) -> NtStatus {
+    for (index, &object) in objects.iter().enumerate() {
+        let bucket = &TABLE[bucket_number(object)];
+        let mut queue = bucket.lock();
+        queue.push_back(Node { object, waiter, index: index as u32 });
+        bucket.waiting.fetch_add(1, Ordering::SeqCst);
+    }
+    // A signal that came before we were counted was not offered to us: look again, as a waker would.
+    for &object in objects {
+        wake(object);
+    }
+    let thread = waiter.thread;
+    let mut told = false;
+    let status = loop {
+        let granted = waiter.granted.load(Ordering::Acquire);
+        match granted {
+            WAITING | LOOK_AGAIN if waiter.wants_all => {
+                waiter.granted.store(WAITING, Ordering::Release);
+                // SAFETY: the caller's promise.
+                if unsafe { take_all(objects) } {
+                    break NtStatus::SUCCESS;
+                }
+            }
+            WAITING | LOOK_AGAIN => {}
+            index => break NtStatus(index),
+        }
+        if deadline.is_some_and(|deadline| clock::now_100ns() >= deadline) {
+            if waiter.wants_all {
+                // Nobody grants such a wait but the waiter itself, which just tried.
+                break NtStatus::TIMEOUT;
+            }
+            match waiter.granted.compare_exchange(WAITING, 0, Ordering::AcqRel, Ordering::Acquire) {
+                Err(index) => break NtStatus(index),
+                Ok(_) => break NtStatus::TIMEOUT,
+            }
+        }
+        if !told {
+            told = true;
+            gate::record(Event::WaitBegun { thread, object: objects[0] });
+        }
+        waiter.parker.park(deadline);
+    };
+    for &object in objects {
+        let bucket = &TABLE[bucket_number(object)];
+        let mut queue = bucket.lock();
+        let before = queue.len();
+        queue.retain(|node| !std::ptr::eq(node.waiter, waiter));
+        bucket.waiting.fetch_sub((before - queue.len()) as u32, Ordering::SeqCst);
+    }
+    if told {
+        gate::record(Event::WaitEnded { thread, object: objects[0], status: status.0 });
+    }
+    status
+}
+
+/// Takes the signals of all objects, or of none.
+unsafe fn take_all(objects: &[u64]) -> bool {
+    let thread = gate::thread::current_thread_object();
+    // A look first: taking and returning wakes waiters, this one too, and would keep it from sleeping.
+    // SAFETY: the caller's promise.
+    if !objects.iter().all(|&object| unsafe { could_take(object, thread) }) {
+        return false;
+    }
+    for (taken, &object) in objects.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        if !unsafe { take_signal(object, thread) } {
+            for &object in &objects[..taken] {
+                // SAFETY: as above; its signal was just taken.
+                unsafe { return_signal(object, thread) };
+                wake(object);
+            }
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether at least `count` threads wait on the object, for reports and tests.
+pub fn has_waiters(object: u64, count: usize) -> bool {
+    TABLE[bucket_number(object)].lock().iter().filter(|node| node.object == object).count() >= count
+}
+
+/// Lets the thread rest (`KeDelayExecutionThread`).
+pub fn delay(timeout: i64) {
+    let deadline = clock::deadline(timeout);
+    let parker = thread::current_parker();
+    while clock::now_100ns() < deadline {
+        parker.park(Some(deadline));
+    }
+}
