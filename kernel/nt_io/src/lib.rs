@@ -1,1 +1,22 @@
-//! Empty for now.
+//! Drivers, devices, files and I/O request packets.
+//!
+//! Invariants:
+//! - CLEANUP is sent once, when the last handle of a file object goes; CLOSE once, when its last reference
+//!   goes; CLOSE never precedes CLEANUP, and a failed create sends neither (C-081, C-133 to C-138).
+//! - Dispatch tables and device stacks are read at every call, because filters hook them (C-147).
+//! - No lock is held while a driver runs.
+//! - Nothing here knows TDI: a disk driver could use it unchanged.
+//!
+//! Start reading at [`irp::call_driver`]. Left out: share access checks (a file system's business), plug and
+//! play, power.
+
+pub mod cancel;
+pub mod completion;
+pub mod device;
+pub mod driver;
+pub mod ea;
+pub mod exports;
+pub mod file;
+pub mod irp;
+
+pub use exports::TABLE;

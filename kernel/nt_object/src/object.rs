@@ -145,7 +145,10 @@ fn last_reference_gone(body: u64) {
 fn delete_now(body: u64) {
     let Some(header) = header(body) else { return };
     if let Some(object_type) = header.object_type() {
+        // One reference stands meanwhile: drivers that see the object's last request may take and drop their own.
+        header.pointer_count().store(1, Ordering::Release);
         (object_type.delete)(body);
+        header.pointer_count().store(0, Ordering::Release);
     }
     header.type_word().store(0, Ordering::Release);
     for (_, arena, number) in &ARENAS {

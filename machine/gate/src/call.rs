@@ -114,12 +114,36 @@ pub unsafe fn call_n(routine: u64, arguments: &[u64]) -> u64 {
     }
 }
 
+/// [`call2`] for a cancel routine, which is called at DISPATCH_LEVEL and returns at `level` (K-082).
+///
+/// # Safety
+/// As [`driver`].
+pub unsafe fn call2_leaving_at(routine: u64, a: u64, b: u64, level: Irql) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        around_leaving_at(routine, level, || {
+            let routine: unsafe extern "win64" fn(u64, u64) -> u64 = std::mem::transmute(routine);
+            routine(a, b)
+        })
+    }
+}
+
 /// What surrounds every call.
 ///
 /// # Safety
 /// `call` calls `routine` and nothing else.
 #[inline(always)]
 unsafe fn around(routine: u64, call: impl FnOnce() -> u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe { around_leaving_at(routine, thread::irql(), call) }
+}
+
+/// [`around`] for a routine that returns at `expected` instead of the level it was called at.
+///
+/// # Safety
+/// As [`around`].
+#[inline(always)]
+unsafe fn around_leaving_at(routine: u64, expected: Irql, call: impl FnOnce() -> u64) -> u64 {
     let thread = thread::current();
     let irql = thread::irql();
     // SAFETY: the installed block; raw accesses only, because the call below comes back to the same block.
@@ -141,8 +165,8 @@ unsafe fn around(routine: u64, call: impl FnOnce() -> u64) -> u64 {
         (*thread).caller = record.caller;
         (*thread).import = record.import;
     }
-    if thread::irql() != irql {
-        irql_changed(routine, irql);
+    if thread::irql() != expected {
+        irql_changed(routine, expected);
     }
     result
 }
@@ -154,7 +178,7 @@ fn irql_changed(routine: u64, before: Irql) {
     finding(
         "K-056",
         format_args!(
-            "A routine was called at {before:?} and returned at {after:?}. It must return at the level it was called at; the old level was restored."
+            "A routine that had to return at {before:?} returned at {after:?}. A routine returns at the level it was called at (a cancel routine at Irp->CancelIrql); that level was restored."
         ),
         routine,
     );

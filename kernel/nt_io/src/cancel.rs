@@ -1,0 +1,69 @@
+//! Cancelling requests (K-070 to K-084).
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use nt_abi::{Irp, Irql};
+use nt_dispatcher::spin;
+use trace::Event;
+
+/// The one cancel spin lock of the system (K-081).
+static LOCK: AtomicU64 = AtomicU64::new(0);
+
+/// Takes the cancel spin lock and gives the level to restore.
+///
+/// IRQL: up to DISPATCH_LEVEL.
+pub fn acquire_lock() -> Irql {
+    // SAFETY: a static lock word.
+    unsafe { spin::acquire_raise(LOCK.as_ptr()) }
+}
+
+/// Gives the cancel spin lock back.
+pub fn release_lock(level: Irql) {
+    // SAFETY: a static lock word.
+    unsafe { spin::release_lower(LOCK.as_ptr(), level) }
+}
+
+/// Exchanges a packet's cancel routine, as the inlined `IoSetCancelRoutine` does (K-003).
+///
+/// # Safety
+/// `irp` is a packet the caller holds.
+pub unsafe fn set_routine(irp: *mut Irp, routine: u64) -> u64 {
+    // SAFETY: the caller's promise; drivers exchange the same word atomically.
+    unsafe { AtomicU64::from_ptr(&raw mut (*irp).cancel_routine) }.swap(routine, Ordering::AcqRel)
+}
+
+/// Whether a packet was cancelled.
+///
+/// # Safety
+/// `irp` is a packet the caller holds.
+pub unsafe fn is_cancelled(irp: *mut Irp) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { AtomicU8::from_ptr(&raw mut (*irp).cancel) }.load(Ordering::Acquire) != 0
+}
+
+/// `IoCancelIrp`: sets the mark, then calls the cancel routine, if there is one, at DISPATCH_LEVEL with the
+/// cancel spin lock held (K-070, K-079). Returns whether a routine was called.
+///
+/// # Safety
+/// `irp` is a packet that surely exists (K-083).
+///
+/// IRQL: up to DISPATCH_LEVEL.
+pub unsafe fn cancel(irp: *mut Irp) -> bool {
+    gate::record(Event::IrpCancelled { irp: irp as u64 });
+    let level = acquire_lock();
+    // SAFETY: the caller's promise.
+    unsafe {
+        AtomicU8::from_ptr(&raw mut (*irp).cancel).store(1, Ordering::Release);
+        let routine = set_routine(irp, 0);
+        if routine == 0 {
+            release_lock(level);
+            return false;
+        }
+        (*irp).cancel_irql = level.0;
+        let device = (*(*irp).current_stack_location).device_object;
+        // The routine releases the lock and restores the level; `call` would report the change of level as a
+        // fault, so the level it must return at is set for it.
+        gate::call::call2_leaving_at(routine, device as u64, irp as u64, level);
+    }
+    true
+}

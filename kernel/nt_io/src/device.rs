@@ -1,0 +1,168 @@
+//! Devices and stacks of them (K-085 to K-099, K-104).
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nt_abi::dispatcher::DispatcherType;
+use nt_abi::io::device_flags;
+use nt_abi::{DeviceObject, DriverObject, FileObject, NtStatus};
+use nt_dispatcher::event;
+use nt_object::ObjectType;
+use trace::Event;
+
+/// Most devices in one stack; a longer chain is a driver's scribble.
+const STACK_MAX: usize = 64;
+
+/// Devices.
+pub static DEVICE: ObjectType = ObjectType::simple("Device", |_| {});
+
+/// Names of named devices, by body. Cold: touched when devices come and go.
+static NAMES: Mutex<Option<HashMap<u64, Vec<u16>>>> = Mutex::new(None);
+
+fn names() -> MutexGuard<'static, Option<HashMap<u64, Vec<u16>>>> {
+    NAMES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What `IoCreateDevice` is told.
+#[derive(Clone, Copy, Debug)]
+pub struct NewDevice<'a> {
+    /// The owning driver.
+    pub driver: *mut DriverObject,
+    /// Bytes of the device extension.
+    pub extension: u32,
+    /// Full name, or `None`.
+    pub name: Option<&'a [u16]>,
+    /// `FILE_DEVICE_xxx`.
+    pub device_type: u32,
+    /// `FILE_xxx` characteristics.
+    pub characteristics: u32,
+    /// Refuse a second open while the first lasts.
+    pub exclusive: bool,
+}
+
+/// Makes a device (K-085).
+///
+/// # Errors
+/// STATUS_INSUFFICIENT_RESOURCES, or why the name cannot be had (STATUS_OBJECT_NAME_COLLISION,
+/// STATUS_OBJECT_PATH_NOT_FOUND, K-086).
+///
+/// # Safety
+/// `driver` is a live driver object.
+///
+/// IRQL: up to APC_LEVEL.
+pub unsafe fn create(new: &NewDevice<'_>, caller: u64) -> Result<*mut DeviceObject, NtStatus> {
+    let header = size_of::<DeviceObject>() as u64;
+    let bytes = header + u64::from(new.extension);
+    let size = u16::try_from(bytes).map_err(|_| NtStatus::INSUFFICIENT_RESOURCES)?;
+    let body = nt_object::create(&DEVICE, bytes, caller).ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;
+    if let Some(name) = new.name {
+        if let Err(status) = nt_object::insert_object(name, body) {
+            nt_object::dereference(body);
+            return Err(status);
+        }
+        names().get_or_insert_default().insert(body, name.to_vec());
+    }
+    let device = body as *mut DeviceObject;
+    // SAFETY: a new body of this size, and the caller's driver.
+    unsafe {
+        (*device).kind = DeviceObject::TYPE;
+        (*device).size = size;
+        (*device).driver_object = new.driver;
+        (*device).flags = device_flags::DEVICE_INITIALIZING;
+        if new.name.is_some() {
+            (*device).flags |= device_flags::DEVICE_HAS_NAME;
+        }
+        if new.exclusive {
+            (*device).flags |= device_flags::EXCLUSIVE;
+        }
+        (*device).characteristics = new.characteristics;
+        (*device).device_type = new.device_type;
+        (*device).stack_size = 1;
+        (*device).device_extension = if new.extension > 0 { body + header } else { 0 };
+        event::initialize(&raw mut (*device).device_lock, DispatcherType::SYNCHRONIZATION_EVENT, true);
+        (*device).next_device = (*new.driver).device_object;
+        (*new.driver).device_object = device;
+    }
+    let text = new.name.map(String::from_utf16_lossy).unwrap_or_default();
+    gate::record_with_text(Event::DeviceCreated { device: body, driver: new.driver as u64 }, &text);
+    Ok(device)
+}
+
+/// Deletes a device: its name goes at once, the object when its last file object does (K-088, K-104).
+///
+/// # Safety
+/// `device` is a live device.
+///
+/// IRQL: up to APC_LEVEL.
+pub unsafe fn delete(device: *mut DeviceObject) {
+    let body = device as u64;
+    if let Some(name) = names().as_mut().and_then(|names| names.remove(&body)) {
+        let _ = nt_object::remove(&name);
+    }
+    // SAFETY: the caller's promise; the list is walked with a bound, since drivers can write to it.
+    unsafe {
+        let mut link = &raw mut (*(*device).driver_object).device_object;
+        for _ in 0..STACK_MAX * STACK_MAX {
+            if (*link).is_null() {
+                break;
+            }
+            if *link == device {
+                *link = (*device).next_device;
+                break;
+            }
+            link = &raw mut (**link).next_device;
+        }
+    }
+    gate::record(Event::DeviceDeleted { device: body });
+    nt_object::dereference(body);
+}
+
+/// The top of the stack over a device, looked up anew each time (K-096).
+///
+/// # Safety
+/// `device` is a live device.
+pub unsafe fn top_of_stack(mut device: *mut DeviceObject) -> *mut DeviceObject {
+    for _ in 0..STACK_MAX {
+        // SAFETY: the caller's promise; attached devices are alive while they are attached.
+        let above = unsafe { (*device).attached_device };
+        if above.is_null() {
+            break;
+        }
+        device = above;
+    }
+    device
+}
+
+/// `IoGetRelatedDeviceObject`.
+///
+/// # Safety
+/// `file` is a live file object.
+pub unsafe fn related(file: *mut FileObject) -> *mut DeviceObject {
+    // SAFETY: the caller's promise.
+    unsafe { top_of_stack((*file).device_object) }
+}
+
+/// Puts `source` on top of the stack that `target` belongs to and gives the device below it (K-092).
+///
+/// # Safety
+/// Both are live devices.
+pub unsafe fn attach(source: *mut DeviceObject, target: *mut DeviceObject) -> *mut DeviceObject {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let below = top_of_stack(target);
+        (*source).stack_size = (*below).stack_size.saturating_add(1);
+        (*source).alignment_requirement = (*below).alignment_requirement;
+        (*below).attached_device = source;
+        gate::record(Event::DeviceAttached { device: source as u64, lower: below as u64 });
+        below
+    }
+}
+
+/// Takes away whatever is attached to `below` (K-094).
+///
+/// # Safety
+/// `below` is a live device.
+pub unsafe fn detach(below: *mut DeviceObject) {
+    // SAFETY: the caller's promise.
+    unsafe { (*below).attached_device = std::ptr::null_mut() }
+}

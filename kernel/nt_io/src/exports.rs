@@ -1,0 +1,387 @@
+//! The win64 faces of objects, handles, devices, files and requests.
+
+use std::ptr;
+use std::sync::OnceLock;
+
+use nt_abi::object::ProcessorMode;
+use nt_abi::{
+    DeviceObject, DriverObject, FileObject, Handle, IoStatusBlock, Irp, Irql, KernelEvent, NtStatus, ObjectAttributes,
+    UnicodeString,
+};
+use nt_object::ObjectType;
+
+use crate::device::{self, DEVICE, NewDevice};
+use crate::driver::DRIVER;
+use crate::file::{self, FILE, Open};
+use crate::irp::{self, DeviceControl, Owner};
+use crate::{cancel, completion};
+
+/// `FILE_OPEN`, in the place where the create parameters hold the disposition.
+const FILE_OPEN: u32 = 1 << 24;
+/// `FILE_READ_ATTRIBUTES`.
+const FILE_READ_ATTRIBUTES: u32 = 0x80;
+
+gate::exports! {
+    /// What ntoskrnl exports of objects and I/O.
+    pub static TABLE in "ntoskrnl.exe";
+    "ZwCreateFile" | "NtCreateFile" = zw_create_file(handle: *mut Handle, access: u32, attributes: *const ObjectAttributes, iosb: *mut IoStatusBlock, allocation: *const i64, file_attributes: u32, share: u32, disposition: u32, options: u32, ea: u64, ea_length: u32) -> NtStatus, irql <= PASSIVE, rules "C-032 C-033 C-070 C-081 K-161";
+    "ZwOpenFile" = zw_open_file(handle: *mut Handle, access: u32, attributes: *const ObjectAttributes, iosb: *mut IoStatusBlock, share: u32, options: u32) -> NtStatus, irql <= PASSIVE, rules "C-070";
+    "ZwClose" | "NtClose" = zw_close(handle: Handle) -> NtStatus, rules "C-124 C-129 C-133";
+    "ObReferenceObjectByHandle" = ob_reference_object_by_handle(handle: Handle, access: u32, object_type: u64, mode: ProcessorMode, object: *mut u64, information: u64) -> NtStatus, irql <= PASSIVE, rules "C-122 C-126 C-127 C-128 K-155";
+    "ObReferenceObjectByPointer" = ob_reference_object_by_pointer(object: u64, access: u32, object_type: u64, mode: ProcessorMode) -> NtStatus, irql <= DISPATCH, rules "C-120";
+    "ObfReferenceObject" | "ObReferenceObject" = ob_reference_object(object: u64) -> i64, irql <= DISPATCH, rules "C-120 K-156";
+    "ObfDereferenceObject" | "ObDereferenceObject" = ob_dereference_object(object: u64) -> i64, irql <= DISPATCH, rules "C-123 C-142 K-156";
+    "IoCreateDevice" = io_create_device(driver: *mut DriverObject, extension: u32, name: *const UnicodeString, device_type: u32, characteristics: u32, exclusive: u8, device: *mut *mut DeviceObject) -> NtStatus, irql <= APC, rules "K-085 K-086";
+    "IoDeleteDevice" = io_delete_device(device: *mut DeviceObject), irql <= APC, rules "K-088 K-104";
+    "IoCreateSymbolicLink" = io_create_symbolic_link(name: *const UnicodeString, target: *const UnicodeString) -> NtStatus, irql <= PASSIVE, rules "K-098";
+    "IoDeleteSymbolicLink" = io_delete_symbolic_link(name: *const UnicodeString) -> NtStatus, irql <= PASSIVE, rules "K-098";
+    "IoGetRelatedDeviceObject" = io_get_related_device_object(file: *mut FileObject) -> *mut DeviceObject, irql <= DISPATCH, rules "K-096";
+    "IoGetDeviceObjectPointer" = io_get_device_object_pointer(name: *const UnicodeString, access: u32, file: *mut *mut FileObject, device: *mut *mut DeviceObject) -> NtStatus, irql <= PASSIVE, rules "C-087 C-146 K-095";
+    "IoAttachDevice" = io_attach_device(source: *mut DeviceObject, name: *const UnicodeString, below: *mut *mut DeviceObject) -> NtStatus, irql <= PASSIVE, rules "K-093";
+    "IoAttachDeviceToDeviceStack" = io_attach_device_to_device_stack(source: *mut DeviceObject, target: *mut DeviceObject) -> *mut DeviceObject, irql <= DISPATCH, rules "K-092";
+    "IoDetachDevice" = io_detach_device(below: *mut DeviceObject), irql <= PASSIVE, rules "K-094";
+    "IoAllocateIrp" = io_allocate_irp(locations: i8, quota: u8) -> *mut Irp, irql <= DISPATCH, rules "K-020 K-024";
+    "IoFreeIrp" = io_free_irp(irp: *mut Irp), irql <= DISPATCH, rules "K-025 K-028";
+    "IoInitializeIrp" = io_initialize_irp(irp: *mut Irp, size: u16, locations: i8), irql <= DISPATCH, rules "K-021";
+    "IoReuseIrp" = io_reuse_irp(irp: *mut Irp, status: NtStatus), irql <= DISPATCH, rules "K-026 K-027";
+    "IoBuildDeviceIoControlRequest" = io_build_device_io_control_request(code: u32, device: *mut DeviceObject, input: u64, input_length: u32, output: u64, output_length: u32, internal: u8, event: *mut KernelEvent, iosb: *mut IoStatusBlock) -> *mut Irp, irql <= PASSIVE, rules "K-060 K-063 K-066 C-182";
+    "IofCallDriver" | "IoCallDriver" = iof_call_driver(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus, irql <= DISPATCH, rules "K-035 K-047 K-049";
+    "IofCompleteRequest" | "IoCompleteRequest" = iof_complete_request(irp: *mut Irp, boost: i8), irql <= DISPATCH, rules "K-038 K-041 K-049";
+    "IoCancelIrp" = io_cancel_irp(irp: *mut Irp) -> u8, irql <= DISPATCH, rules "K-070 K-079";
+    "IoAcquireCancelSpinLock" = io_acquire_cancel_spin_lock(level: *mut Irql), irql <= DISPATCH, rules "K-081";
+    "IoReleaseCancelSpinLock" = io_release_cancel_spin_lock(level: Irql), irql <= DISPATCH, rules "K-081";
+    data "IoFileObjectType" = file_type_cell, rules "K-157";
+    data "IoDriverObjectType" = driver_type_cell, rules "K-157";
+    data "IoDeviceObjectType" = device_type_cell, rules "K-157";
+}
+
+fn cell(cell: &'static OnceLock<u64>, object_type: &'static ObjectType) -> u64 {
+    ptr::from_ref(cell.get_or_init(|| object_type.block())) as u64
+}
+
+fn file_type_cell() -> u64 {
+    static CELL: OnceLock<u64> = OnceLock::new();
+    cell(&CELL, &FILE)
+}
+
+fn driver_type_cell() -> u64 {
+    static CELL: OnceLock<u64> = OnceLock::new();
+    cell(&CELL, &DRIVER)
+}
+
+fn device_type_cell() -> u64 {
+    static CELL: OnceLock<u64> = OnceLock::new();
+    cell(&CELL, &DEVICE)
+}
+
+/// The name behind a driver's pointer; a bad pointer is an access violation, as a status.
+fn name_at(name: *const UnicodeString) -> Result<Vec<u16>, NtStatus> {
+    gate::memory::read_unicode(name as u64).map_err(|_| NtStatus::ACCESS_VIOLATION)
+}
+
+/// Opens by object attributes and stores handle and status block.
+///
+/// # Safety
+/// `handle` and `iosb` are the driver's.
+unsafe fn open(
+    handle: *mut Handle,
+    iosb: *mut IoStatusBlock,
+    attributes: *const ObjectAttributes,
+    fill: impl FnOnce(&mut Open<'_>),
+) -> NtStatus {
+    let caller = gate::caller();
+    // SAFETY: what drivers pass is theirs to answer for; a bad pointer faults and is blamed on them. The same
+    // holds for every function of this module.
+    unsafe {
+        let name = match name_at((*attributes).object_name) {
+            Ok(name) => name,
+            Err(status) => return status,
+        };
+        let attributes = (*attributes).attributes;
+        let mut open =
+            Open { name: &name, attributes, access: 0, options: 0, file_attributes: 0, share: 0, ea: (0, 0) };
+        fill(&mut open);
+        let opened = file::open(&open, caller);
+        if !iosb.is_null() {
+            *iosb = IoStatusBlock::new(opened.status, opened.information);
+        }
+        if opened.handle.0 != 0 {
+            *handle = opened.handle;
+        }
+        opened.status
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "NT's signature")]
+unsafe extern "win64" fn zw_create_file(
+    handle: *mut Handle,
+    access: u32,
+    attributes: *const ObjectAttributes,
+    iosb: *mut IoStatusBlock,
+    _allocation: *const i64,
+    file_attributes: u32,
+    share: u32,
+    disposition: u32,
+    options: u32,
+    ea: u64,
+    ea_length: u32,
+) -> NtStatus {
+    // SAFETY: see `open`.
+    unsafe {
+        open(handle, iosb, attributes, |open| {
+            open.access = access;
+            open.file_attributes = file_attributes as u16;
+            open.share = share as u16;
+            open.options = disposition << 24 | (options & 0x00FF_FFFF);
+            open.ea = (ea, ea_length);
+        })
+    }
+}
+
+unsafe extern "win64" fn zw_open_file(
+    handle: *mut Handle,
+    access: u32,
+    attributes: *const ObjectAttributes,
+    iosb: *mut IoStatusBlock,
+    share: u32,
+    options: u32,
+) -> NtStatus {
+    // SAFETY: see `open`.
+    unsafe {
+        open(handle, iosb, attributes, |open| {
+            open.access = access;
+            open.share = share as u16;
+            open.options = FILE_OPEN | (options & 0x00FF_FFFF);
+        })
+    }
+}
+
+unsafe extern "win64" fn zw_close(handle: Handle) -> NtStatus {
+    file::close(handle)
+}
+
+/// NULL skips the type check (C-128).
+fn wanted_type(object_type: u64) -> Option<u64> {
+    (object_type != 0).then_some(object_type)
+}
+
+unsafe extern "win64" fn ob_reference_object_by_handle(
+    handle: Handle,
+    access: u32,
+    object_type: u64,
+    mode: ProcessorMode,
+    object: *mut u64,
+    _information: u64,
+) -> NtStatus {
+    match nt_object::reference_by_handle(handle, wanted_type(object_type)) {
+        // For kernel mode the granted access is not looked at (C-127).
+        Ok((body, granted)) if mode != ProcessorMode::KERNEL && access & !granted != 0 => {
+            nt_object::dereference(body);
+            NtStatus::ACCESS_DENIED
+        }
+        Ok((body, _)) => {
+            // SAFETY: see `open`.
+            unsafe { *object = body };
+            NtStatus::SUCCESS
+        }
+        Err(status) => status,
+    }
+}
+
+unsafe extern "win64" fn ob_reference_object_by_pointer(
+    object: u64,
+    _access: u32,
+    object_type: u64,
+    _mode: ProcessorMode,
+) -> NtStatus {
+    let fits = wanted_type(object_type)
+        .is_none_or(|wanted| nt_object::type_of(object).is_some_and(|found| found.block() == wanted));
+    if !fits {
+        return NtStatus::OBJECT_TYPE_MISMATCH;
+    }
+    nt_object::reference(object);
+    NtStatus::SUCCESS
+}
+
+unsafe extern "win64" fn ob_reference_object(object: u64) -> i64 {
+    nt_object::reference(object)
+}
+
+unsafe extern "win64" fn ob_dereference_object(object: u64) -> i64 {
+    nt_object::dereference(object)
+}
+
+unsafe extern "win64" fn io_create_device(
+    driver: *mut DriverObject,
+    extension: u32,
+    name: *const UnicodeString,
+    device_type: u32,
+    characteristics: u32,
+    exclusive: u8,
+    device: *mut *mut DeviceObject,
+) -> NtStatus {
+    let caller = gate::caller();
+    let name = match (!name.is_null()).then(|| name_at(name)).transpose() {
+        Ok(name) => name.filter(|name| !name.is_empty()),
+        Err(status) => return status,
+    };
+    let name = name.as_deref();
+    let new = NewDevice { driver, extension, name, device_type, characteristics, exclusive: exclusive != 0 };
+    // SAFETY: see `open`.
+    match unsafe { device::create(&new, caller) } {
+        Ok(made) => {
+            // SAFETY: see `open`.
+            unsafe { *device = made };
+            NtStatus::SUCCESS
+        }
+        Err(status) => status,
+    }
+}
+
+unsafe extern "win64" fn io_delete_device(device: *mut DeviceObject) {
+    // SAFETY: see `open`.
+    unsafe { device::delete(device) }
+}
+
+unsafe extern "win64" fn io_create_symbolic_link(name: *const UnicodeString, target: *const UnicodeString) -> NtStatus {
+    let caller = gate::caller();
+    let made = name_at(name).and_then(|name| nt_object::insert_link(&name, &name_at(target)?, caller));
+    made.err().unwrap_or(NtStatus::SUCCESS)
+}
+
+unsafe extern "win64" fn io_delete_symbolic_link(name: *const UnicodeString) -> NtStatus {
+    name_at(name).and_then(|name| nt_object::remove(&name)).err().unwrap_or(NtStatus::SUCCESS)
+}
+
+unsafe extern "win64" fn io_get_related_device_object(file: *mut FileObject) -> *mut DeviceObject {
+    // SAFETY: see `open`.
+    unsafe { device::related(file) }
+}
+
+/// Opens a device by name and gives its file object, referenced, with no handle left (K-095).
+fn open_by_name(name: *const UnicodeString, access: u32, caller: u64) -> Result<*mut FileObject, NtStatus> {
+    let name = name_at(name)?;
+    let open =
+        Open { name: &name, attributes: 0x240, access, options: FILE_OPEN, file_attributes: 0, share: 0, ea: (0, 0) };
+    let opened = file::open(&open, caller);
+    if opened.handle.0 == 0 {
+        return Err(opened.status);
+    }
+    let file = nt_object::reference_by_handle(opened.handle, None);
+    file::close(opened.handle);
+    file.map(|(file, _)| file as *mut FileObject)
+}
+
+unsafe extern "win64" fn io_get_device_object_pointer(
+    name: *const UnicodeString,
+    access: u32,
+    file: *mut *mut FileObject,
+    device: *mut *mut DeviceObject,
+) -> NtStatus {
+    match open_by_name(name, access, gate::caller()) {
+        // SAFETY: see `open`.
+        Ok(opened) => unsafe {
+            *file = opened;
+            *device = device::related(opened);
+            NtStatus::SUCCESS
+        },
+        Err(status) => status,
+    }
+}
+
+unsafe extern "win64" fn io_attach_device(
+    source: *mut DeviceObject,
+    name: *const UnicodeString,
+    below: *mut *mut DeviceObject,
+) -> NtStatus {
+    match open_by_name(name, FILE_READ_ATTRIBUTES, gate::caller()) {
+        // SAFETY: see `open`. The pointer is there before the new device gets its first request (K-093).
+        Ok(file) => unsafe {
+            *below = device::top_of_stack((*file).device_object);
+            device::attach(source, *below);
+            nt_object::dereference(file as u64);
+            NtStatus::SUCCESS
+        },
+        Err(status) => status,
+    }
+}
+
+unsafe extern "win64" fn io_attach_device_to_device_stack(
+    source: *mut DeviceObject,
+    target: *mut DeviceObject,
+) -> *mut DeviceObject {
+    // SAFETY: see `open`.
+    unsafe { device::attach(source, target) }
+}
+
+unsafe extern "win64" fn io_detach_device(below: *mut DeviceObject) {
+    // SAFETY: see `open`.
+    unsafe { device::detach(below) }
+}
+
+unsafe extern "win64" fn io_allocate_irp(locations: i8, _quota: u8) -> *mut Irp {
+    irp::allocate(locations, Owner::Driver, gate::caller()).unwrap_or(ptr::null_mut())
+}
+
+unsafe extern "win64" fn io_free_irp(irp: *mut Irp) {
+    irp::free_by_driver(irp);
+}
+
+unsafe extern "win64" fn io_initialize_irp(irp: *mut Irp, size: u16, locations: i8) {
+    // SAFETY: see `open`.
+    unsafe { irp::initialize(irp, size, locations.max(0)) }
+}
+
+unsafe extern "win64" fn io_reuse_irp(irp: *mut Irp, status: NtStatus) {
+    // SAFETY: see `open`.
+    unsafe {
+        let (size, locations, flags) = ((*irp).size, (*irp).stack_count, (*irp).allocation_flags);
+        irp::initialize(irp, size, locations.max(0));
+        (*irp).allocation_flags = flags;
+        (*irp).io_status.status = status;
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "NT's signature")]
+unsafe extern "win64" fn io_build_device_io_control_request(
+    code: u32,
+    device: *mut DeviceObject,
+    input: u64,
+    input_length: u32,
+    output: u64,
+    output_length: u32,
+    internal: u8,
+    event: *mut KernelEvent,
+    iosb: *mut IoStatusBlock,
+) -> *mut Irp {
+    let request =
+        DeviceControl { code, input: (input, input_length), output: (output, output_length), internal: internal != 0 };
+    // SAFETY: see `open`.
+    let irp = unsafe { irp::build_device_control(device, request, event, iosb, Owner::Thread, gate::caller()) };
+    irp.unwrap_or(ptr::null_mut())
+}
+
+unsafe extern "win64" fn iof_call_driver(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus {
+    // SAFETY: see `open`.
+    unsafe { irp::call_driver(device, irp) }
+}
+
+unsafe extern "win64" fn iof_complete_request(irp: *mut Irp, _boost: i8) {
+    // SAFETY: see `open`.
+    unsafe { completion::complete(irp) }
+}
+
+unsafe extern "win64" fn io_cancel_irp(irp: *mut Irp) -> u8 {
+    // SAFETY: see `open`.
+    unsafe { cancel::cancel(irp) }.into()
+}
+
+unsafe extern "win64" fn io_acquire_cancel_spin_lock(level: *mut Irql) {
+    let old = cancel::acquire_lock();
+    // SAFETY: see `open`.
+    unsafe { *level = old }
+}
+
+unsafe extern "win64" fn io_release_cancel_spin_lock(level: Irql) {
+    cancel::release_lock(level);
+}

@@ -1,0 +1,351 @@
+//! File objects: open, cleanup, close (C-070 to C-091, C-133 to C-153).
+
+use nt_abi::dispatcher::DispatcherType;
+use nt_abi::file::file_flags;
+use nt_abi::io::{device_flags, irp_flags};
+use nt_abi::object::attributes;
+use nt_abi::{
+    DeviceObject, FileObject, Handle, IoStackLocation, IoStatusBlock, Irp, Irql, KernelEvent, MajorFunction, NtStatus,
+    UnicodeString,
+};
+use nt_dispatcher::{event, wait};
+use nt_object::{Found, ObjectType};
+use trace::{Counter, Event, OpenKind};
+
+use crate::device::{self, DEVICE};
+use crate::ea;
+use crate::irp::{self, DeviceControl, Owner};
+
+/// Longest EA buffer that is looked at; a TDI address needs a few dozen bytes.
+const EA_MAX: u32 = 64 << 10;
+
+/// Files.
+pub static FILE: ObjectType = ObjectType::new("File", delete, handle_closed);
+
+/// What `ZwCreateFile` is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Open<'a> {
+    /// Full name.
+    pub name: &'a [u16],
+    /// `OBJ_xxx`.
+    pub attributes: u32,
+    /// Desired access.
+    pub access: u32,
+    /// Create disposition << 24 | create options, as the create parameters hold them.
+    pub options: u32,
+    /// File attributes.
+    pub file_attributes: u16,
+    /// `FILE_SHARE_xxx`.
+    pub share: u16,
+    /// The EA buffer's address and length in the caller's memory.
+    pub ea: (u64, u32),
+}
+
+/// What an open came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Opened {
+    /// Final status.
+    pub status: NtStatus,
+    /// `IoStatus.Information`: what the driver said, or the offset of a bad EA entry.
+    pub information: u64,
+    /// The handle, if the open succeeded.
+    pub handle: Handle,
+}
+
+impl Opened {
+    fn failed(status: NtStatus, information: u64) -> Self {
+        Self { status, information, handle: Handle(0) }
+    }
+}
+
+/// The security context a create request points to; transports do not look inside.
+#[repr(C)]
+struct SecurityContext {
+    quality_of_service: u64,
+    access_state: u64,
+    desired_access: u32,
+    full_create_options: u32,
+}
+
+/// Opens a device by name: a file object, a create request to the top of the device's stack, a handle.
+///
+/// IRQL: PASSIVE_LEVEL.
+pub fn open(open: &Open<'_>, caller: u64) -> Opened {
+    let opened = open_file(open, caller).unwrap_or_else(|(status, information)| Opened::failed(status, information));
+    if opened.handle.0 == 0 {
+        let name = String::from_utf16_lossy(open.name);
+        let event =
+            Event::FileOpened { file: 0, device: 0, handle: 0, status: opened.status.0, kind: OpenKind::Device };
+        gate::record_with_text(event, &name);
+    }
+    opened
+}
+
+fn open_file(open: &Open<'_>, caller: u64) -> Result<Opened, (NtStatus, u64)> {
+    let plain = |status| (status, 0);
+    let Found { body, rest } = nt_object::lookup(open.name).map_err(plain)?;
+    let is_device = nt_object::type_of(body).is_some_and(|kind| std::ptr::eq(kind, &DEVICE));
+    if !is_device || !nt_object::try_reference(body) {
+        return Err(plain(NtStatus::OBJECT_TYPE_MISMATCH));
+    }
+    let device = body as *mut DeviceObject;
+    let ea = copy_ea(open.ea).inspect_err(|_| {
+        nt_object::dereference(body);
+    })?;
+    // SAFETY: referenced above.
+    let is_taken = unsafe { (*device).flags & device_flags::EXCLUSIVE != 0 && (*device).reference_count > 0 };
+    let file = if is_taken { None } else { new_file(device, &rest, open, caller) };
+    let Some(file) = file else {
+        nt_object::dereference(body);
+        let status = if is_taken { NtStatus::ACCESS_DENIED } else { NtStatus::INSUFFICIENT_RESOURCES };
+        return Err(plain(status));
+    };
+    // SAFETY: a file object of our own, over a referenced device.
+    let outcome = unsafe { send_create(file, open, ea) };
+    if !outcome.status.is_success() {
+        // SAFETY: as above. Without a device the deletion sends nothing (C-081).
+        unsafe { forget_device(file) };
+        nt_object::dereference(file as u64);
+        return Err((outcome.status, outcome.information));
+    }
+    let kernel = open.attributes & attributes::KERNEL_HANDLE != 0;
+    let handle = nt_object::insert(file as u64, open.access, kernel, caller);
+    // From here on the handle's reference keeps the file object; without one this sends CLEANUP and CLOSE.
+    // SAFETY: as above.
+    let kind = unsafe { kind_of(file) };
+    if handle.is_some() {
+        // SAFETY: as above.
+        unsafe { (*file).flags |= file_flags::HANDLE_CREATED };
+        gate::count(Counter::Opens, 1);
+        let event = Event::FileOpened {
+            file: file as u64,
+            device: device as u64,
+            handle: handle.map_or(0, |handle| handle.0),
+            status: outcome.status.0,
+            kind,
+        };
+        gate::record_with_text(event, &String::from_utf16_lossy(open.name));
+    }
+    nt_object::dereference(file as u64);
+    let handle = handle.ok_or(plain(NtStatus::INSUFFICIENT_RESOURCES))?;
+    Ok(Opened { status: outcome.status, information: outcome.information, handle })
+}
+
+/// What the transport made of the open, by the convention of `FsContext2` (C-089).
+unsafe fn kind_of(file: *mut FileObject) -> OpenKind {
+    // SAFETY: the caller's file object.
+    match unsafe { (*file).fs_context2 } {
+        1 => OpenKind::TransportAddress,
+        2 => OpenKind::ConnectionEndpoint,
+        3 => OpenKind::ControlChannel,
+        _ => OpenKind::Device,
+    }
+}
+
+/// The caller's EA buffer, copied and checked (C-033 to C-036).
+fn copy_ea((address, length): (u64, u32)) -> Result<Option<Box<[u8]>>, (NtStatus, u64)> {
+    if address == 0 || length == 0 {
+        return Ok(None);
+    }
+    if length > EA_MAX {
+        return Err((NtStatus::INVALID_PARAMETER, 0));
+    }
+    let mut list = vec![0; length as usize].into_boxed_slice();
+    gate::memory::read(address, &mut list).map_err(|_| (NtStatus::ACCESS_VIOLATION, 0))?;
+    ea::check(&list).map_err(|offset| (NtStatus::EA_LIST_INCONSISTENT, offset as u64))?;
+    Ok(Some(list))
+}
+
+fn new_file(device: *mut DeviceObject, rest: &[u16], open: &Open<'_>, caller: u64) -> Option<*mut FileObject> {
+    let file = nt_object::create(&FILE, size_of::<FileObject>() as u64, caller)? as *mut FileObject;
+    // SAFETY: a new body of this size; the device is referenced.
+    unsafe {
+        (*file).kind = FileObject::TYPE;
+        (*file).size = size_of::<FileObject>() as i16;
+        (*file).device_object = device;
+        (*file).shared_read = u8::from(open.share & 1 != 0);
+        (*file).shared_write = u8::from(open.share & 2 != 0);
+        (*file).shared_delete = u8::from(open.share & 4 != 0);
+        (*file).file_name = owned_string(rest);
+        event::initialize(&raw mut (*file).lock, DispatcherType::SYNCHRONIZATION_EVENT, false);
+        event::initialize(&raw mut (*file).event, DispatcherType::NOTIFICATION_EVENT, false);
+        (*device).reference_count += 1;
+    }
+    Some(file)
+}
+
+/// A string in a buffer of its own.
+fn owned_string(units: &[u16]) -> UnicodeString {
+    if units.is_empty() {
+        return UnicodeString::EMPTY;
+    }
+    let length = (units.len() * 2) as u16;
+    let buffer = Box::into_raw(units.to_vec().into_boxed_slice()) as *mut u16;
+    UnicodeString { length, maximum_length: length, _pad: 0, buffer }
+}
+
+/// Lets go of a file object's device.
+unsafe fn forget_device(file: *mut FileObject) {
+    // SAFETY: the caller's file object, which nobody uses any more. The name's buffer stays: filters replace it,
+    // so it cannot be told whose it is now, and names that go on behind a device are rare.
+    unsafe {
+        let device = (*file).device_object;
+        (*file).device_object = std::ptr::null_mut();
+        (*file).file_name = UnicodeString::EMPTY;
+        (*device).reference_count -= 1;
+        nt_object::dereference(device as u64);
+    }
+}
+
+unsafe fn send_create(file: *mut FileObject, open: &Open<'_>, ea: Option<Box<[u8]>>) -> IoStatusBlock {
+    let context = SecurityContext {
+        quality_of_service: 0,
+        access_state: 0,
+        desired_access: open.access,
+        full_create_options: open.options & 0x00FF_FFFF,
+    };
+    let ea_length = ea.as_ref().map_or(0, |ea| ea.len() as u64);
+    let system_buffer = ea.as_ref().map_or(0, |ea| ea.as_ptr() as u64);
+    // SAFETY: the caller's file object; the context and the EA copy live until the request is complete.
+    unsafe {
+        send(file, MajorFunction::CREATE, |irp, location| {
+            (*irp).flags = irp_flags::CREATE_OPERATION | irp_flags::SYNCHRONOUS_API;
+            (*irp).system_buffer = system_buffer;
+            (*location).parameters = [
+                std::ptr::from_ref(&context) as u64,
+                open.options.into(),
+                u64::from(open.file_attributes) | u64::from(open.share) << 16,
+                ea_length,
+            ];
+        })
+    }
+}
+
+/// Sends a request of the I/O manager's own to the top of the file's device stack and waits for its end, also
+/// when it was pended (C-147 to C-150, K-057).
+unsafe fn send(
+    file: *mut FileObject,
+    major: MajorFunction,
+    fill: impl FnOnce(*mut Irp, *mut IoStackLocation),
+) -> IoStatusBlock {
+    // SAFETY: the caller's file object; event and status block live until the request is complete.
+    unsafe {
+        let device = device::related(file);
+        let Some(irp) = irp::allocate((*device).stack_size, Owner::Manager, 0) else {
+            return IoStatusBlock::new(NtStatus::INSUFFICIENT_RESOURCES, 0);
+        };
+        let mut done: KernelEvent = std::mem::zeroed();
+        event::initialize(&mut done, DispatcherType::NOTIFICATION_EVENT, false);
+        let location = irp::next_location(irp);
+        (*location).major_function = major;
+        (*location).file_object = file;
+        (*irp).user_event = &mut done;
+        (*irp).user_iosb = &raw mut (*irp).io_status;
+        (*irp).thread = gate::thread::current_thread_object();
+        (*irp).original_file_object = file;
+        fill(irp, location);
+        if irp::call_driver(device, irp) == NtStatus::PENDING {
+            wait::wait_single(&raw mut done as u64, None);
+        }
+        let outcome = (*irp).io_status;
+        irp::free(irp);
+        outcome
+    }
+}
+
+/// A handle of a file object was closed: at the last one CLEANUP goes out (C-133).
+fn handle_closed(body: u64, remaining: i64) {
+    if remaining == 0 {
+        // SAFETY: the handle's reference still stands.
+        unsafe { cleanup(body as *mut FileObject) };
+    }
+}
+
+unsafe fn cleanup(file: *mut FileObject) {
+    // SAFETY: the caller's live file object.
+    unsafe {
+        send(file, MajorFunction::CLEANUP, |irp, _| {
+            (*irp).flags = irp_flags::CLOSE_OPERATION | irp_flags::SYNCHRONOUS_API;
+        });
+        (*file).flags |= file_flags::CLEANUP_COMPLETE;
+    }
+}
+
+/// The last reference of a file object is gone: CLOSE goes out (C-134), after a CLEANUP if there never was a
+/// handle (C-138).
+fn delete(body: u64) {
+    let file = body as *mut FileObject;
+    // SAFETY: the object is being deleted by us and its memory stays valid until we return.
+    unsafe {
+        if (*file).device_object.is_null() {
+            return;
+        }
+        if (*file).flags & file_flags::CLEANUP_COMPLETE == 0 {
+            cleanup(file);
+        }
+        send(file, MajorFunction::CLOSE, |irp, _| {
+            (*irp).flags = irp_flags::CLOSE_OPERATION | irp_flags::SYNCHRONOUS_API;
+        });
+        forget_device(file);
+    }
+    gate::record(Event::FileDeleted { file: body });
+}
+
+/// Closes a handle, of whatever type.
+///
+/// Above PASSIVE_LEVEL this is a finding (C-129); it is then done at PASSIVE_LEVEL all the same, because
+/// neither a lost handle nor a deadlock would help anybody.
+pub fn close(handle: Handle) -> NtStatus {
+    let level = gate::irql();
+    if level > Irql::PASSIVE {
+        gate::finding(
+            "C-129",
+            format_args!("ZwClose was called at {level:?}: it is a PASSIVE_LEVEL call"),
+            gate::caller(),
+        );
+        gate::set_irql(Irql::PASSIVE);
+    }
+    let closed = nt_object::close(handle);
+    gate::set_irql(level);
+    match closed {
+        Ok((object, remaining)) => {
+            gate::record(Event::HandleClosed { handle: handle.0, object, remaining: remaining.max(0) as u32 });
+            NtStatus::SUCCESS
+        }
+        Err(status) => status,
+    }
+}
+
+/// Sends a device control request on behalf of the command line and waits for it.
+///
+/// # Errors
+/// Why the handle is of no use.
+pub fn device_control(handle: Handle, code: u32, input: &[u8], output: &mut [u8]) -> Result<IoStatusBlock, NtStatus> {
+    let (body, _) = nt_object::reference_by_handle(handle, Some(FILE.block()))?;
+    let file = body as *mut FileObject;
+    let request = DeviceControl {
+        code,
+        input: (input.as_ptr() as u64, input.len() as u32),
+        output: (output.as_mut_ptr() as u64, output.len() as u32),
+        internal: false,
+    };
+    // SAFETY: the file is referenced; the buffers, the event and the block live until the request is complete.
+    let outcome = unsafe {
+        let device = device::related(file);
+        let mut done: KernelEvent = std::mem::zeroed();
+        event::initialize(&mut done, DispatcherType::NOTIFICATION_EVENT, false);
+        let mut iosb = IoStatusBlock::new(NtStatus::PENDING, 0);
+        let irp = irp::build_device_control(device, request, &mut done, &mut iosb, Owner::Manager, 0);
+        irp.map(|irp| {
+            (*irp::next_location(irp)).file_object = file;
+            (*irp).original_file_object = file;
+            if irp::call_driver(device, irp) == NtStatus::PENDING {
+                wait::wait_single(&raw mut done as u64, None);
+            }
+            irp::free(irp);
+            iosb
+        })
+    };
+    nt_object::dereference(body);
+    outcome.ok_or(NtStatus::INSUFFICIENT_RESOURCES)
+}
