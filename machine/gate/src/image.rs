@@ -24,6 +24,8 @@ pub struct LoadedImage {
     pub text: Vec<Range<u64>>,
     /// Instructions that were moved elsewhere, ordered by where they are now.
     pub moved: Vec<MovedInstruction>,
+    /// Where its function table lies (`.pdata`, the exception directory); empty if it has none.
+    pub functions: Range<u64>,
     driver: AtomicU64,
     unloaded: AtomicBool,
 }
@@ -42,7 +44,14 @@ impl LoadedImage {
     pub fn new(name: &str, base: u64, size: u64, text: Vec<Range<u64>>, moved: Vec<MovedInstruction>) -> Self {
         // Leaked like the image itself.
         let name = Box::leak(name.to_owned().into_boxed_str());
-        Self { name, base, size, text, moved, driver: AtomicU64::new(0), unloaded: AtomicBool::new(false) }
+        let (driver, unloaded) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { name, base, size, text, moved, functions: 0..0, driver, unloaded }
+    }
+
+    /// The same with its function table at `functions`, an address range inside the image. What lies there is
+    /// not trusted: it is read when something is unwound, never before.
+    pub fn with_functions(self, functions: Range<u64>) -> Self {
+        Self { functions, ..self }
     }
 
     /// Whether `address` lies in it.
