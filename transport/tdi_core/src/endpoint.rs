@@ -103,6 +103,7 @@ pub enum OfferAnswer {
 
 /// A connection endpoint; see the crate's documentation for how to drive it.
 #[derive(Debug)]
+#[allow(dead_code, reason = "signatures first; the bodies follow")]
 pub struct Endpoint {
     id: EndpointId,
     context: u64,
