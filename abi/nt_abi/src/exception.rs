@@ -27,6 +27,7 @@ open_enum! {
         #[allow(missing_docs)] DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS = 0xCE,
         #[allow(missing_docs)] DRIVER_IRQL_NOT_LESS_OR_EQUAL = 0xD1,
         #[allow(missing_docs)] MANUALLY_INITIATED_CRASH = 0xE2,
+        #[allow(missing_docs)] WORKER_INVALID = 0xE4,
         #[allow(missing_docs)] DPC_WATCHDOG_VIOLATION = 0x133,
         #[allow(missing_docs)] KERNEL_SECURITY_CHECK_FAILURE = 0x139,
         /// Ours, not Windows': the driver called an import that Drydock does not implement.

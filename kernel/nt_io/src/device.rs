@@ -1,6 +1,7 @@
 //! Devices and stacks of them (K-085 to K-099, K-104).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nt_abi::dispatcher::DispatcherType;
@@ -115,6 +116,30 @@ pub unsafe fn delete(device: *mut DeviceObject) {
     }
     gate::record(Event::DeviceDeleted { device: body });
     nt_object::dereference(body);
+}
+
+/// `DEVICE_OBJECT.ReferenceCount`: open file objects, queued work items and whatever else keeps a device busy.
+unsafe fn busy_count<'a>(device: *mut DeviceObject) -> &'a AtomicI32 {
+    // SAFETY: the caller's live device; drivers only read the word.
+    unsafe { AtomicI32::from_ptr(&raw mut (*device).reference_count) }
+}
+
+/// Counts a user of the device in or out, so that its driver is not unloaded meanwhile (K-101).
+///
+/// # Safety
+/// `device` is a live device.
+pub unsafe fn count_open(device: *mut DeviceObject, by: i32) {
+    // SAFETY: the caller's promise.
+    unsafe { busy_count(device) }.fetch_add(by, Ordering::AcqRel);
+}
+
+/// Users of the device at this moment.
+///
+/// # Safety
+/// `device` is a live device.
+pub unsafe fn open_count(device: *mut DeviceObject) -> i32 {
+    // SAFETY: the caller's promise.
+    unsafe { busy_count(device) }.load(Ordering::Acquire)
 }
 
 /// The top of the stack over a device, looked up anew each time (K-096).

@@ -93,7 +93,7 @@ fn open_file(open: &Open<'_>, caller: u64) -> Result<Opened, (NtStatus, u64)> {
         nt_object::dereference(body);
     })?;
     // SAFETY: referenced above.
-    let is_taken = unsafe { (*device).flags & device_flags::EXCLUSIVE != 0 && (*device).reference_count > 0 };
+    let is_taken = unsafe { (*device).flags & device_flags::EXCLUSIVE != 0 && device::open_count(device) > 0 };
     let file = if is_taken { None } else { new_file(device, &rest, open, caller) };
     let Some(file) = file else {
         nt_object::dereference(body);
@@ -169,7 +169,7 @@ fn new_file(device: *mut DeviceObject, rest: &[u16], open: &Open<'_>, caller: u6
         (*file).file_name = owned_string(rest);
         event::initialize(&raw mut (*file).lock, DispatcherType::SYNCHRONIZATION_EVENT, false);
         event::initialize(&raw mut (*file).event, DispatcherType::NOTIFICATION_EVENT, false);
-        (*device).reference_count += 1;
+        device::count_open(device, 1);
     }
     Some(file)
 }
@@ -192,7 +192,7 @@ unsafe fn forget_device(file: *mut FileObject) {
         let device = (*file).device_object;
         (*file).device_object = std::ptr::null_mut();
         (*file).file_name = UnicodeString::EMPTY;
-        (*device).reference_count -= 1;
+        device::count_open(device, -1);
         nt_object::dereference(device as u64);
     }
 }

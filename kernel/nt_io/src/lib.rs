@@ -12,11 +12,17 @@
 
 pub mod cancel;
 pub mod completion;
+mod csq;
 pub mod device;
 pub mod driver;
 pub mod ea;
 pub mod exports;
 pub mod file;
 pub mod irp;
+mod remove_lock;
+pub mod work_item;
 
 pub use exports::TABLE;
+
+/// All of this crate's tables of exports.
+pub static TABLES: &[&[gate::export::Export]] = &[TABLE, work_item::TABLE, csq::TABLE, remove_lock::TABLE];

@@ -39,6 +39,13 @@ pub struct SlotCache {
     count: u32,
 }
 
+impl SlotCache {
+    /// A cache without slots.
+    pub const fn empty() -> Self {
+        Self { head: 0, count: 0 }
+    }
+}
+
 /// Slots of one size in a region of their own.
 ///
 /// A slot's memory is never given to anything else, so reading the header of a stale pointer is always

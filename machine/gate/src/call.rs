@@ -121,7 +121,21 @@ pub unsafe fn call_n(routine: u64, arguments: &[u64]) -> u64 {
 pub unsafe fn call2_leaving_at(routine: u64, a: u64, b: u64, level: Irql) -> u64 {
     // SAFETY: the caller's promise.
     unsafe {
-        around_leaving_at(routine, level, || {
+        around_leaving_at(routine, Some(level), || {
+            let routine: unsafe extern "win64" fn(u64, u64) -> u64 = std::mem::transmute(routine);
+            routine(a, b)
+        })
+    }
+}
+
+/// [`call2`] for a routine that takes or gives back a lock and so may change the level.
+///
+/// # Safety
+/// As [`driver`].
+pub unsafe fn call2_changing_irql(routine: u64, a: u64, b: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        around_leaving_at(routine, None, || {
             let routine: unsafe extern "win64" fn(u64, u64) -> u64 = std::mem::transmute(routine);
             routine(a, b)
         })
@@ -135,7 +149,7 @@ pub unsafe fn call2_leaving_at(routine: u64, a: u64, b: u64, level: Irql) -> u64
 #[inline(always)]
 unsafe fn around(routine: u64, call: impl FnOnce() -> u64) -> u64 {
     // SAFETY: the caller's promise.
-    unsafe { around_leaving_at(routine, thread::irql(), call) }
+    unsafe { around_leaving_at(routine, Some(thread::irql()), call) }
 }
 
 /// [`around`] for a routine that returns at `expected` instead of the level it was called at.
@@ -143,7 +157,7 @@ unsafe fn around(routine: u64, call: impl FnOnce() -> u64) -> u64 {
 /// # Safety
 /// As [`around`].
 #[inline(always)]
-unsafe fn around_leaving_at(routine: u64, expected: Irql, call: impl FnOnce() -> u64) -> u64 {
+unsafe fn around_leaving_at(routine: u64, expected: Option<Irql>, call: impl FnOnce() -> u64) -> u64 {
     let thread = thread::current();
     let irql = thread::irql();
     // SAFETY: the installed block; raw accesses only, because the call below comes back to the same block.
@@ -165,7 +179,9 @@ unsafe fn around_leaving_at(routine: u64, expected: Irql, call: impl FnOnce() ->
         (*thread).caller = record.caller;
         (*thread).import = record.import;
     }
-    if thread::irql() != expected {
+    if let Some(expected) = expected
+        && thread::irql() != expected
+    {
         irql_changed(routine, expected);
     }
     result
