@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::process;
 
-use crate::message::Sender;
+use crate::message::{Message, Sender};
 use crate::plan::Plan;
 use crate::supervisor::HOST_ENTRY_CALLED;
 
@@ -40,6 +40,8 @@ fn serve() -> io::Result<()> {
     // SAFETY: the supervisor mapped exactly these two descriptors for us, and nothing else here owns them.
     let (trace, messages) =
         unsafe { (OwnedFd::from_raw_fd(TRACE_DESCRIPTOR), OwnedFd::from_raw_fd(MESSAGE_DESCRIPTOR)) };
-    let _ = (trace, Sender::new(messages), plan);
-    Err(io::Error::other("no kernel yet"))
+    drop(trace);
+    let driver = plan.drivers.first().map(|path| path.display().to_string()).unwrap_or_default();
+    Sender::new(messages).send(&Message::DriverFailed { driver, why: "this build has no kernel yet".into() });
+    Ok(())
 }
