@@ -15,7 +15,7 @@ use trace::Event;
 
 use crate::event::signal_state;
 use crate::park::Parker;
-use crate::wait;
+use crate::{poller, wait};
 
 /// Stack of a driver thread. NT gives 24 KiB; host code below an import needs more.
 const STACK_BYTES: usize = 512 << 10;
@@ -59,6 +59,15 @@ pub(crate) fn current_parker() -> &'static Parker {
     unsafe { &(*((*gate::current()).dispatcher as *const Record)).parker }
 }
 
+/// Whether `parker` is the calling thread's.
+pub(crate) fn is_current(parker: &Parker) -> bool {
+    // SAFETY: the installed block; what it names, if anything, is a record that is never freed.
+    unsafe {
+        let record = (*gate::current()).dispatcher as *const Record;
+        !record.is_null() && std::ptr::eq(&raw const (*record).parker, parker)
+    }
+}
+
 /// A thread's object, block and record, taken on by the host thread that becomes it.
 struct Identity {
     body: u64,
@@ -85,6 +94,8 @@ impl Identity {
         if let Some(on_end) = ON_END.get() {
             on_end(self.body);
         }
+        // A driver that ended its thread inside a completion routine did so inside the network's poll, perhaps.
+        poller::abandon(&self.record.parker);
         gate::record(Event::ThreadEnded { thread: self.body });
         // SAFETY: the object is alive: this thread holds a reference until the next lines.
         unsafe { signal_state(self.body) }.store(1, Ordering::SeqCst);
@@ -92,6 +103,7 @@ impl Identity {
         nt_object::dereference(self.body);
         nt_object::release_thread_caches();
         LEASED.fetch_and(!(1 << self.processor), Ordering::Relaxed);
+        self.record.parker.reset();
         FREE_RECORDS.lock().unwrap_or_else(PoisonError::into_inner).push(self.record);
         // SAFETY: the last use of this thread's block.
         unsafe { self.block.release() };
