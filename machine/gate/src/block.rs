@@ -74,7 +74,7 @@ impl Block {
             (*kpcr).current_thread = thread_object;
             (*host).caller = 0;
             (*host).import = 0;
-            (*host).depth = 0;
+            (*host).entry = 0;
             (*host).id = id;
             (*host).processor = processor;
             (*host).innermost = std::ptr::null_mut();

@@ -1,6 +1,6 @@
 //! Calls from the host into driver code, and the way out of a thread from deep inside.
 //!
-//! Every call is counted and chained ([`CallRecord`]), keeps what the host noted about the import it is serving,
+//! Every call is chained ([`CallRecord`]), keeps what the host noted about the import it is serving,
 //! and checks that the driver came back at the IRQL it was called at (K-056). A driver routine is an address
 //! that a driver supplied: if it leads nowhere, the fault handler tells so with the routine's address.
 //!
@@ -27,8 +27,8 @@ pub struct CallRecord {
     pub caller: u64,
     /// What the noted import was before.
     pub import: u64,
-    /// The level it was called at.
-    pub irql: Irql,
+    /// Where the stack pointer was when that import was entered, 0 outside of imports.
+    pub entry: u64,
 }
 
 /// Most arguments of [`call_n`].
@@ -142,6 +142,24 @@ pub unsafe fn call2_changing_irql(routine: u64, a: u64, b: u64) -> u64 {
     }
 }
 
+/// Runs `work` as if this thread was serving no import: for what happens on a driver's stack but not on its
+/// behalf, such as due DPCs or the network's events. An exception in there is not shown to the driver below (on
+/// Windows it would have happened on another stack), and nothing in there is blamed on it.
+pub fn apart<R>(work: impl FnOnce() -> R) -> R {
+    let thread = thread::current();
+    // SAFETY: the installed block, as in `around_leaving_at`.
+    let (caller, import, entry) = unsafe { ((*thread).caller, (*thread).import, (*thread).entry) };
+    let note = |caller, import, entry| {
+        let thread = thread::current();
+        // SAFETY: as above.
+        unsafe { ((*thread).caller, (*thread).import, (*thread).entry) = (caller, import, entry) };
+    };
+    note(0, 0, 0);
+    let result = work();
+    note(caller, import, entry);
+    result
+}
+
 /// What surrounds every call.
 ///
 /// # Safety
@@ -159,25 +177,27 @@ unsafe fn around(routine: u64, call: impl FnOnce() -> u64) -> u64 {
 #[inline(always)]
 unsafe fn around_leaving_at(routine: u64, expected: Option<Irql>, call: impl FnOnce() -> u64) -> u64 {
     let thread = thread::current();
-    let irql = thread::irql();
     // SAFETY: the installed block; raw accesses only, because the call below comes back to the same block.
     let mut record = unsafe {
-        CallRecord { previous: (*thread).innermost, routine, caller: (*thread).caller, import: (*thread).import, irql }
+        CallRecord {
+            previous: (*thread).innermost,
+            routine,
+            caller: noted(&raw const (*thread).caller),
+            import: noted(&raw const (*thread).import),
+            entry: noted(&raw const (*thread).entry),
+        }
     };
     // SAFETY: as above. The record outlives the call; a `leave` below resets the chain to the escape point's.
-    unsafe {
-        (*thread).innermost = &mut record;
-        (*thread).depth += 1;
-    }
+    unsafe { (*thread).innermost = &mut record };
     let result = call();
     // A driver thread never moves to another block, but read it again: a fiber may go on on another host thread.
     let thread = thread::current();
     // SAFETY: as above.
     unsafe {
         (*thread).innermost = record.previous;
-        (*thread).depth -= 1;
         (*thread).caller = record.caller;
         (*thread).import = record.import;
+        (*thread).entry = record.entry;
     }
     if let Some(expected) = expected
         && thread::irql() != expected
@@ -185,6 +205,17 @@ unsafe fn around_leaving_at(routine: u64, expected: Option<Irql>, call: impl FnO
         irql_changed(routine, expected);
     }
     result
+}
+
+/// Reads one word of what a stub noted. Volatile, so that two of them are not loaded as one vector: the stub
+/// wrote them one by one a moment ago, and such a load waits until both stores have left the processor's queue.
+///
+/// # Safety
+/// `place` can be read.
+#[inline(always)]
+unsafe fn noted(place: *const u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe { place.read_volatile() }
 }
 
 #[cold]
@@ -209,7 +240,7 @@ pub struct EscapePoint {
     innermost: *mut CallRecord,
     caller: u64,
     import: u64,
-    depth: u32,
+    entry: u64,
 }
 
 /// How [`enter`] came back.
@@ -232,7 +263,7 @@ pub fn enter(f: extern "C" fn(u64), argument: u64) -> Left {
             innermost: (*thread).innermost,
             caller: (*thread).caller,
             import: (*thread).import,
-            depth: (*thread).depth,
+            entry: (*thread).entry,
         }
     };
     // SAFETY: the point outlives `enter_raw`, and is taken back right after it.
@@ -247,7 +278,7 @@ pub fn enter(f: extern "C" fn(u64), argument: u64) -> Left {
         (*thread).innermost = point.innermost;
         (*thread).caller = point.caller;
         (*thread).import = point.import;
-        (*thread).depth = point.depth;
+        (*thread).entry = point.entry;
     }
     if abandoned == 0 { Left::Returned } else { Left::Abandoned }
 }

@@ -1,7 +1,7 @@
 //! Import stubs: the few instructions between a driver's call and the function of the host.
 //!
-//! One is generated for each import of each image. It notes the driver's return address and the import's number
-//! in the thread's block, compares the IRQL with the export's limit, gives the scheduler its say in seeded mode,
+//! One is generated for each import of each image. It notes the driver's return address, where that lies and the
+//! import's number in the thread's block, compares the IRQL with the export's limit, gives the scheduler its say in seeded mode,
 //! and jumps to the function with every argument as the driver left it.
 //!
 //! Invariants: stubs change no register that carries an argument or that win64 preserves; they use r10 and r11
@@ -15,7 +15,7 @@ use nt_abi::Irql;
 use crate::bugcheck::{self, BugCheck};
 use crate::code::CodeArea;
 use crate::export::{Export, ExportKind};
-use crate::thread::{CALLER_OFFSET, IMPORT_OFFSET, IRQL_OFFSET};
+use crate::thread::{CALLER_OFFSET, ENTRY_OFFSET, IMPORT_OFFSET, IRQL_OFFSET};
 use crate::{finding, thread};
 
 /// Most imports of all images together.
@@ -97,6 +97,9 @@ fn stub_for(number: u32, irql_max: Irql, function: u64) -> Vec<u8> {
     code.extend([0x4C, 0x8B, 0x1C, 0x24]);
     code.extend([0x65, 0x4C, 0x89, 0x1C, 0x25]);
     code.extend((CALLER_OFFSET as u32).to_le_bytes());
+    // mov gs:[ENTRY], rsp
+    code.extend([0x65, 0x48, 0x89, 0x24, 0x25]);
+    code.extend((ENTRY_OFFSET as u32).to_le_bytes());
     // mov qword ptr gs:[IMPORT], number
     code.extend([0x65, 0x48, 0xC7, 0x04, 0x25]);
     code.extend((IMPORT_OFFSET as u32).to_le_bytes());

@@ -53,8 +53,8 @@ pub struct HostThread {
     pub caller: u64,
     /// Number of that import in the run's import list.
     pub import: u64,
-    /// How many host-to-driver calls are open.
-    pub depth: u32,
+    /// The stack pointer when that import was entered: where its return address lies; 0 outside of imports.
+    pub entry: u64,
     /// A short number for events.
     pub id: u16,
     /// The leased processor number.
@@ -94,6 +94,8 @@ pub(crate) struct Pages {
 
 /// Offset of the noted return address from the GS base, for import stubs.
 pub const CALLER_OFFSET: usize = offset_of!(Pages, host) + offset_of!(HostThread, caller);
+/// Offset of the noted stack pointer from the GS base, for import stubs.
+pub const ENTRY_OFFSET: usize = offset_of!(Pages, host) + offset_of!(HostThread, entry);
 /// Offset of the noted import number from the GS base, for import stubs.
 pub const IMPORT_OFFSET: usize = offset_of!(Pages, host) + offset_of!(HostThread, import);
 /// Offset of the IRQL from the GS base, for rewritten CR8 accesses.
