@@ -96,16 +96,21 @@ impl Summary {
             }
         }
         // Bars that begin and end in here are of no interest outside.
-        for serial in step.closes.into_iter().chain(step.ended) {
+        self.close(step.ended);
+        self.opens.extend(step.opens);
+        self.close(step.closes);
+        // A driver that pends without end; its bars will be drawn no further than this.
+        if self.opens.len() > KEPT {
+            self.opens.clear();
+        }
+    }
+
+    fn close(&mut self, serials: Vec<u64>) {
+        for serial in serials {
             match self.opens.iter().rposition(|bar| bar.serial == serial) {
                 Some(index) => drop(self.opens.remove(index)),
                 None => self.closes.push(serial),
             }
-        }
-        self.opens.extend(step.opens);
-        // A driver that pends without end; its bars will be drawn no further than this.
-        if self.opens.len() > KEPT {
-            self.opens.clear();
         }
     }
 
@@ -336,6 +341,8 @@ mod tests {
         steps[20].opens.push(Bar { serial: 1, party: Party::Driver(0) });
         steps[30].opens.push(Bar { serial: 2, party: Party::Driver(0) });
         steps[40].closes.push(2);
+        steps[45].opens.push(Bar { serial: 4, party: Party::Driver(0) });
+        steps[45].closes.push(4);
         steps[50].closes.push(3);
         let mut collector = Collector::default();
         steps.into_iter().for_each(|step| collector.add(step));

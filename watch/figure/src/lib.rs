@@ -5,6 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+// The runs that tests share name this crate as its users do.
+#[cfg(test)]
+extern crate self as figure;
+
 mod account;
 mod cast;
 mod fold;

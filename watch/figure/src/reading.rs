@@ -53,8 +53,16 @@ struct Thread {
     last: u64,
     /// Number of its last step.
     latest: u64,
-    /// An open under way: the numbers of its two steps.
-    opening: Option<(u64, u64)>,
+    /// An open under way.
+    opening: Option<Opening>,
+}
+
+/// The numbers of the steps of an open.
+#[derive(Debug, Default)]
+struct Opening {
+    open: u64,
+    /// The create request, once for each driver that it is passed through.
+    creates: Vec<u64>,
 }
 
 /// Driver code that a thread is in.
@@ -282,7 +290,7 @@ impl Reading {
                 self.opened(
                     record,
                     owner,
-                    Step::new(now, owner, Party::IoManager, Kind::Call, "open").detail(path),
+                    Step::new(now, owner, Party::IoManager, Kind::Call, format!("open {path}")),
                     |step| {
                         step.about = label.clone();
                         step.said = said;
@@ -318,7 +326,7 @@ impl Reading {
     /// Tells of an open: in the step that was held for it, or in one of its own.
     fn opened(&mut self, record: &Record, owner: Party, step: Step, complete: impl FnOnce(&mut Step)) {
         let opening = self.threads.get_mut(&record.thread).and_then(|thread| thread.opening.take());
-        let Some((open, create)) = opening.filter(|&(open, _)| self.step(open).is_some()) else {
+        let Some(Opening { open, creates }) = opening.filter(|opening| self.step(opening.open).is_some()) else {
             let mut step = step;
             complete(&mut step);
             return self.add(record, step);
@@ -329,8 +337,10 @@ impl Reading {
             complete(held);
             label.clone_from(&held.about);
         }
-        if let Some(create) = self.step(create) {
-            create.about = label;
+        for create in creates {
+            if let Some(create) = self.step(create) {
+                create.about.clone_from(&label);
+            }
         }
     }
 
@@ -398,7 +408,7 @@ impl Reading {
         let step = match record.event {
             Event::ConnectStarted { .. } => {
                 self.cast.remote(&remote);
-                out(Kind::Network, "connect").detail(remote.clone()).said(format!("connects {label} to {remote}"))
+                out(Kind::Network, &format!("connect to {remote}")).said(format!("connects {label} to {remote}"))
             }
             Event::Connected { .. } => {
                 self.cast.remote(&remote);

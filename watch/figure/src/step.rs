@@ -172,9 +172,10 @@ impl Step {
         self
     }
 
-    /// Title, object and detail.
+    /// Title, object and detail. The object's name is held together by a no-break space.
     pub fn label(&self) -> String {
-        let parts = [&self.title, &self.about, &self.detail];
+        let about = self.about.replace(' ', "\u{A0}");
+        let parts = [&self.title, &about, &self.detail];
         let parts: Vec<&str> = parts.into_iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
         parts.join(", ")
     }

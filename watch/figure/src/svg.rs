@@ -89,7 +89,12 @@ fn heads(sheet: &mut Sheet, scene: &Scene, layout: &Layout) {
         }
         // At the foot again, for whoever has scrolled.
         if layout.feet {
-            let foot = head.name.first().map_or(lane.name.as_str(), String::as_str);
+            let foot = match head.name.as_slice() {
+                [whole] => whole.clone(),
+                [first, ..] => format!("{}…", first.trim_end_matches('_')),
+                [] => lane.name.clone(),
+            };
+            let foot = &foot;
             sheet.text(x, layout.rows_bottom + 16.0, foot, TextStyle::HEAD, Anchor::Middle, INK);
         }
     }
@@ -201,3 +206,6 @@ fn tone_colour(tone: Tone) -> &'static str {
         Tone::Bad => BAD,
     }
 }
+
+#[cfg(test)]
+mod tests;

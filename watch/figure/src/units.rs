@@ -6,7 +6,7 @@ const TEXT_MAX: usize = 240;
 /// A unit in which all times of a figure are given, so that they can be compared at a glance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeUnit {
-    /// With three decimals, for runs under a tenth of a second.
+    /// With three decimals, for runs under a second.
     FineMillis,
     /// With one decimal, for runs under ten seconds.
     Millis,
@@ -18,8 +18,8 @@ impl TimeUnit {
     /// The unit for a figure whose last time this is.
     pub fn for_times_up_to(last_ns: u64) -> Self {
         match last_ns {
-            0..100_000_000 => Self::FineMillis,
-            100_000_000..10_000_000_000 => Self::Millis,
+            0..1_000_000_000 => Self::FineMillis,
+            1_000_000_000..10_000_000_000 => Self::Millis,
             _ => Self::Seconds,
         }
     }
@@ -70,9 +70,10 @@ pub fn grouped(number: u64) -> String {
     out
 }
 
-/// A driver's text on one line, without control characters, of bounded length.
+/// A driver's text on one line, without characters that steer a terminal or a reader's eye, of bounded length.
 pub fn clean(text: &str) -> String {
-    let mut words = text.split(|character: char| character.is_control() || character.is_whitespace());
+    let mut words =
+        text.split(|character: char| character.is_control() || character.is_whitespace() || is_invisible(character));
     let mut out = String::new();
     let mut left = TEXT_MAX;
     for word in words.by_ref().filter(|word| !word.is_empty()) {
@@ -89,13 +90,19 @@ pub fn clean(text: &str) -> String {
     out
 }
 
+/// Characters without a glyph, which turn the direction of what follows or hide between others.
+fn is_invisible(character: char) -> bool {
+    matches!(character, '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}')
+        || matches!(character, '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn times_of_one_figure_share_a_unit() {
-        assert_eq!(TimeUnit::for_times_up_to(99_999_999).format(1_234_567), "1.234 ms");
+        assert_eq!(TimeUnit::for_times_up_to(999_999_999).format(1_234_567), "1.234 ms");
         assert_eq!(TimeUnit::for_times_up_to(9_000_000_000).format(1_234_567_890), "1,234.5 ms");
         assert_eq!(TimeUnit::for_times_up_to(u64::MAX).format(61_500_000_000), "61.500 s");
     }
@@ -126,6 +133,7 @@ mod tests {
     #[test]
     fn text_of_a_driver_becomes_one_short_line() {
         assert_eq!(clean(" two\r\n lines\t\u{1b}[31m "), "two lines [31m");
+        assert_eq!(clean("name\u{202E}sys.exe"), "name sys.exe");
         let long = clean(&"word ".repeat(1000));
         assert!(long.chars().count() <= TEXT_MAX + 1 && long.ends_with('…'), "{long}");
         assert!(clean(&"x".repeat(10_000)).chars().count() <= TEXT_MAX + 1);

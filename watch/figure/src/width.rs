@@ -37,6 +37,7 @@ pub fn width(text: &str, size: f64, bold: bool) -> f64 {
 }
 
 fn of(character: char, table: &[u16; 95]) -> u16 {
+    let character = if character == '\u{A0}' { ' ' } else { character };
     let index = (character as u32).wrapping_sub(' ' as u32) as usize;
     table.get(index).copied().unwrap_or(OTHER)
 }
@@ -59,8 +60,8 @@ pub fn wrap(text: &str, room: f64, size: f64, bold: bool, lines_max: usize) -> V
         for character in word.chars() {
             line.push(character);
             if !fits(&line) && line.chars().count() > 1 {
-                line.pop();
-                lines.push(std::mem::replace(&mut line, character.to_string()));
+                let rest = line.split_off(break_in(&line));
+                lines.push(std::mem::replace(&mut line, rest));
             }
         }
     }
@@ -75,6 +76,14 @@ pub fn wrap(text: &str, room: f64, size: f64, bold: bool, lines_max: usize) -> V
         }
     }
     lines
+}
+
+/// Where to break a word that just became too long: behind a mark in its second half, or before its last letter.
+fn break_in(word: &str) -> usize {
+    let last = word.char_indices().next_back().map_or(0, |(index, _)| index);
+    let marks = word[..last].char_indices().rev().take_while(|&(index, _)| index >= last / 2);
+    let mark = marks.into_iter().find(|(_, character)| "_-.:/\\".contains(*character));
+    mark.map_or(last, |(index, mark)| index + mark.len_utf8())
 }
 
 #[cfg(test)]
@@ -99,6 +108,12 @@ mod tests {
         let lines = wrap(&"word ".repeat(50), 120.0, 12.0, false, 2);
         assert_eq!(lines.len(), 2);
         assert!(lines[1].ends_with('…') && width(&lines[1], 12.0, false) <= 120.0, "{lines:?}");
+    }
+
+    #[test]
+    fn long_name_is_broken_behind_a_mark() {
+        let lines = wrap("a_filter_with_a_long_name", 110.0, 12.0, false, 9);
+        assert_eq!(lines, ["a_filter_with_a_", "long_name"]);
     }
 
     #[test]

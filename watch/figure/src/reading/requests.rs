@@ -2,7 +2,7 @@
 
 use trace::{Event, Functions, Record, STATUS_PENDING};
 
-use super::{Frame, Reading, What};
+use super::{Frame, Opening, Reading, What};
 use crate::step::{Audience, Kind, Outcome, Party, Step, Tone};
 use crate::units::{bytes, clean, duration};
 
@@ -74,10 +74,11 @@ impl Reading {
             step = step.moving(&title, 1, 0, true);
         }
         self.enter(record, What::Request(irp), step);
-        if functions.is_create() && holder.is_none() {
-            let thread = self.threads.entry(record.thread).or_default();
-            // The open was appended just before its create request.
-            thread.opening = Some((thread.last.saturating_sub(1), thread.last));
+        if functions.is_create()
+            && let Some(thread) = self.threads.get_mut(&record.thread)
+            && let Some(opening) = thread.opening.as_mut().filter(|opening| opening.creates.len() < LEVELS_MAX)
+        {
+            opening.creates.push(thread.last);
         }
         let level = Level { from, to, serial: self.serial, returned: false, open: true };
         match self.requests.get_mut(&irp) {
@@ -101,10 +102,11 @@ impl Reading {
         let mut step = Step::new(record.time_ns, from, Party::IoManager, Kind::Call, "open");
         step.held = true;
         // One that never came to its end waits no longer.
-        if let Some((before, _)) = self.threads.get_mut(&record.thread).and_then(|thread| thread.opening.take()) {
-            self.release(before);
+        if let Some(before) = self.threads.get_mut(&record.thread).and_then(|thread| thread.opening.take()) {
+            self.release(before.open);
         }
-        self.add(record, step);
+        let open = self.push(record.thread, step);
+        self.threads.entry(record.thread).or_default().opening = Some(Opening { open, creates: Vec::new() });
     }
 
     /// Who sends a request: the I/O manager those about files, others the driver that runs or that opened the file.

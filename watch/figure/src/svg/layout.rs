@@ -23,11 +23,13 @@ pub const NOTE_PADDING: f64 = 7.0;
 pub const SAMPLE: f64 = 34.0;
 
 /// Least and greatest distance of two lifelines.
-const GAP: (f64, f64) = (150.0, 262.0);
+const GAP: (f64, f64) = (150.0, 300.0);
 /// Widest head, note, and text of a fold.
-const HEAD_MAX: f64 = 170.0;
+const HEAD_MAX: f64 = 190.0;
 const NOTE_MAX: f64 = 250.0;
 const FOLD_MIN: f64 = 320.0;
+/// Least space above an arrow, so that the times of rows keep clear of each other.
+const ARROW_ABOVE: f64 = 15.0;
 /// Height from which on the lifelines are named again at their feet.
 const TALL: f64 = 900.0;
 
@@ -181,7 +183,10 @@ impl Layout {
                     place.label.len() as f64 * LABEL_LINE / 2.0 + 9.0,
                     place.label.len() as f64 * LABEL_LINE / 2.0 + 9.0,
                 ),
-                _ => (place.label.len() as f64 * LABEL_LINE + 6.0, place.outcome.len() as f64 * SMALL_LINE + 6.0),
+                _ => (
+                    (place.label.len() as f64 * LABEL_LINE + 6.0).max(ARROW_ABOVE),
+                    place.outcome.len() as f64 * SMALL_LINE + 6.0,
+                ),
             };
             place.arrow_y = y + above;
             y += above + below;
@@ -235,7 +240,7 @@ impl Layout {
     fn place_legend(&mut self, scene: &Scene) {
         let has = |wanted: &dyn Fn(Kind) -> bool| scene.rows.iter().any(|row| wanted(row.step.kind));
         let items = [
-            (has(&|kind| kind == Kind::Call), Sample::Arrow(Kind::Call), "call or request"),
+            (has(&|kind| kind == Kind::Call), Sample::Arrow(Kind::Call), "call or request, and the status it returned"),
             (has(&|kind| kind == Kind::Return), Sample::Arrow(Kind::Return), "return or completion"),
             (
                 has(&|kind| matches!(kind, Kind::Network | Kind::Farewell)),

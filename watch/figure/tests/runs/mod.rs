@@ -226,3 +226,102 @@ pub fn closing_life(receives: usize) -> Vec<Record> {
     run.end();
     run.records
 }
+
+/// Two clients, a filter between them and the transport, a finding, a failure, a cancelled request, a reset.
+pub fn crowded() -> Vec<Record> {
+    const FILTER: u64 = 0x7100_0000_1000;
+    const FILTER_DEVICE: u64 = 0x7100_0000_2000;
+    const OTHER: u64 = 0x7100_0000_3000;
+    const OTHER_DEVICE: u64 = 0x7100_0000_4000;
+    let mut run = Run::new();
+    run.begin();
+    run.event(Event::DriverEntryReturned { driver: CLIENT, status: 0 });
+    run.say(Event::DriverEntryCalled { driver: FILTER }, "a_filter_with_a_remarkably_long_name.sys");
+    run.say(Event::DeviceCreated { device: FILTER_DEVICE, driver: FILTER }, "");
+    run.event(Event::DeviceAttached { device: FILTER_DEVICE, lower: TCP });
+    run.event(Event::DriverEntryReturned { driver: FILTER, status: 0 });
+    run.say(Event::DriverEntryCalled { driver: OTHER }, "echo.sys");
+    run.say(Event::DeviceCreated { device: OTHER_DEVICE, driver: OTHER }, r"\Device\Echo");
+    run.event(Event::DriverEntryReturned { driver: OTHER, status: 0 });
+    let ioctl = Event::IrpDispatched {
+        irp: IRP + 0x900,
+        device: OTHER_DEVICE,
+        file: 0,
+        functions: major(MajorFunction::DEVICE_CONTROL).0,
+        detail: 0x22_2000,
+    };
+    run.event(ioctl);
+    run.event(Event::IrpDispatched { irp: IRP, device: FILTER_DEVICE, file: ENDPOINT, functions: 0, detail: 0 });
+    run.dispatch(IRP, ENDPOINT, major(MajorFunction::CREATE), 0);
+    run.done(IRP, NtStatus::SUCCESS, 0);
+    run.event(Event::IrpReturned { irp: IRP, status: 0 });
+    let kind = OpenKind::ConnectionEndpoint;
+    run.say(Event::FileOpened { file: ENDPOINT, device: TCP, handle: 8, status: 0, kind }, r"\Device\Tcp");
+    let connect = tdi(TdiRequest::CONNECT);
+    let passed = |device| Event::IrpDispatched { irp: IRP, device, file: ENDPOINT, functions: connect.0, detail: 0 };
+    run.event(passed(FILTER_DEVICE));
+    run.event(passed(TCP));
+    run.say(Event::ConnectStarted { endpoint: ENDPOINT }, "[2001:db8:1234:5678:9abc:def0:1234:5678]:65535");
+    run.event(Event::IrpReturned { irp: IRP, status: NtStatus::PENDING.0 });
+    run.event(Event::IrpReturned { irp: IRP, status: NtStatus::PENDING.0 });
+    run.network(Event::ConnectFailed { endpoint: ENDPOINT, status: 0xC000_0236 }, "");
+    run.complete_later(IRP, NtStatus(0xC000_0236), 0);
+    run.pend(IRP + 0x300, ENDPOINT, tdi(TdiRequest::RECEIVE), 4096);
+    run.pend(IRP + 0x400, ENDPOINT, tdi(TdiRequest::RECEIVE), 4096);
+    run.pend(IRP + 0x500, ENDPOINT, tdi(TdiRequest::RECEIVE), 4096);
+    run.event(Event::IrpCancelled { irp: IRP + 0x400 });
+    run.complete_later(IRP + 0x400, NtStatus(0xC000_0120), 0);
+    let finding = "K-127\tKeWaitForSingleObject at DISPATCH_LEVEL with a timeout: the thread would never be woken; wait at \
+                   PASSIVE_LEVEL, or use a timeout of zero";
+    run.say(Event::Finding { driver: 0x1_4000_0000, offset: 0x1234 }, finding);
+    run.network(Event::RemoteEnded { endpoint: ENDPOINT, farewell: Farewell::Rst }, "");
+    run.complete_later(IRP + 0x300, NtStatus(0xC000_020D), 0);
+    run.complete_later(IRP + 0x500, NtStatus(0xC000_020D), 0);
+    run.close(ENDPOINT, None);
+    run.event(Event::IrpCompleted { irp: IRP + 0x900, status: 0, information: 0 });
+    run.event(Event::IrpReturned { irp: IRP + 0x900, status: 0 });
+    run.event(Event::EventsLost { count: 12 });
+    run.say(Event::HostNote {}, "the driver did not answer for a second");
+    run.end();
+    run.records
+}
+
+/// Many endpoints, one after the other.
+pub fn rounds(count: u64) -> Vec<Record> {
+    let mut run = Run::new();
+    run.begin();
+    for _ in 0..count {
+        run.open(ENDPOINT, OpenKind::ConnectionEndpoint);
+        run.connect(ENDPOINT);
+        run.send(ENDPOINT, 91);
+        run.receive_later(ENDPOINT, 4096, 1460);
+        run.close(ENDPOINT, Some(Farewell::Fin));
+    }
+    run.end();
+    run.records
+}
+
+/// Many endpoints at once, each step on all of them before the next.
+pub fn crowd(count: u64) -> Vec<Record> {
+    let mut run = Run::new();
+    let endpoints = || (0..count).map(|index| (ENDPOINT + 0x10_0000 * index, IRP + 0x10_0000 * index));
+    run.begin();
+    endpoints().for_each(|(file, _)| run.open(file, OpenKind::ConnectionEndpoint));
+    endpoints().for_each(|(file, irp)| {
+        run.dispatch(irp, file, tdi(TdiRequest::CONNECT), 0);
+        run.say(Event::ConnectStarted { endpoint: file }, "127.0.0.1:8080");
+        run.event(Event::IrpReturned { irp, status: NtStatus::PENDING.0 });
+    });
+    endpoints().for_each(|(file, irp)| {
+        run.network(Event::Connected { endpoint: file }, "127.0.0.1:8080");
+        run.complete_later(irp, NtStatus::SUCCESS, 0);
+    });
+    endpoints().for_each(|(file, irp)| run.pend(irp, file, tdi(TdiRequest::RECEIVE), 4096));
+    endpoints().for_each(|(file, irp)| {
+        run.network(Event::BytesReceived { endpoint: file, bytes: 1460 }, "");
+        run.complete_later(irp, NtStatus::SUCCESS, 1460);
+    });
+    endpoints().for_each(|(file, _)| run.close(file, Some(Farewell::Fin)));
+    run.end();
+    run.records
+}
