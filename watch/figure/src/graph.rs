@@ -66,6 +66,7 @@ fn graph(scene: &Scene, index: usize, row: Option<&Row>) -> String {
         Kind::Fold => cells.iter_mut().step_by(LANE).for_each(|cell| *cell = '┊'),
         Kind::Note(Tone::Bad) => cells[left] = '!',
         Kind::Note(_) => cells[left] = '•',
+        _ if left == right => cells[left] = '↺',
         kind => {
             let line = match kind {
                 Kind::Return => '╌',

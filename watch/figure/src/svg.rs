@@ -123,9 +123,16 @@ fn arrow(sheet: &mut Sheet, scene: &Scene, layout: &Layout, index: usize, row: &
     };
     let rightward = row.to > row.from;
     let direction = if rightward { 1.0 } else { -1.0 };
-    let from = layout.edge(scene, index, row.from, rightward);
+    let mut from = layout.edge(scene, index, row.from, rightward || row.to == row.from);
     let to = layout.edge(scene, index, row.to, !rightward);
     let y = place.arrow_y;
+    if row.to == row.from {
+        // To itself: out, down, and back.
+        let (out, top) = (from + layout::LOOP, y - layout::LOOP_HEIGHT);
+        sheet.line((from, top), (out, top), colour, stroke, dash);
+        sheet.line((out, top), (out, y), colour, stroke, dash);
+        from = out;
+    }
     sheet.line((from, y), (to - direction * 7.0, y), colour, stroke, dash);
     sheet.polygon(&[(to, y), (to - direction * 9.0, y - 4.0), (to - direction * 9.0, y + 4.0)], colour);
     let style = if row.step.kind == Kind::Farewell { TextStyle::STRONG } else { TextStyle::LABEL };

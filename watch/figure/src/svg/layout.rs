@@ -19,6 +19,10 @@ pub const BAR: f64 = 8.0;
 pub const BAR_STEP: f64 = 5.0;
 /// Space beside the text of a note.
 pub const NOTE_PADDING: f64 = 7.0;
+/// How far the arrow of a call to oneself goes out.
+pub const LOOP: f64 = 22.0;
+/// ... and how far it comes down.
+pub const LOOP_HEIGHT: f64 = 9.0;
 /// Space for a sample of the legend.
 pub const SAMPLE: f64 = 34.0;
 
@@ -126,7 +130,12 @@ impl Layout {
         let heads: Vec<Head> = scene.lanes.iter().map(|lane| head(&lane.name, &lane.role)).collect();
         let lanes = lanes(scene, &heads, time_x);
 
-        let right = lanes.last().zip(heads.last()).map_or(0.0, |(x, head)| x + (head.width / 2.0).max(40.0));
+        // Texts of the last driver's calls to itself stand beside it.
+        let beside = match labels_between(scene, lanes.len().saturating_sub(1)) {
+            0.0 => 40.0,
+            wanted => wanted.clamp(GAP.0, GAP.1),
+        };
+        let right = lanes.last().zip(heads.last()).map_or(0.0, |(x, head)| x + (head.width / 2.0).max(beside));
         let mut layout = Self {
             width: right.max(MARGIN + TextStyle::TITLE.width(&scene.title)).max(480.0) + MARGIN,
             height: 0.0,
@@ -198,9 +207,14 @@ impl Layout {
 
     fn arrow(&self, scene: &Scene, index: usize, row: &Row) -> RowPlace {
         let (left, right) = (row.from.min(row.to), row.from.max(row.to));
+        // A call to oneself has its texts on the right, beside its arrow.
+        let right = right.max(left + usize::from(left == right));
+        let beside = if row.from == row.to { LOOP } else { 0.0 };
         // Texts keep clear of all bars at either end, not only of those at this row, since rows lie close.
         let near = index.saturating_sub(1)..=index + 1;
-        let edges = near.map(|row| (self.edge(scene, row, left, true), self.edge(scene, row, right, false)));
+        let beyond = self.width - MARGIN;
+        let right_edge = |row| if right < self.lanes.len() { self.edge(scene, row, right, false) } else { beyond };
+        let edges = near.map(|row| (self.edge(scene, row, left, true) + beside, right_edge(row)));
         let (left, right) =
             edges.fold((f64::MIN, f64::MAX), |(left, right), edge| (left.max(edge.0), right.min(edge.1)));
         let room = (right - left - 22.0).max(60.0);
@@ -293,7 +307,11 @@ fn lanes(scene: &Scene, heads: &[Head], time_x: f64) -> Vec<f64> {
 
 /// The distance that the labels between lane `left` and the next would like to have.
 fn labels_between(scene: &Scene, left: usize) -> f64 {
-    let between = scene.rows.iter().filter(|row| row.from.min(row.to) == left && row.from.max(row.to) == left + 1);
+    let between = scene.rows.iter().filter(|row| row.from.min(row.to) == left && row.from.max(row.to) <= left + 1);
     let arrows = between.filter(|row| !matches!(row.step.kind, Kind::Fold | Kind::Note(_)));
-    arrows.map(|row| TextStyle::STRONG.width(&row.step.label()) + 40.0).fold(0.0, f64::max)
+    let room = |row: &Row| {
+        let beside = if row.from == row.to { LOOP } else { 0.0 };
+        TextStyle::STRONG.width(&row.step.label()) + 40.0 + beside
+    };
+    arrows.map(room).fold(0.0, f64::max)
 }

@@ -128,6 +128,14 @@ fn figure_with_filter_finding_failure_cancel_and_reset_is_readable() {
 }
 
 #[test]
+fn request_within_one_driver_is_drawn_with_a_loop() {
+    let records = runs::two_storeys();
+    let svg = assert_readable(&records);
+    assert_eq!(svg.matches(">IRP_MJ_DEVICE_CONTROL, 0x222004</text>").count(), 2, "{svg}");
+    assert!(crate::text(&records, &runs::options()).contains('↺'));
+}
+
+#[test]
 fn long_runs_are_folded_to_a_page() {
     for records in [runs::closing_life(5_000), runs::rounds(2_000), runs::crowd(300)] {
         let svg = assert_readable(&records);

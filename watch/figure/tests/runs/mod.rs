@@ -325,3 +325,26 @@ pub fn crowd(count: u64) -> Vec<Record> {
     run.end();
     run.records
 }
+
+/// A driver with two devices, one over the other, that passes a request from the upper to the lower.
+pub fn two_storeys() -> Vec<Record> {
+    const UPPER: u64 = 0x7100_0000_2000;
+    const LOWER: u64 = 0x7100_0000_3000;
+    let mut run = Run::new();
+    run.begin();
+    run.say(Event::DeviceCreated { device: LOWER, driver: CLIENT }, r"\Device\Storeys");
+    run.say(Event::DeviceCreated { device: UPPER, driver: CLIENT }, "");
+    run.event(Event::DeviceAttached { device: UPPER, lower: LOWER });
+    run.event(Event::DriverEntryReturned { driver: CLIENT, status: 0 });
+    let functions = major(MajorFunction::DEVICE_CONTROL).0;
+    for device in [UPPER, LOWER] {
+        run.event(Event::IrpDispatched { irp: IRP, device, file: 0, functions, detail: 0x22_2004 });
+    }
+    run.done(IRP, NtStatus::SUCCESS, 0);
+    run.event(Event::IrpReturned { irp: IRP, status: 0 });
+    run.wait(2_000_000);
+    run.event(Event::UnloadCalled { driver: CLIENT });
+    run.event(Event::UnloadReturned { driver: CLIENT });
+    run.event(Event::RunEnded {});
+    run.records
+}
