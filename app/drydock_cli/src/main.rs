@@ -1,5 +1,7 @@
 //! The `drydock` command.
 
+#![forbid(unsafe_code)]
+
 mod arguments;
 mod run;
 

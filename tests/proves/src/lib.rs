@@ -18,6 +18,8 @@
 //! Invariants: a test that panics or returns `Err` is not recorded; the lines of one test are written by one append, so that
 //! test processes running side by side share the file.
 
+#![forbid(unsafe_code)]
+
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;

@@ -4,6 +4,8 @@
 //! panics never reaches the call, so only tests that passed are recorded. What the macro can refuse it refuses at compile
 //! time: ids of the wrong form, functions that cannot be tests, and tests whose passing means that they did not return.
 
+#![forbid(unsafe_code)]
+
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::punctuated::Punctuated;

@@ -1,0 +1,94 @@
+//! `cargo xtask soak`: what takes too long for every change.
+//!
+//! Property tests with many more cases, and every closing path of the sample client over and over, in one thread and in many,
+//! with requests and with events.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::Value;
+
+use crate::workspace::{Workspace, run as run_command, step};
+use crate::{http_server, prerequisites, samples};
+
+const CLOSING_PATHS: &[&str] =
+    &["disconnect", "no-disconnect", "disassociate", "reassociate", "handle-first", "reference-first", "abort"];
+/// Endpoints, threads and rounds of one run.
+const SHAPES: &[(u32, u32, u32)] = &[(1, 0, 1000), (64, 8, 4), (7, 3, 50)];
+const BODY_BYTES: usize = 100_000;
+
+/// What `cargo xtask soak` can be told.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// How long to go on closing connections
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    minutes: u64,
+
+    /// Cases of each property test
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    cases: u32,
+}
+
+/// Runs until the time is over or something is not as it should be.
+pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    prerequisites::install(prerequisites::TESTS)?;
+    step("property tests", || {
+        let mut tests = workspace.cargo(["test", "--workspace", "--release"]);
+        run_command(tests.env("PROPTEST_CASES", options.cases.to_string()))
+    })?;
+    let mut build = workspace.cargo(["build", "--release", "--package", "drydock_cli"]);
+    step("drydock, release build", || run_command(&mut build))?;
+    step("samples", || samples::build(workspace))?;
+    let end = Instant::now() + Duration::from_secs(60 * options.minutes);
+    step("closing paths", || close_until(workspace, end))
+}
+
+fn close_until(workspace: &Workspace, end: Instant) -> Result<()> {
+    let body: Vec<u8> = (0..BODY_BYTES).map(|index| (index % 251) as u8).collect();
+    let server = http_server::serve(&body).context("cannot listen on loopback")?;
+    let mut runs = 0;
+    for seed in 0.. {
+        for path in CLOSING_PATHS {
+            for shape in SHAPES {
+                for receive in ["request", "event"] {
+                    if Instant::now() >= end {
+                        println!("    {runs} runs");
+                        return Ok(());
+                    }
+                    let port = server.port();
+                    run_once(workspace, port, path, receive, *shape)
+                        .with_context(|| format!("pass {seed}: Close={path} Receive={receive}, {shape:?}"))?;
+                    runs += 1;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn run_once(workspace: &Workspace, port: u16, path: &str, receive: &str, shape: (u32, u32, u32)) -> Result<()> {
+    let (endpoints, threads, rounds) = shape;
+    let mut drydock = workspace.command(workspace.target().join("release/drydock"));
+    drydock.args(["run", "samples/out/tdi_client.sys", "--quiet", "--json", "--timeout", "600"]);
+    for setting in [
+        format!("Port={port}"),
+        format!("Close={path}"),
+        format!("Receive={receive}"),
+        format!("Endpoints={endpoints}"),
+        format!("Threads={threads}"),
+        format!("Rounds={rounds}"),
+    ] {
+        drydock.args(["--set", &setting]);
+    }
+    let output = drydock.output().context("cannot start drydock")?;
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let last = stdout.lines().last().unwrap_or_default();
+    let verdict: Value = serde_json::from_str(last).with_context(|| format!("no verdict: {last:?}"))?;
+    let counts = &verdict["counts"];
+    let balanced = counts["opens"] == counts["cleanups"] && counts["opens"] == counts["closes"];
+    if !output.status.success() || verdict["verdict"] != "clean" || !balanced {
+        bail!("{}: {last}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
