@@ -18,9 +18,11 @@ open_enum! {
         #[allow(missing_docs)] MULTIPLE_IRP_COMPLETE_REQUESTS = 0x44,
         #[allow(missing_docs)] CANCEL_STATE_IN_COMPLETED_IRP = 0x48,
         #[allow(missing_docs)] PAGE_FAULT_IN_NONPAGED_AREA = 0x50,
+        #[allow(missing_docs)] SYSTEM_THREAD_EXCEPTION_NOT_HANDLED = 0x7E,
         #[allow(missing_docs)] UNEXPECTED_KERNEL_MODE_TRAP = 0x7F,
         #[allow(missing_docs)] INVALID_KERNEL_HANDLE = 0x93,
         #[allow(missing_docs)] ATTEMPTED_SWITCH_FROM_DPC = 0xB8,
+        #[allow(missing_docs)] ATTEMPTED_WRITE_TO_READONLY_MEMORY = 0xBE,
         #[allow(missing_docs)] BAD_POOL_CALLER = 0xC2,
         #[allow(missing_docs)] DRIVER_VERIFIER_DETECTED_VIOLATION = 0xC4,
         #[allow(missing_docs)] DRIVER_VERIFIER_IOMANAGER_VIOLATION = 0xC9,
@@ -28,6 +30,7 @@ open_enum! {
         #[allow(missing_docs)] DRIVER_IRQL_NOT_LESS_OR_EQUAL = 0xD1,
         #[allow(missing_docs)] MANUALLY_INITIATED_CRASH = 0xE2,
         #[allow(missing_docs)] WORKER_INVALID = 0xE4,
+        #[allow(missing_docs)] ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY = 0xFC,
         #[allow(missing_docs)] DPC_WATCHDOG_VIOLATION = 0x133,
         #[allow(missing_docs)] KERNEL_SECURITY_CHECK_FAILURE = 0x139,
         /// Ours, not Windows': the driver called an import that Drydock does not implement.
@@ -37,6 +40,38 @@ open_enum! {
     }
 }
 
+/// Bits of [`ExceptionRecord::flags`].
+pub mod exception_flag {
+    /// `EXCEPTION_NONCONTINUABLE`: execution cannot go on where it happened.
+    pub const NONCONTINUABLE: u32 = 0x01;
+    /// Handlers are called to clean up, not to decide.
+    pub const UNWINDING: u32 = 0x02;
+    /// Unwinding has no target: the thread ends.
+    pub const EXIT_UNWIND: u32 = 0x04;
+    /// The stack cannot be walked.
+    pub const STACK_INVALID: u32 = 0x08;
+    /// It happened while a handler of another exception ran.
+    pub const NESTED_CALL: u32 = 0x10;
+    /// The frame that is being cleaned up is the target.
+    pub const TARGET_UNWIND: u32 = 0x20;
+    /// This unwinding took over from another.
+    pub const COLLIDED_UNWIND: u32 = 0x40;
+}
+
+open_enum! {
+    /// `EXCEPTION_DISPOSITION`: what a handler answers.
+    #[doc(alias = "EXCEPTION_DISPOSITION")]
+    pub enum Disposition : u32 {
+        #[allow(missing_docs)] CONTINUE_EXECUTION = 0,
+        #[allow(missing_docs)] CONTINUE_SEARCH = 1,
+        #[allow(missing_docs)] NESTED_EXCEPTION = 2,
+        #[allow(missing_docs)] COLLIDED_UNWIND = 3,
+    }
+}
+
+/// Most entries of [`ExceptionRecord::information`].
+pub const EXCEPTION_PARAMETERS_MAX: usize = 15;
+
 /// `EXCEPTION_RECORD`.
 #[doc(alias = "EXCEPTION_RECORD")]
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +79,7 @@ open_enum! {
 pub struct ExceptionRecord {
     /// What happened.
     pub code: NtStatus,
-    /// 1 if not continuable.
+    /// See [`exception_flag`].
     pub flags: u32,
     /// Nested record, or 0.
     pub record: u64,
@@ -55,8 +90,22 @@ pub struct ExceptionRecord {
     /// Unused.
     pub _pad: u32,
     /// Code-dependent.
-    pub information: [u64; 15],
+    pub information: [u64; EXCEPTION_PARAMETERS_MAX],
 }
+
+/// `EXCEPTION_POINTERS`: what a filter looks at.
+#[doc(alias = "EXCEPTION_POINTERS")]
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct ExceptionPointers {
+    /// What happened.
+    pub record: *mut ExceptionRecord,
+    /// Registers where it happened.
+    pub context: *mut Context,
+}
+
+/// `CONTEXT_ALL` without debug registers: control, integer, segments, floating point.
+pub const CONTEXT_FULL: u32 = 0x0010_000F;
 
 /// `CONTEXT` for x64. Integer registers in encoding order (rax, rcx, rdx, rbx, rsp, ...).
 #[doc(alias = "CONTEXT")]

@@ -23,6 +23,7 @@ pub mod object;
 pub mod status;
 pub mod string;
 pub mod tdi;
+pub mod unwind;
 
 pub use dispatcher::{DispatcherHeader, KernelEvent, ListEntry};
 pub use file::FileObject;

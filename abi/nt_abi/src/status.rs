@@ -42,6 +42,10 @@ open_enum! {
         #[allow(missing_docs)] BUFFER_TOO_SMALL = 0xC000_0023,
         #[allow(missing_docs)] OBJECT_TYPE_MISMATCH = 0xC000_0024,
         #[allow(missing_docs)] NONCONTINUABLE_EXCEPTION = 0xC000_0025,
+        #[allow(missing_docs)] INVALID_DISPOSITION = 0xC000_0026,
+        #[allow(missing_docs)] UNWIND = 0xC000_0027,
+        #[allow(missing_docs)] BAD_STACK = 0xC000_0028,
+        #[allow(missing_docs)] INVALID_UNWIND_TARGET = 0xC000_0029,
         #[allow(missing_docs)] OBJECT_NAME_INVALID = 0xC000_0033,
         #[allow(missing_docs)] OBJECT_NAME_NOT_FOUND = 0xC000_0034,
         #[allow(missing_docs)] OBJECT_NAME_COLLISION = 0xC000_0035,
@@ -54,7 +58,15 @@ open_enum! {
         #[allow(missing_docs)] NONEXISTENT_EA_ENTRY = 0xC000_0051,
         #[allow(missing_docs)] DELETE_PENDING = 0xC000_0056,
         #[allow(missing_docs)] INSUFFICIENT_RESOURCES = 0xC000_009A,
+        #[allow(missing_docs)] ARRAY_BOUNDS_EXCEEDED = 0xC000_008C,
+        #[allow(missing_docs)] FLOAT_DENORMAL_OPERAND = 0xC000_008D,
+        #[allow(missing_docs)] FLOAT_DIVIDE_BY_ZERO = 0xC000_008E,
+        #[allow(missing_docs)] FLOAT_INEXACT_RESULT = 0xC000_008F,
+        #[allow(missing_docs)] FLOAT_INVALID_OPERATION = 0xC000_0090,
+        #[allow(missing_docs)] FLOAT_OVERFLOW = 0xC000_0091,
+        #[allow(missing_docs)] FLOAT_UNDERFLOW = 0xC000_0093,
         #[allow(missing_docs)] INTEGER_DIVIDE_BY_ZERO = 0xC000_0094,
+        #[allow(missing_docs)] INTEGER_OVERFLOW = 0xC000_0095,
         #[allow(missing_docs)] PRIVILEGED_INSTRUCTION = 0xC000_0096,
         #[allow(missing_docs)] DEVICE_NOT_READY = 0xC000_00A3,
         #[allow(missing_docs)] IO_TIMEOUT = 0xC000_00B5,
@@ -70,6 +82,7 @@ open_enum! {
         /// The documentation's "invalid connection" (C-064).
         INVALID_CONNECTION = 0xC000_0140,
         #[allow(missing_docs)] INVALID_ADDRESS = 0xC000_0141,
+        #[allow(missing_docs)] UNHANDLED_EXCEPTION = 0xC000_0144,
         #[allow(missing_docs)] INVALID_DEVICE_STATE = 0xC000_0184,
         #[allow(missing_docs)] INVALID_BUFFER_SIZE = 0xC000_0206,
         #[allow(missing_docs)] INVALID_ADDRESS_COMPONENT = 0xC000_0207,
@@ -93,6 +106,8 @@ open_enum! {
         #[allow(missing_docs)] PORT_UNREACHABLE = 0xC000_023F,
         #[allow(missing_docs)] REQUEST_ABORTED = 0xC000_0240,
         #[allow(missing_docs)] CONNECTION_ABORTED = 0xC000_0241,
+        #[allow(missing_docs)] FLOAT_MULTIPLE_TRAPS = 0xC000_02B5,
+        #[allow(missing_docs)] ASSERTION_FAILURE = 0xC000_0420,
     }
 }
 
