@@ -20,6 +20,7 @@ pub(crate) fn net_error(errno: Errno) -> NetError {
         Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT => NetError::AddressNotAvailable,
         Errno::EMFILE | Errno::ENFILE => NetError::OutOfDescriptors,
         Errno::ENOMEM | Errno::ENOBUFS | Errno::ENOSPC => NetError::OutOfMemory,
+        Errno::EMSGSIZE => NetError::TooLong,
         other => NetError::Other(other as i32),
     }
 }

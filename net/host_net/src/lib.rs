@@ -1,4 +1,4 @@
-//! [`net_api`] over the host's TCP sockets.
+//! [`net_api`] over the host's TCP and UDP sockets.
 //!
 //! Sockets are non-blocking from birth, are registered with one `epoll` instance at most once, edge
 //! triggered, and leave it by being closed. A connection that is established before
@@ -16,18 +16,24 @@
 //! **Policy.** The loopback policy is checked here, for drivers that go through the transport. It is a
 //! seat belt, not a boundary: only a system-call filter stops a driver that makes system calls itself.
 //!
+//! **Datagrams.** An address is one socket, bound from the start. Under the loopback policy a wildcard stays
+//! a wildcard that the kernel keeps to the loopback interface, so that groups can be joined there; a group
+//! of IPv6 can be sent to only where the host has a route for it.
+//!
 //! **System calls**, for whoever writes that filter: `socket`, `bind`, `connect`, `listen`, `accept4`,
 //! `sendto`, `sendmsg`, `recvfrom`, `recvmsg`, `shutdown`, `setsockopt`, `getsockname`,
 //! `getsockopt`, `ioctl(SIOCATMARK)`, `epoll_create1`, `epoll_ctl`, `epoll_wait`, `eventfd2`, `write`, `close`.
 //!
-//! Left out: datagrams (so far); more than one urgent byte (TCP on this host has no more); refusing an offer
+//! Left out: more than one urgent byte (TCP on this host has no more); refusing an offer
 //! before its handshake (the kernel answers SYNs by itself).
 
 mod accept;
 mod address;
 mod connection;
+mod datagram;
 mod error;
 mod network;
+mod options;
 mod reach;
 mod socket;
 

@@ -7,13 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use net_api::{Capabilities, EventSink, Key, LocalAddress, NetError, NetTime, Network, Policy, Readiness, Wait};
+use net_api::{
+    Capabilities, DatagramAddress, EventSink, Key, LocalAddress, NetError, NetTime, Network, Policy, Readiness,
+    Sharing, Wait,
+};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::accept::Listener;
 use crate::address::HostAddress;
+use crate::datagram::HostDatagramAddress;
 use crate::error::net_error;
 use crate::reach::Reach;
 
@@ -58,11 +62,23 @@ impl Network for HostNetwork {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { urgent_bytes: 1, refuses_before_handshake: false, ipv6: true, virtual_time: false }
+        Capabilities {
+            urgent_bytes: 1,
+            refuses_before_handshake: false,
+            ipv6: true,
+            virtual_time: false,
+            datagram_bytes_max: 65_507,
+            multicast: true,
+            delivery_errors: true,
+        }
     }
 
     fn open_address(&self, local: SocketAddr) -> Result<Arc<dyn LocalAddress>, NetError> {
         Ok(Arc::new(HostAddress::open(&self.shared, local)?))
+    }
+
+    fn open_datagram_address(&self, local: SocketAddr, sharing: Sharing) -> Result<Arc<dyn DatagramAddress>, NetError> {
+        Ok(Arc::new(HostDatagramAddress::open(&self.shared, local, sharing)?))
     }
 
     fn poll(&self, now: NetTime, wait: Wait, sink: &dyn EventSink) -> usize {
@@ -130,11 +146,15 @@ impl Shared {
         Ok(Self { reach, ephemeral_ports: ephemeral_ports(), epoll, wake, spare, is_short: AtomicBool::new(false) })
     }
 
-    /// Reports readiness of a connection from now on.
+    /// Reports readiness of a connection or datagram address from now on.
     pub(crate) fn watch(&self, socket: BorrowedFd<'_>, key: Key) -> nix::Result<()> {
         debug_assert_ne!(key, Key::RESERVED);
-        let all = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLPRI;
-        self.epoll.add(socket, EpollEvent::new(all | EpollFlags::EPOLLET, key.0))
+        self.epoll.add(socket, everything(key))
+    }
+
+    /// Reports the readiness of one that is watched once more.
+    pub(crate) fn watch_again(&self, socket: BorrowedFd<'_>, key: Key) -> nix::Result<()> {
+        self.epoll.modify(socket, &mut everything(key))
     }
 
     /// Reports offers at a listener from now on.
@@ -191,6 +211,11 @@ impl Shared {
     fn lock_spare(&self) -> MutexGuard<'_, Spare> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn everything(key: Key) -> EpollEvent {
+    let all = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLPRI;
+    EpollEvent::new(all | EpollFlags::EPOLLET, key.0)
 }
 
 fn offers(listener: &Listener) -> EpollEvent {

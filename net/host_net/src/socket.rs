@@ -2,12 +2,13 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    self as sys, AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, sockopt,
+    self as sys, AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage,
+    sockopt,
 };
 
 /// More slices than this the host refuses; the rest waits for the next call.
@@ -15,8 +16,17 @@ const SLICES_MAX: usize = 1024;
 
 /// A new TCP socket for addresses of `like`'s family.
 pub(crate) fn stream_like(like: SocketAddr) -> nix::Result<OwnedFd> {
+    new_like(like, SockType::Stream)
+}
+
+/// A new UDP socket for addresses of `like`'s family.
+pub(crate) fn datagram_like(like: SocketAddr) -> nix::Result<OwnedFd> {
+    new_like(like, SockType::Datagram)
+}
+
+fn new_like(like: SocketAddr, kind: SockType) -> nix::Result<OwnedFd> {
     let family = if like.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let socket = sys::socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
+    let socket = sys::socket(family, kind, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
     if like.is_ipv6() {
         // The IPv6 transport is one of its own: a wildcard of it must not take the IPv4 port too.
         sys::setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
@@ -122,4 +132,105 @@ pub(crate) fn is_at_urgent_mark(socket: BorrowedFd<'_>) -> nix::Result<bool> {
     // descriptor stays open during the call.
     let outcome = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCATMARK, &raw mut at_mark) };
     Errno::result(outcome).map(|_| at_mark != 0)
+}
+
+/// One datagram, or none at all, to `remote`.
+pub(crate) fn send_to(socket: BorrowedFd<'_>, data: &[IoSlice<'_>], remote: SocketAddr) -> nix::Result<usize> {
+    let remote = SockaddrStorage::from(remote);
+    match data {
+        [] => sys::sendto(socket.as_raw_fd(), &[], &remote, MsgFlags::empty()),
+        [only] => sys::sendto(socket.as_raw_fd(), only, &remote, MsgFlags::empty()),
+        // What cannot be sent in one piece cannot be sent.
+        many if many.len() > SLICES_MAX => Err(Errno::EMSGSIZE),
+        many => sys::sendmsg(socket.as_raw_fd(), many, &[], MsgFlags::empty(), Some(&remote)),
+    }
+}
+
+/// A datagram as the kernel describes it.
+pub(crate) struct Message {
+    /// Bytes it has, whatever room there was for them.
+    pub(crate) length: usize,
+    pub(crate) source: SocketAddr,
+    pub(crate) destination: Option<IpAddr>,
+    /// The address of ours by which it got here; IPv4 only.
+    pub(crate) reached: Option<IpAddr>,
+    pub(crate) interface: u32,
+}
+
+/// Room for the control messages of one datagram, aligned for their headers.
+#[repr(align(8))]
+struct Control([u8; 256]);
+
+pub(crate) fn receive_from(socket: BorrowedFd<'_>, into: &mut [IoSliceMut<'_>]) -> nix::Result<Message> {
+    let mut control = Control([0; 256]);
+    let count = into.len().min(SLICES_MAX);
+    let into = &mut into[..count];
+    let flags = MsgFlags::MSG_TRUNC;
+    let message = sys::recvmsg::<SockaddrStorage>(socket.as_raw_fd(), into, Some(&mut control.0), flags)?;
+    let source = message.address.ok_or(Errno::EAFNOSUPPORT).and_then(to_std)?;
+    let mut whole = Message { length: message.bytes, source, destination: None, reached: None, interface: 0 };
+    for one in message.cmsgs()? {
+        match one {
+            ControlMessageOwned::Ipv4PacketInfo(info) => {
+                whole.destination = Some(ip_v4(info.ipi_addr));
+                whole.reached = Some(ip_v4(info.ipi_spec_dst));
+                whole.interface = u32::try_from(info.ipi_ifindex).unwrap_or(0);
+            }
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                whole.destination = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+                whole.interface = info.ipi6_ifindex;
+            }
+            _ => {}
+        }
+    }
+    Ok(whole)
+}
+
+fn ip_v4(address: libc::in_addr) -> IpAddr {
+    Ipv4Addr::from(address.s_addr.to_ne_bytes()).into()
+}
+
+/// Takes a report of a datagram that did not arrive: where it was sent, and what became of it. `None` if
+/// it was this host that would not send it.
+pub(crate) fn receive_report(socket: BorrowedFd<'_>) -> nix::Result<Option<(SocketAddr, Errno)>> {
+    let mut control = Control([0; 256]);
+    let flags = MsgFlags::MSG_ERRQUEUE;
+    let message = sys::recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut [], Some(&mut control.0), flags)?;
+    for one in message.cmsgs()? {
+        if let ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _) = one {
+            if error.ee_origin == libc::SO_EE_ORIGIN_LOCAL {
+                return Ok(None);
+            }
+            let remote = message.address.ok_or(Errno::EAFNOSUPPORT).and_then(to_std)?;
+            return Ok(Some((remote, Errno::from_raw(error.ee_errno.cast_signed()))));
+        }
+    }
+    Ok(None)
+}
+
+/// Sets an option that nix has no type for. `T` is what the kernel reads for it.
+pub(crate) fn set_option<T: Copy>(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &T,
+) -> nix::Result<()> {
+    let length = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the call reads `length` bytes of `value`, which has as many and outlives it, and keeps none
+    // of them; the borrowed descriptor stays open during it.
+    let outcome = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const *value).cast(), length) };
+    Errno::result(outcome).map(drop)
+}
+
+/// `address` as the kernel's structures hold it.
+pub(crate) fn storage(address: SocketAddr) -> libc::sockaddr_storage {
+    let address = SockaddrStorage::from(address);
+    let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let length = address.len() as usize;
+    // SAFETY: `address` holds an address of `length` bytes, no address is longer than a `sockaddr_storage`,
+    // and the two do not overlap. All of the storage was zeroed, and any bytes make a valid one.
+    unsafe {
+        std::ptr::copy_nonoverlapping(address.as_ptr().cast::<u8>(), storage.as_mut_ptr().cast::<u8>(), length);
+        storage.assume_init()
+    }
 }

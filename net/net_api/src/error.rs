@@ -54,6 +54,8 @@ pub enum NetError {
     OutOfDescriptors,
     /// The host is short of memory for network buffers.
     OutOfMemory,
+    /// A datagram longer than the network, or the way to the remote host, can carry.
+    TooLong,
     /// The policy forbids it.
     Denied(Policy),
     /// This network has no such service, see [`Capabilities`](crate::Capabilities).
@@ -76,6 +78,7 @@ impl fmt::Display for NetError {
             Self::AddressNotAvailable => "the address is not available",
             Self::OutOfDescriptors => "no descriptor left; raise the limit (ulimit -n)",
             Self::OutOfMemory => "the host is short of network memory",
+            Self::TooLong => "the datagram is too long for the network",
             Self::Denied(Policy::None) => "denied: this run has no network (`--net none`)",
             Self::Denied(Policy::Loopback) => {
                 "denied: `--net loopback` reaches only 127.0.0.0/8 and ::1; `--net host` reaches other hosts"

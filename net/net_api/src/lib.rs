@@ -1,8 +1,8 @@
 //! What a transport needs from a network.
 //!
 //! A transport opens [`LocalAddress`]es on a [`Network`], makes [`Connection`]s from them or accepts
-//! connections that arrive at them, and learns through an [`EventSink`] when a connection has become
-//! ready. Two kinds of network stand behind these traits: the host's sockets (`host_net`) and an
+//! connections that arrive at them, opens [`DatagramAddress`]es, and learns through an [`EventSink`] when
+//! one of them has become ready. Two kinds of network stand behind these traits: the host's sockets (`host_net`) and an
 //! in-process one with virtual time. [`NoNetwork`] is the one that refuses everything.
 //!
 //! Invariants every implementation keeps:
@@ -15,16 +15,20 @@
 //!   on, so that a reset seen by a send is not mistaken for an orderly end by the next receive.
 //! - Time is an argument ([`NetTime`]); a network that lives in virtual time has no other clock.
 //!
-//! Deliberately absent: descriptors, names (DNS), datagrams, and everything of NT.
+//! Deliberately absent: descriptors, names (DNS), raw IP, and everything of NT.
 
 #![forbid(unsafe_code)]
 
+mod datagram;
 mod error;
 mod network;
 mod none;
 mod readiness;
 mod time;
 
+pub use datagram::{
+    Arrival, Cast, DatagramAddress, DatagramOption, DatagramReceived, DatagramSent, Interface, Membership, Sharing,
+};
 pub use error::{NetError, Policy};
 pub use network::{Accepted, Capabilities, Connection, LocalAddress, Network, Progress, Received, Sent};
 pub use none::NoNetwork;

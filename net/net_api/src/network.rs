@@ -4,7 +4,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::{EventSink, Key, NetError, NetTime, Policy, Readiness, Wait};
+use crate::{DatagramAddress, EventSink, Key, NetError, NetTime, Policy, Readiness, Sharing, Wait};
 
 /// What a network can and cannot do; a scenario that needs more is expected to differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,12 @@ pub struct Capabilities {
     pub ipv6: bool,
     /// Whether the network's time is what [`Network::poll`] is told, not the host's clock.
     pub virtual_time: bool,
+    /// The longest datagram that can be sent over IPv4, in bytes.
+    pub datagram_bytes_max: u32,
+    /// Whether groups can be joined and sent to.
+    pub multicast: bool,
+    /// Whether a sender hears of datagrams that found nobody.
+    pub delivery_errors: bool,
 }
 
 /// How far a connection attempt is.
@@ -83,6 +89,12 @@ pub trait Network: Send + Sync {
     /// [`NetError::AddressInUse`], [`NetError::AddressNotAvailable`] (not an address of this host),
     /// [`NetError::Denied`], [`NetError::OutOfDescriptors`].
     fn open_address(&self, local: SocketAddr) -> Result<Arc<dyn LocalAddress>, NetError>;
+
+    /// Opens a local address for UDP. It gets its port now, whether or not one is asked for.
+    ///
+    /// # Errors
+    /// As [`Network::open_address`].
+    fn open_datagram_address(&self, local: SocketAddr, sharing: Sharing) -> Result<Arc<dyn DatagramAddress>, NetError>;
 
     /// Lets the network work: delivers events to `sink` on this thread, blocking as long as `wait`
     /// allows for the first. Returns how many were delivered; 0 means that the time is up or that

@@ -1,18 +1,22 @@
 //! The network that is not there.
 
+use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::{
-    Accepted, Capabilities, Connection, EventSink, Key, LocalAddress, NetError, NetTime, Network, Policy, Progress,
-    Wait,
+    Accepted, Capabilities, Connection, DatagramAddress, DatagramOption, DatagramReceived, DatagramSent, EventSink,
+    Key, LocalAddress, NetError, NetTime, Network, Policy, Progress, Sharing, Wait,
 };
 
 /// For `--net none`: addresses can be opened, since a driver may do that without ever using them, but
-/// nothing connects and nothing listens.
+/// nothing connects, nothing listens and no datagram leaves.
 #[derive(Debug, Default)]
 pub struct NoNetwork {
     woken: Mutex<bool>,
+    /// Datagram addresses given a port so far.
+    ports_given: AtomicU16,
     wake: Condvar,
 }
 
@@ -29,10 +33,30 @@ impl Network for NoNetwork {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { urgent_bytes: 0, refuses_before_handshake: true, ipv6: true, virtual_time: false }
+        Capabilities {
+            urgent_bytes: 0,
+            refuses_before_handshake: true,
+            ipv6: true,
+            virtual_time: false,
+            datagram_bytes_max: 0,
+            multicast: false,
+            delivery_errors: false,
+        }
     }
 
     fn open_address(&self, local: SocketAddr) -> Result<Arc<dyn LocalAddress>, NetError> {
+        Ok(Arc::new(NoAddress { local }))
+    }
+
+    fn open_datagram_address(
+        &self,
+        mut local: SocketAddr,
+        _sharing: Sharing,
+    ) -> Result<Arc<dyn DatagramAddress>, NetError> {
+        if local.port() == 0 {
+            // Nobody can be in the way, so wherever the numbers come round again is as good as any.
+            local.set_port(49_152 + self.ports_given.fetch_add(1, Ordering::Relaxed) % 16_384);
+        }
         Ok(Arc::new(NoAddress { local }))
     }
 
@@ -88,6 +112,31 @@ impl LocalAddress for NoAddress {
     }
 }
 
+impl DatagramAddress for NoAddress {
+    fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    fn watch(&self, _key: Key) -> Result<(), NetError> {
+        Ok(())
+    }
+
+    fn send_to(&self, _data: &[IoSlice<'_>], _remote: SocketAddr) -> DatagramSent {
+        DatagramSent::Failed(NetError::Denied(Policy::None))
+    }
+
+    fn receive_from(&self, _into: &mut [IoSliceMut<'_>]) -> DatagramReceived {
+        DatagramReceived::WouldBlock
+    }
+
+    fn set(&self, option: DatagramOption) -> Result<(), NetError> {
+        match option {
+            DatagramOption::Join(_) | DatagramOption::Leave(_) => Err(NetError::Denied(Policy::None)),
+            _ => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +155,16 @@ mod tests {
         assert_eq!(refused, Some(NetError::Denied(Policy::None)));
         assert_eq!(address.listen(1, Key(1)), Err(NetError::Denied(Policy::None)));
         assert!(matches!(address.accept(), Accepted::NotListening));
+    }
+
+    #[test]
+    fn datagram_address_has_a_port_and_sends_nothing() {
+        let network = NoNetwork::new();
+        let address = network.open_datagram_address("[::]:0".parse().unwrap(), Sharing::Exclusive).unwrap();
+        assert_ne!(address.local().port(), 0);
+        let denied = DatagramSent::Failed(NetError::Denied(Policy::None));
+        assert_eq!(address.send_to(&[IoSlice::new(b"x")], "[::1]:53".parse().unwrap()), denied);
+        assert_eq!(address.receive_from(&mut []), DatagramReceived::WouldBlock);
     }
 
     #[test]
