@@ -17,6 +17,8 @@ open_enum! {
         #[allow(missing_docs)] QUERY_INFORMATION = 0x05,
         #[allow(missing_docs)] SET_INFORMATION = 0x06,
         #[allow(missing_docs)] FLUSH_BUFFERS = 0x09,
+        #[allow(missing_docs)] DIRECTORY_CONTROL = 0x0C,
+        #[allow(missing_docs)] FILE_SYSTEM_CONTROL = 0x0D,
         #[allow(missing_docs)] DEVICE_CONTROL = 0x0E,
         #[allow(missing_docs)] INTERNAL_DEVICE_CONTROL = 0x0F,
         #[allow(missing_docs)] SHUTDOWN = 0x10,
@@ -66,6 +68,8 @@ pub mod control {
 
 /// Bits of `Irp::flags`.
 pub mod irp_flags {
+    /// `IRP_ASSOCIATED_IRP`.
+    pub const ASSOCIATED_IRP: u32 = 0x008;
     /// `IRP_SYNCHRONOUS_API`.
     pub const SYNCHRONOUS_API: u32 = 0x004;
     /// `IRP_CREATE_OPERATION`.
@@ -76,6 +80,10 @@ pub mod irp_flags {
     pub const DEALLOCATE_BUFFER: u32 = 0x020;
     /// `IRP_INPUT_OPERATION`.
     pub const INPUT_OPERATION: u32 = 0x040;
+    /// `IRP_READ_OPERATION`.
+    pub const READ_OPERATION: u32 = 0x100;
+    /// `IRP_WRITE_OPERATION`.
+    pub const WRITE_OPERATION: u32 = 0x200;
     /// `IRP_CLOSE_OPERATION`.
     pub const CLOSE_OPERATION: u32 = 0x400;
 }

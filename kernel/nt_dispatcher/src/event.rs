@@ -46,6 +46,15 @@ pub unsafe fn set(event: *mut KernelEvent) -> i32 {
     old
 }
 
+/// Gives the event's state.
+///
+/// # Safety
+/// `event` is an initialised event.
+pub unsafe fn read(event: *mut KernelEvent) -> i32 {
+    // SAFETY: the caller's promise.
+    unsafe { signal_state(event as u64) }.load(Ordering::Acquire)
+}
+
 /// Makes the event not signalled and gives its state before.
 ///
 /// # Safety

@@ -1,22 +1,15 @@
 //! Completing requests (K-038 to K-049, K-062 to K-064, C-572).
 
 use nt_abi::exception::BugCheck;
-use nt_abi::io::{control, irp_flags};
+use nt_abi::io::control;
 use nt_abi::{DeviceObject, Irp, NtStatus};
 use nt_dispatcher::event;
 use std::ptr;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, Ordering};
 use trace::Event;
 
+use crate::buffers;
 use crate::irp::{self, Owner};
-
-/// Unlocks and frees the MDL chain of a threaded request that ended (K-064). Set by whoever owns MDLs.
-static FREE_MDLS: OnceLock<unsafe fn(irp: *mut Irp)> = OnceLock::new();
-
-/// Sets who unlocks and frees the MDLs of threaded requests. Set once.
-pub fn set_free_mdls(free: unsafe fn(irp: *mut Irp)) {
-    let _ = FREE_MDLS.set(free);
-}
 
 /// Sets the outcome and completes: what a transport or other host driver calls.
 ///
@@ -47,7 +40,9 @@ pub unsafe fn complete(irp: *mut Irp) {
     // SAFETY: the caller's promise; bad pointers fault and are blamed on the import's caller.
     unsafe {
         let status = (*irp).io_status.status;
-        if (*irp).kind != Irp::TYPE || (*irp).current_location > (*irp).stack_count {
+        // One past the last location is where a sender's completion routine stopped its own request (K-064b).
+        let beyond = (*irp).current_location as u8 > (*irp).stack_count as u8 + 1;
+        if (*irp).kind != Irp::TYPE || beyond || irp::is_stale(irp) {
             gate::bugcheck(BugCheck::MULTIPLE_IRP_COMPLETE_REQUESTS, [irp as u64, 0, 0, 0]);
         }
         if status == NtStatus::PENDING || status.0 == u32::MAX {
@@ -56,13 +51,16 @@ pub unsafe fn complete(irp: *mut Irp) {
         if (*irp).cancel_routine != 0 {
             gate::finding("K-048", "a request was completed while its cancel routine was still set", gate::caller());
         }
-        note(irp);
+        if (*irp).current_location <= (*irp).stack_count {
+            note(irp);
+        }
         loop {
-            if !step(irp) {
-                return;
-            }
+            // Routines move the location too, when they send the packet on.
             if (*irp).current_location > (*irp).stack_count {
                 break;
+            }
+            if !step(irp) {
+                return;
             }
         }
         finish(irp);
@@ -103,16 +101,29 @@ unsafe fn step(irp: *mut Irp) -> bool {
             let answer = gate::call::call3(routine, upper as u64, irp as u64, context);
             return NtStatus(answer as u32) != NtStatus::MORE_PROCESSING_REQUIRED;
         }
-        if pending && has_upper {
-            // Without a routine of its own the upper driver cannot pass the mark on (K-046).
-            (*(*irp).current_stack_location).control |= control::PENDING_RETURNED;
+        if pending {
+            propagate_pending(irp);
         }
         true
     }
 }
 
+/// Carries the pending mark of the location that was just left up: without a routine of its own the upper driver
+/// cannot do it (K-046).
+///
+/// # Safety
+/// As [`complete`], from inside it.
+pub(crate) unsafe fn propagate_pending(irp: *mut Irp) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if (*irp).pending_returned != 0 && (*irp).current_location <= (*irp).stack_count {
+            (*(*irp).current_stack_location).control |= control::PENDING_RETURNED;
+        }
+    }
+}
+
 /// Whether a completion routine wants to hear of this outcome (K-038).
-unsafe fn wanted(irp: *mut Irp, conditions: u8) -> bool {
+pub(crate) unsafe fn wanted(irp: *mut Irp, conditions: u8) -> bool {
     // SAFETY: as in `complete`.
     let (status, cancelled) = unsafe { ((*irp).io_status.status, (*irp).cancel != 0) };
     let outcome = if status.is_success() { control::INVOKE_ON_SUCCESS } else { control::INVOKE_ON_ERROR };
@@ -123,51 +134,58 @@ unsafe fn wanted(irp: *mut Irp, conditions: u8) -> bool {
 unsafe fn finish(irp: *mut Irp) {
     // SAFETY: as in `complete`; a finished packet is the I/O manager's unless a driver allocated it.
     unsafe {
+        // One further than a completion routine of the sender leaves it: completing once more is a fault now.
+        (*irp).current_location = (*irp).stack_count.wrapping_add(2);
         let (iosb, event, outcome) = ((*irp).user_iosb, (*irp).user_event, (*irp).io_status);
-        match irp::owner_of(irp) {
-            Some(Owner::Thread) => {
-                let inline_error = outcome.status.is_error() && (*irp).pending_returned == 0;
-                release_buffers(irp);
-                if let Some(free) = FREE_MDLS.get() {
-                    free(irp);
+        let owner = irp::owner_of(irp);
+        let mut held = irp::Held::default();
+        let mut inline_error = false;
+        match owner {
+            Some(Owner::Thread | Owner::Manager) => {
+                inline_error =
+                    owner == Some(Owner::Thread) && outcome.status.is_error() && (*irp).pending_returned == 0;
+                held = irp::held(irp);
+                buffers::release_system_buffer(irp, held.output_room);
+                if !(*irp).mdl_address.is_null() {
+                    (buffers::services().free_mdls)(irp);
                 }
-                irp::free(irp);
-                if inline_error {
-                    // The return value of IoCallDriver is all the sender gets (C-572).
-                    return;
+                if owner == Some(Owner::Thread) {
+                    irp::free(irp);
                 }
             }
-            Some(Owner::Manager) => release_buffers(irp),
+            Some(Owner::Associated) => {
+                finish_associated(irp);
+                return;
+            }
             Some(Owner::Driver) | None => {
                 let message = "a request that a driver allocated completed to its end: a completion routine must \
                                stop it with STATUS_MORE_PROCESSING_REQUIRED";
                 gate::finding("K-029", message, gate::caller());
             }
         }
-        if !iosb.is_null() {
-            *iosb = outcome;
+        // After an error at once the return value of IoCallDriver is all the sender gets (C-572).
+        if !inline_error {
+            if !iosb.is_null() {
+                *iosb = outcome;
+            }
+            if !event.is_null() {
+                event::set(event);
+            }
         }
-        if !event.is_null() {
-            event::set(event);
-        }
+        held.release();
     }
 }
 
-/// Copies METHOD_BUFFERED output back and frees the system buffer.
-unsafe fn release_buffers(irp: *mut Irp) {
-    // SAFETY: the flag is set by `irp::build_device_control` only, together with a boxed buffer of this length.
+/// An associated packet is complete: the last one of its master completes the master, too.
+unsafe fn finish_associated(irp: *mut Irp) {
+    // SAFETY: as in `complete`; the driver that made the packets set the master's count.
     unsafe {
-        if (*irp).flags & irp_flags::DEALLOCATE_BUFFER == 0 {
-            return;
+        let master = (*irp).system_buffer as *mut Irp;
+        irp::free(irp);
+        // `AssociatedIrp.IrpCount`: in the master the union holds the number of associated packets.
+        let count = AtomicI32::from_ptr((&raw mut (*master).system_buffer).cast());
+        if count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            complete(master);
         }
-        let length = (*irp).overlay[0] as usize;
-        let buffer = Box::from_raw(ptr::slice_from_raw_parts_mut((*irp).system_buffer as *mut u8, length));
-        if (*irp).flags & irp_flags::INPUT_OPERATION != 0 && !(*irp).io_status.status.is_error() {
-            let count = ((*irp).io_status.information as usize).min(length);
-            if gate::memory::write((*irp).user_buffer, &buffer[..count]).is_err() {
-                gate::finding("K-066", "the output buffer of a buffered request cannot be written", gate::caller());
-            }
-        }
-        (*irp).flags &= !irp_flags::DEALLOCATE_BUFFER;
     }
 }

@@ -24,6 +24,11 @@ fn names() -> MutexGuard<'static, Option<HashMap<u64, Vec<u16>>>> {
     NAMES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The full name of a device, if it has one.
+pub fn name(device: *mut DeviceObject) -> Option<Vec<u16>> {
+    names().as_ref()?.get(&(device as u64)).cloned()
+}
+
 /// What `IoCreateDevice` is told.
 #[derive(Clone, Copy, Debug)]
 pub struct NewDevice<'a> {
@@ -167,27 +172,60 @@ pub unsafe fn related(file: *mut FileObject) -> *mut DeviceObject {
     unsafe { top_of_stack((*file).device_object) }
 }
 
-/// Puts `source` on top of the stack that `target` belongs to and gives the device below it (K-092).
+/// What each attached device lies on, by body. NT keeps this in the device object's extension; cold.
+static BELOW: Mutex<Option<HashMap<u64, u64>>> = Mutex::new(None);
+
+fn below_table() -> MutexGuard<'static, Option<HashMap<u64, u64>>> {
+    BELOW.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The device that `device` was attached to.
+pub fn below(device: *mut DeviceObject) -> Option<*mut DeviceObject> {
+    below_table().as_ref()?.get(&(device as u64)).map(|&below| below as *mut DeviceObject)
+}
+
+/// Puts `source` on top of the stack that `target` belongs to and gives the device below it, or null if that one is on
+/// its way out (K-092). `tell` hears of the device below before `source` can get its first request (K-093).
 ///
 /// # Safety
 /// Both are live devices.
-pub unsafe fn attach(source: *mut DeviceObject, target: *mut DeviceObject) -> *mut DeviceObject {
-    // SAFETY: the caller's promise.
+pub unsafe fn attach(
+    source: *mut DeviceObject,
+    target: *mut DeviceObject,
+    tell: impl FnOnce(*mut DeviceObject),
+) -> *mut DeviceObject {
+    // Serialises attachments, so that two of them do not both find the same top.
+    let mut table = below_table();
+    // SAFETY: the caller's promise; the device below is referenced while something lies on it.
     unsafe {
         let below = top_of_stack(target);
+        if (*below).flags & device_flags::DEVICE_INITIALIZING != 0 || !nt_object::try_reference(below as u64) {
+            return std::ptr::null_mut();
+        }
         (*source).stack_size = (*below).stack_size.saturating_add(1);
         (*source).alignment_requirement = (*below).alignment_requirement;
+        table.get_or_insert_default().insert(source as u64, below as u64);
+        tell(below);
         (*below).attached_device = source;
         gate::record(Event::DeviceAttached { device: source as u64, lower: below as u64 });
         below
     }
 }
 
-/// Takes away whatever is attached to `below` (K-094).
+/// Takes away whatever is attached to `below` (K-094); a device that waits for its deletion goes then.
 ///
 /// # Safety
 /// `below` is a live device.
 pub unsafe fn detach(below: *mut DeviceObject) {
+    let mut table = below_table();
     // SAFETY: the caller's promise.
-    unsafe { (*below).attached_device = std::ptr::null_mut() }
+    let source = unsafe { std::mem::replace(&mut (*below).attached_device, std::ptr::null_mut()) };
+    let known = table.as_mut().and_then(|table| table.remove(&(source as u64)));
+    drop(table);
+    match known {
+        Some(known) if known == below as u64 => {
+            nt_object::dereference(known);
+        }
+        _ => gate::finding("K-094", "IoDetachDevice was given a device that nothing is attached to", gate::caller()),
+    }
 }

@@ -5,15 +5,16 @@ use std::sync::OnceLock;
 
 use nt_abi::object::ProcessorMode;
 use nt_abi::{
-    DeviceObject, DriverObject, FileObject, Handle, IoStatusBlock, Irp, Irql, KernelEvent, NtStatus, ObjectAttributes,
-    UnicodeString,
+    DeviceObject, DriverObject, FileObject, Handle, IoStatusBlock, Irp, Irql, KernelEvent, MajorFunction, NtStatus,
+    ObjectAttributes, UnicodeString,
 };
 use nt_object::ObjectType;
 
+use crate::build::{self, DeviceControl, Reply};
 use crate::device::{self, DEVICE, NewDevice};
 use crate::driver::DRIVER;
 use crate::file::{self, FILE, Open};
-use crate::irp::{self, DeviceControl, Owner};
+use crate::irp::{self, Owner};
 use crate::{cancel, completion};
 
 /// `FILE_OPEN`, in the place where the create parameters hold the disposition.
@@ -97,11 +98,11 @@ unsafe fn open(
             Ok(name) => name,
             Err(status) => return status,
         };
-        let attributes = (*attributes).attributes;
+        let (attributes, root) = ((*attributes).attributes, (*attributes).root_directory);
         let mut open =
             Open { name: &name, attributes, access: 0, options: 0, file_attributes: 0, share: 0, ea: (0, 0) };
         fill(&mut open);
-        let opened = file::open(&open, caller);
+        let opened = if root.0 == 0 { file::open(&open, caller) } else { file::open_relative(root, &open, caller) };
         if !iosb.is_null() {
             *iosb = IoStatusBlock::new(opened.status, opened.information);
         }
@@ -297,10 +298,9 @@ unsafe extern "win64" fn io_attach_device(
     match open_by_name(name, FILE_READ_ATTRIBUTES, gate::caller()) {
         // SAFETY: see `open`. The pointer is there before the new device gets its first request (K-093).
         Ok(file) => unsafe {
-            *below = device::top_of_stack((*file).device_object);
-            device::attach(source, *below);
+            let attached = device::attach(source, (*file).device_object, |top| *below = top);
             nt_object::dereference(file as u64);
-            NtStatus::SUCCESS
+            if attached.is_null() { NtStatus::NO_SUCH_DEVICE } else { NtStatus::SUCCESS }
         },
         Err(status) => status,
     }
@@ -311,7 +311,7 @@ unsafe extern "win64" fn io_attach_device_to_device_stack(
     target: *mut DeviceObject,
 ) -> *mut DeviceObject {
     // SAFETY: see `open`.
-    unsafe { device::attach(source, target) }
+    unsafe { device::attach(source, target, |_| {}) }
 }
 
 unsafe extern "win64" fn io_detach_device(below: *mut DeviceObject) {
@@ -354,10 +354,11 @@ unsafe extern "win64" fn io_build_device_io_control_request(
     event: *mut KernelEvent,
     iosb: *mut IoStatusBlock,
 ) -> *mut Irp {
-    let request =
-        DeviceControl { code, input: (input, input_length), output: (output, output_length), internal: internal != 0 };
+    let major = if internal != 0 { MajorFunction::INTERNAL_DEVICE_CONTROL } else { MajorFunction::DEVICE_CONTROL };
+    let request = DeviceControl { code, input: (input, input_length), output: (output, output_length), major };
+    let reply = Reply { event, iosb };
     // SAFETY: see `open`.
-    let irp = unsafe { irp::build_device_control(device, request, event, iosb, Owner::Thread, gate::caller()) };
+    let irp = unsafe { build::device_control(device, request, reply, Owner::Thread, gate::caller()) };
     irp.unwrap_or(ptr::null_mut())
 }
 

@@ -2,7 +2,7 @@
 
 use nt_abi::dispatcher::DispatcherType;
 use nt_abi::file::file_flags;
-use nt_abi::io::{device_flags, irp_flags};
+use nt_abi::io::{MAJOR_FUNCTIONS, device_flags, irp_flags};
 use nt_abi::object::attributes;
 use nt_abi::{
     DeviceObject, FileObject, Handle, IoStackLocation, IoStatusBlock, Irp, Irql, KernelEvent, MajorFunction, NtStatus,
@@ -12,12 +12,17 @@ use nt_dispatcher::{event, wait};
 use nt_object::{Found, ObjectType};
 use trace::{Counter, Event, OpenKind};
 
+use crate::build::{self, DeviceControl, Reply, Transfer};
 use crate::device::{self, DEVICE};
 use crate::ea;
-use crate::irp::{self, DeviceControl, Owner};
+use crate::irp::{self, Owner};
 
 /// Longest EA buffer that is looked at; a TDI address needs a few dozen bytes.
 const EA_MAX: u32 = 64 << 10;
+
+/// `FILE_SYNCHRONOUS_IO_ALERT` and `FILE_SYNCHRONOUS_IO_NONALERT` of the create options.
+const SYNCHRONOUS_IO_ALERT: u32 = 0x10;
+const SYNCHRONOUS_IO_NONALERT: u32 = 0x20;
 
 /// Files.
 pub static FILE: ObjectType = ObjectType::new("File", delete, handle_closed);
@@ -71,7 +76,48 @@ struct SecurityContext {
 ///
 /// IRQL: PASSIVE_LEVEL.
 pub fn open(open: &Open<'_>, caller: u64) -> Opened {
-    let opened = open_file(open, caller).unwrap_or_else(|(status, information)| Opened::failed(status, information));
+    finish_open(open, find_device(open.name).and_then(|target| open_file(open, target, caller)))
+}
+
+/// As [`open`], by a name relative to an open file: on the same device, which is told what the name is relative to.
+///
+/// IRQL: PASSIVE_LEVEL.
+pub fn open_relative(root: Handle, open: &Open<'_>, caller: u64) -> Opened {
+    let (body, _) = match nt_object::reference_by_handle(root, Some(FILE.block())) {
+        Ok(root) => root,
+        Err(status) => return finish_open(open, Err((status, 0))),
+    };
+    let related = body as *mut FileObject;
+    // SAFETY: referenced; a file object holds its device.
+    let device = unsafe { (*related).device_object };
+    nt_object::reference(device as u64);
+    let opened = finish_open(open, open_file(open, Target { device, rest: open.name.to_vec(), related }, caller));
+    nt_object::dereference(body);
+    opened
+}
+
+/// What an open is for.
+struct Target {
+    /// Referenced for the open.
+    device: *mut DeviceObject,
+    /// What the file is called on it.
+    rest: Vec<u16>,
+    /// The file that the name is relative to, or null.
+    related: *mut FileObject,
+}
+
+fn find_device(name: &[u16]) -> Result<Target, (NtStatus, u64)> {
+    let Found { body, rest } = nt_object::lookup(name).map_err(|status| (status, 0))?;
+    let is_device = nt_object::type_of(body).is_some_and(|kind| std::ptr::eq(kind, &DEVICE));
+    if !is_device || !nt_object::try_reference(body) {
+        return Err((NtStatus::OBJECT_TYPE_MISMATCH, 0));
+    }
+    Ok(Target { device: body as *mut DeviceObject, rest, related: std::ptr::null_mut() })
+}
+
+/// Records an open that failed.
+fn finish_open(open: &Open<'_>, outcome: Result<Opened, (NtStatus, u64)>) -> Opened {
+    let opened = outcome.unwrap_or_else(|(status, information)| Opened::failed(status, information));
     if opened.handle.0 == 0 {
         let name = String::from_utf16_lossy(open.name);
         let event =
@@ -81,14 +127,10 @@ pub fn open(open: &Open<'_>, caller: u64) -> Opened {
     opened
 }
 
-fn open_file(open: &Open<'_>, caller: u64) -> Result<Opened, (NtStatus, u64)> {
+fn open_file(open: &Open<'_>, target: Target, caller: u64) -> Result<Opened, (NtStatus, u64)> {
     let plain = |status| (status, 0);
-    let Found { body, rest } = nt_object::lookup(open.name).map_err(plain)?;
-    let is_device = nt_object::type_of(body).is_some_and(|kind| std::ptr::eq(kind, &DEVICE));
-    if !is_device || !nt_object::try_reference(body) {
-        return Err(plain(NtStatus::OBJECT_TYPE_MISMATCH));
-    }
-    let device = body as *mut DeviceObject;
+    let Target { device, rest, related } = target;
+    let body = device as u64;
     let ea = copy_ea(open.ea).inspect_err(|_| {
         nt_object::dereference(body);
     })?;
@@ -100,8 +142,14 @@ fn open_file(open: &Open<'_>, caller: u64) -> Result<Opened, (NtStatus, u64)> {
         let status = if is_taken { NtStatus::ACCESS_DENIED } else { NtStatus::INSUFFICIENT_RESOURCES };
         return Err(plain(status));
     };
-    // SAFETY: a file object of our own, over a referenced device.
-    let outcome = unsafe { send_create(file, open, ea) };
+    // SAFETY: a file object of our own, over a referenced device. What it is relative to is looked at by the create
+    // only: it is referenced no longer than that.
+    let outcome = unsafe {
+        (*file).related_file_object = related;
+        let outcome = send_create(file, open, ea);
+        (*file).related_file_object = std::ptr::null_mut();
+        outcome
+    };
     if !outcome.status.is_success() {
         // SAFETY: as above. Without a device the deletion sends nothing (C-081).
         unsafe { forget_device(file) };
@@ -163,6 +211,9 @@ fn new_file(device: *mut DeviceObject, rest: &[u16], open: &Open<'_>, caller: u6
         (*file).kind = FileObject::TYPE;
         (*file).size = size_of::<FileObject>() as i16;
         (*file).device_object = device;
+        if open.options & (SYNCHRONOUS_IO_ALERT | SYNCHRONOUS_IO_NONALERT) != 0 {
+            (*file).flags |= file_flags::SYNCHRONOUS_IO;
+        }
         (*file).shared_read = u8::from(open.share & 1 != 0);
         (*file).shared_write = u8::from(open.share & 2 != 0);
         (*file).shared_delete = u8::from(open.share & 4 != 0);
@@ -244,12 +295,32 @@ unsafe fn send(
         (*irp).thread = gate::thread::current_thread_object();
         (*irp).original_file_object = file;
         fill(irp, location);
-        if irp::call_driver(device, irp) == NtStatus::PENDING {
-            wait::wait_single(&raw mut done as u64, None);
-        }
+        send_to_its_end(device, irp, &mut done);
         let outcome = (*irp).io_status;
         irp::free(irp);
         outcome
+    }
+}
+
+/// Sends a packet and waits until it is complete. A driver that neither completes it nor says that it is pending has
+/// lost it (K-053): that is a finding, and the sender goes on with what the dispatch routine returned.
+unsafe fn send_to_its_end(device: *mut DeviceObject, irp: *mut Irp, done: &mut KernelEvent) {
+    let done = std::ptr::from_mut(done);
+    // SAFETY: the caller's packet, and its event.
+    unsafe {
+        let major = (*irp::next_location(irp)).major_function;
+        let status = irp::call_driver(device, irp);
+        if status == NtStatus::PENDING {
+            wait::wait_single(done as u64, None);
+        } else if event::read(done) == 0 {
+            let routine = (*(*device).driver_object).major_function[usize::from(major.0) % MAJOR_FUNCTIONS];
+            let message = format_args!(
+                "the dispatch routine for {major:?} returned {status:?} without having completed, forwarded or pended \
+                 the request"
+            );
+            gate::finding("K-053", message, routine);
+            (*irp).io_status = IoStatusBlock::new(status, 0);
+        }
     }
 }
 
@@ -316,36 +387,80 @@ pub fn close(handle: Handle) -> NtStatus {
     }
 }
 
+/// Sends a request of the file's on the caller's behalf and waits for its end: `build` makes the packet.
+///
+/// # Errors
+/// STATUS_INVALID_HANDLE or STATUS_OBJECT_TYPE_MISMATCH for a handle of no use, or why no packet could be made.
+pub(crate) fn send_and_wait(
+    handle: Handle,
+    build: impl FnOnce(*mut DeviceObject, Reply) -> Result<*mut Irp, NtStatus>,
+) -> Result<IoStatusBlock, NtStatus> {
+    let (body, _) = nt_object::reference_by_handle(handle, Some(FILE.block()))?;
+    // SAFETY: the file is referenced.
+    let outcome = unsafe { send_and_wait_on(body as *mut FileObject, build) };
+    nt_object::dereference(body);
+    outcome
+}
+
+/// [`send_and_wait`] for a file object that the caller holds.
+///
+/// # Safety
+/// `file` is a referenced file object.
+pub(crate) unsafe fn send_and_wait_on(
+    file: *mut FileObject,
+    build: impl FnOnce(*mut DeviceObject, Reply) -> Result<*mut Irp, NtStatus>,
+) -> Result<IoStatusBlock, NtStatus> {
+    // SAFETY: the caller's promise; the event and the block live until the request is complete.
+    unsafe {
+        let device = device::related(file);
+        let mut done: KernelEvent = std::mem::zeroed();
+        event::initialize(&mut done, DispatcherType::NOTIFICATION_EVENT, false);
+        let mut iosb = IoStatusBlock::new(NtStatus::PENDING, 0);
+        let irp = build(device, Reply { event: &mut done, iosb: &mut iosb })?;
+        (*irp::next_location(irp)).file_object = file;
+        (*irp).original_file_object = file;
+        send_to_its_end(device, irp, &mut done);
+        if iosb.status == NtStatus::PENDING {
+            iosb = (*irp).io_status;
+        }
+        irp::free(irp);
+        Ok(iosb)
+    }
+}
+
 /// Sends a device control request on behalf of the command line and waits for it.
 ///
 /// # Errors
 /// Why the handle is of no use.
 pub fn device_control(handle: Handle, code: u32, input: &[u8], output: &mut [u8]) -> Result<IoStatusBlock, NtStatus> {
-    let (body, _) = nt_object::reference_by_handle(handle, Some(FILE.block()))?;
-    let file = body as *mut FileObject;
     let request = DeviceControl {
         code,
         input: (input.as_ptr() as u64, input.len() as u32),
         output: (output.as_mut_ptr() as u64, output.len() as u32),
-        internal: false,
+        major: MajorFunction::DEVICE_CONTROL,
     };
-    // SAFETY: the file is referenced; the buffers, the event and the block live until the request is complete.
-    let outcome = unsafe {
-        let device = device::related(file);
-        let mut done: KernelEvent = std::mem::zeroed();
-        event::initialize(&mut done, DispatcherType::NOTIFICATION_EVENT, false);
-        let mut iosb = IoStatusBlock::new(NtStatus::PENDING, 0);
-        let irp = irp::build_device_control(device, request, &mut done, &mut iosb, Owner::Manager, 0);
-        irp.map(|irp| {
-            (*irp::next_location(irp)).file_object = file;
-            (*irp).original_file_object = file;
-            if irp::call_driver(device, irp) == NtStatus::PENDING {
-                wait::wait_single(&raw mut done as u64, None);
-            }
-            irp::free(irp);
-            iosb
-        })
-    };
-    nt_object::dereference(body);
-    outcome.ok_or(NtStatus::INSUFFICIENT_RESOURCES)
+    // SAFETY: the buffers live until the request is complete.
+    send_and_wait(handle, |device, reply| unsafe { build::device_control(device, request, reply, Owner::Manager, 0) })
+}
+
+/// Sends a read on behalf of the command line and waits for it.
+///
+/// # Errors
+/// As [`device_control`].
+pub fn read(handle: Handle, buffer: &mut [u8], offset: u64) -> Result<IoStatusBlock, NtStatus> {
+    let buffer = (buffer.as_mut_ptr() as u64, buffer.len() as u32);
+    let request = Transfer { major: MajorFunction::READ, buffer, offset, key: 0 };
+    // SAFETY: the buffer lives until the request is complete.
+    send_and_wait(handle, |device, reply| unsafe { build::transfer(device, request, reply, Owner::Manager, 0) })
+}
+
+/// Sends a write on behalf of the command line and waits for it.
+///
+/// # Errors
+/// As [`device_control`].
+pub fn write(handle: Handle, buffer: &[u8], offset: u64) -> Result<IoStatusBlock, NtStatus> {
+    let buffer = (buffer.as_ptr() as u64, buffer.len() as u32);
+    let request = Transfer { major: MajorFunction::WRITE, buffer, offset, key: 0 };
+    // SAFETY: the buffer lives until the request is complete.
+    send_and_wait(handle, |device, reply| unsafe { build::transfer(device, request, reply, Owner::Manager, 0) })
 }

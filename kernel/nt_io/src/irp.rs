@@ -5,12 +5,14 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use arena::{SlotArena, plan};
+use arena::{SlotArena, SlotHeader, plan};
 use gate::thread::cache;
 use nt_abi::exception::BugCheck;
-use nt_abi::io::{MAJOR_FUNCTIONS, allocation_flags, control, irp_flags};
-use nt_abi::{DeviceObject, IoStackLocation, IoStatusBlock, Irp, KernelEvent, ListEntry, MajorFunction, NtStatus};
+use nt_abi::io::{MAJOR_FUNCTIONS, allocation_flags, control};
+use nt_abi::{DeviceObject, IoStackLocation, Irp, ListEntry, MajorFunction, NtStatus};
 use trace::{Counter, Event};
+
+use crate::cancel;
 
 /// Locations of a packet from the small arena; drivers rarely need more.
 const SMALL_LOCATIONS: i8 = 4;
@@ -30,6 +32,8 @@ pub enum Owner {
     Thread = 2,
     /// The I/O manager itself: create, cleanup, close, requests of the command line.
     Manager = 3,
+    /// A master packet, which completes when the last one associated with it has.
+    Associated = 4,
 }
 
 impl Owner {
@@ -37,6 +41,7 @@ impl Owner {
         match word {
             2 => Self::Thread,
             3 => Self::Manager,
+            4 => Self::Associated,
             _ => Self::Driver,
         }
     }
@@ -51,16 +56,83 @@ fn arena_of(locations: i8) -> (&'static SlotArena, usize) {
     if locations <= SMALL_LOCATIONS { (&SMALL, cache::IRPS) } else { (&LARGE, cache::LARGE_IRPS) }
 }
 
-fn owner_word(irp: *mut Irp) -> Option<&'static AtomicU32> {
-    let arena = [&SMALL, &LARGE].into_iter().find(|arena| arena.is_live(irp as u64))?;
-    let header = arena.header(irp as u64)?;
+/// The header in front of a live packet of ours.
+fn header(irp: *mut Irp) -> Option<*mut SlotHeader> {
+    let arena = [&SMALL, &LARGE].into_iter().find(|arena| arena.contains(irp as u64))?;
+    arena.is_live(irp as u64).then(|| arena.header(irp as u64)).flatten()
+}
+
+/// The word of a header that says whose packet it is.
+fn owner_word<'a>(header: *mut SlotHeader) -> &'a AtomicU32 {
     // SAFETY: slot headers are never unmapped; the word is only touched atomically.
-    Some(unsafe { AtomicU32::from_ptr(&raw mut (*header).kind) })
+    unsafe { AtomicU32::from_ptr(&raw mut (*header).kind) }
 }
 
 /// Who owns a packet, `None` for one that lies in a driver's own memory (`IoInitializeIrp`) or was freed.
 pub fn owner_of(irp: *mut Irp) -> Option<Owner> {
-    owner_word(irp).map(|word| Owner::of(word.load(Ordering::Relaxed)))
+    header(irp).map(|header| Owner::of(owner_word(header).load(Ordering::Relaxed)))
+}
+
+/// Whether `irp` lies in memory for packets and is none at the moment: it was freed.
+pub(crate) fn is_stale(irp: *mut Irp) -> bool {
+    [&SMALL, &LARGE].into_iter().any(|arena| arena.contains(irp as u64)) && owner_of(irp).is_none()
+}
+
+/// What the I/O manager keeps for the end of a request, where drivers cannot change it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Held {
+    /// Bytes that the sender's output buffer has room for.
+    pub output_room: u64,
+    /// The body of an event object that was referenced for the request, or 0.
+    pub event: u64,
+    /// The body of a file object that was referenced for the request, or 0.
+    pub file: u64,
+}
+
+impl Held {
+    /// Lets go of the objects.
+    pub fn release(self) {
+        for body in [self.event, self.file] {
+            if body != 0 {
+                nt_object::dereference(body);
+            }
+        }
+    }
+}
+
+/// The words of a live packet's header that hold [`Held`].
+fn held_words(irp: *mut Irp) -> Option<*mut [u64; 4]> {
+    // SAFETY: slot headers are never unmapped; only the packet's holder calls this.
+    header(irp).map(|header| unsafe { &raw mut (*header).user })
+}
+
+/// Notes how much room the sender has for output.
+pub(crate) fn set_output_room(irp: *mut Irp, bytes: u64) {
+    if let Some(words) = held_words(irp) {
+        // SAFETY: see `held_words`.
+        unsafe { (*words)[0] = bytes };
+    }
+}
+
+/// Hands referenced objects to a packet, which lets go of them at its end; 0 for none.
+pub(crate) fn hold(irp: *mut Irp, event: u64, file: u64) {
+    if let Some(words) = held_words(irp) {
+        // SAFETY: see `held_words`.
+        unsafe {
+            (*words)[1] = event;
+            (*words)[2] = file;
+        }
+    }
+}
+
+/// What a packet holds.
+pub(crate) fn held(irp: *mut Irp) -> Held {
+    // SAFETY: see `held_words`.
+    held_words(irp).map(|words| unsafe { *words }).map_or(Held::default(), |[output_room, event, file, _]| Held {
+        output_room,
+        event,
+        file,
+    })
 }
 
 /// Sets every field of a packet as `IoInitializeIrp` does (K-020, K-021).
@@ -96,12 +168,13 @@ pub fn allocate(locations: i8, owner: Owner, caller: u64) -> Option<*mut Irp> {
     let (arena, number) = arena_of(locations);
     // SAFETY: only this thread uses its caches; the slot is ours alone and large enough.
     unsafe {
-        let irp = arena.allocate(&mut (*gate::current()).caches[number], caller)?.as_ptr().cast::<Irp>();
+        let body = arena.allocate(&mut (*gate::current()).caches[number], caller)?;
+        let header = SlotArena::header_of_taken(body);
+        owner_word(header).store(owner as u32, Ordering::Relaxed);
+        (*header).user = [0; 4];
+        let irp = body.as_ptr().cast::<Irp>();
         initialize(irp, size_of_irp(locations) as u16, locations);
         (*irp).allocation_flags = allocation_flags::FIXED_SIZE;
-        if let Some(word) = owner_word(irp) {
-            word.store(owner as u32, Ordering::Relaxed);
-        }
         Some(irp)
     }
 }
@@ -126,6 +199,33 @@ pub fn free_by_driver(irp: *mut Irp) {
     }
     free(irp);
 }
+
+/// A thread ends: the requests it built and sent that are still on their way are cancelled and waited for, since
+/// their outcome would be written to its stack (K-067, K-068). For [`nt_dispatcher::thread::set_on_end`].
+pub fn end_of_thread(thread: u64) {
+    let mut outstanding = Vec::new();
+    for_each_live(|irp, caller| {
+        let irp = irp as *mut Irp;
+        // SAFETY: a packet that was live a moment ago; its memory stays mapped.
+        let sent = unsafe { (*irp).thread == thread && (*irp).current_location <= (*irp).stack_count };
+        if sent && owner_of(irp) == Some(Owner::Thread) {
+            outstanding.push((irp, caller));
+        }
+    });
+    for (irp, caller) in outstanding {
+        gate::finding("K-068", "a thread ended while a request that it had built was outstanding", caller);
+        // SAFETY: as above; whoever completes it meanwhile takes the cancel routine out first.
+        unsafe { cancel::cancel(irp) };
+        let mut waits = THREAD_END_WAITS;
+        while owner_of(irp).is_some() && waits > 0 {
+            nt_dispatcher::wait::delay(-10_000);
+            waits -= 1;
+        }
+    }
+}
+
+/// Milliseconds that an ending thread waits for each request. NT waits five minutes, and reports it then.
+const THREAD_END_WAITS: u32 = 2000;
 
 /// Visits packets that are still allocated, with the driver instruction that allocated each.
 pub fn for_each_live(mut visit: impl FnMut(u64, u64)) {
@@ -217,83 +317,4 @@ fn detail(location: &IoStackLocation) -> u64 {
         }
         _ => 0,
     }
-}
-
-/// Arguments of [`build_device_control`].
-#[derive(Clone, Copy, Debug)]
-pub struct DeviceControl {
-    /// IOCTL code.
-    pub code: u32,
-    /// Input buffer and its length.
-    pub input: (u64, u32),
-    /// Output buffer and its length.
-    pub output: (u64, u32),
-    /// IRP_MJ_INTERNAL_DEVICE_CONTROL instead of IRP_MJ_DEVICE_CONTROL.
-    pub internal: bool,
-}
-
-/// `IoBuildDeviceIoControlRequest`: a packet tied to the current thread (K-060, K-066). Either of `event` and
-/// `iosb` may be null (K-063).
-///
-/// # Safety
-/// `device` is a device; the buffers, the event and the block stay valid until the request is complete.
-///
-/// IRQL: PASSIVE_LEVEL.
-pub unsafe fn build_device_control(
-    device: *mut DeviceObject,
-    request: DeviceControl,
-    event: *mut KernelEvent,
-    iosb: *mut IoStatusBlock,
-    owner: Owner,
-    caller: u64,
-) -> Option<*mut Irp> {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let irp = allocate((*device).stack_size, owner, caller)?;
-        let location = next_location(irp);
-        let major =
-            if request.internal { MajorFunction::INTERNAL_DEVICE_CONTROL } else { MajorFunction::DEVICE_CONTROL };
-        (*location).major_function = major;
-        (*location).parameters[0] = request.output.1.into();
-        (*location).parameters[1] = request.input.1.into();
-        (*location).parameters[2] = request.code.into();
-        (*irp).user_event = event;
-        (*irp).user_iosb = iosb;
-        (*irp).thread = gate::thread::current_thread_object();
-        match request.code & 3 {
-            0 => buffer(irp, request)?,
-            // METHOD_NEITHER; and for the direct methods an MDL would be needed, which drivers build themselves.
-            3 => {
-                (*location).parameters[3] = request.input.0;
-                (*irp).user_buffer = request.output.0;
-            }
-            _ => buffer(irp, DeviceControl { output: (0, 0), ..request })?,
-        }
-        Some(irp)
-    }
-}
-
-/// METHOD_BUFFERED: one system buffer for both directions; the output is copied back on completion.
-unsafe fn buffer(irp: *mut Irp, request: DeviceControl) -> Option<()> {
-    let length = request.input.1.max(request.output.1) as usize;
-    if length == 0 {
-        return Some(());
-    }
-    let mut system_buffer = vec![0; length].into_boxed_slice();
-    let filled = gate::memory::read(request.input.0, &mut system_buffer[..request.input.1 as usize]).is_ok();
-    if !filled {
-        free(irp);
-        return None;
-    }
-    // SAFETY: the caller's packet.
-    unsafe {
-        (*irp).flags |= irp_flags::BUFFERED_IO | irp_flags::DEALLOCATE_BUFFER;
-        if request.output.1 > 0 {
-            (*irp).flags |= irp_flags::INPUT_OPERATION;
-        }
-        (*irp).user_buffer = request.output.0;
-        (*irp).overlay[0] = length as u64;
-        (*irp).system_buffer = Box::into_raw(system_buffer) as *mut u8 as u64;
-    }
-    Some(())
 }

@@ -10,6 +10,8 @@
 //! Start reading at [`irp::call_driver`]. Left out: share access checks (a file system's business), plug and
 //! play, power.
 
+mod buffers;
+pub mod build;
 pub mod cancel;
 pub mod completion;
 mod csq;
@@ -19,10 +21,24 @@ pub mod ea;
 pub mod exports;
 pub mod file;
 pub mod irp;
+mod names;
+mod native;
 mod remove_lock;
+mod requests;
+pub mod stacks;
 pub mod work_item;
 
+pub use buffers::{Services, set_services};
 pub use exports::TABLE;
 
 /// All of this crate's tables of exports.
-pub static TABLES: &[&[gate::export::Export]] = &[TABLE, work_item::TABLE, csq::TABLE, remove_lock::TABLE];
+pub static TABLES: &[&[gate::export::Export]] = &[
+    TABLE,
+    csq::TABLE,
+    names::TABLE,
+    native::TABLE,
+    remove_lock::TABLE,
+    requests::TABLE,
+    stacks::TABLE,
+    work_item::TABLE,
+];

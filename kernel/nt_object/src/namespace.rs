@@ -192,6 +192,29 @@ pub fn remove(name: &[u16]) -> Result<(), NtStatus> {
     }
 }
 
+/// The name an object was inserted under, in upper case, if it has one. Looks at every name: for rare questions.
+pub fn name_of(body: u64) -> Option<Vec<u16>> {
+    let names = NAMES.load();
+    let found = names.iter().find(|(_, entry)| matches!(entry, Entry::Object { body: named } if *named == body));
+    found.map(|(name, _)| name.clone())
+}
+
+/// Visits all symbolic links that a driver made, with the driver instruction that did, in the order of their names.
+pub fn for_each_link(mut visit: impl FnMut(&[u16], u64)) {
+    let names = NAMES.load();
+    let mut links: Vec<(&Vec<u16>, u64)> = names
+        .iter()
+        .filter_map(|(name, entry)| match entry {
+            Entry::Link { caller, .. } if *caller != 0 => Some((name, *caller)),
+            _ => None,
+        })
+        .collect();
+    links.sort_unstable();
+    for (name, caller) in links {
+        visit(name, caller);
+    }
+}
+
 /// A symbolic link's target and the driver instruction that made it.
 ///
 /// # Errors

@@ -136,11 +136,26 @@ impl SlotArena {
         Some(start as *mut SlotHeader)
     }
 
+    /// The header of a slot that was just taken, without a look at anything.
+    ///
+    /// # Safety
+    /// `body` came from [`SlotArena::allocate`].
+    #[inline]
+    pub unsafe fn header_of_taken(body: NonNull<u8>) -> *mut SlotHeader {
+        // SAFETY: the caller's promise: the header lies in front of the body.
+        unsafe { body.as_ptr().sub(HEADER as usize).cast() }
+    }
+
     /// Whether `body` is the body of a slot in use.
     #[inline]
     pub fn is_live(&self, body: u64) -> bool {
         // SAFETY: headers of committed slots are always readable.
         self.header(body).is_some_and(|header| unsafe { (*header).state.load(Ordering::Acquire) } == LIVE)
+    }
+
+    /// Whether `address` lies in the arena's memory, in a slot or not.
+    pub fn contains(&self, address: u64) -> bool {
+        self.region.get().is_some_and(|region| region.contains(address))
     }
 
     /// Visits the body and header of every slot in use. Slots allocated or freed meanwhile may be missed.

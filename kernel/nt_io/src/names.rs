@@ -1,0 +1,219 @@
+//! Objects by name and by pointer (K-157, K-158), and symbolic links as objects.
+
+use std::mem::size_of;
+use std::ptr;
+
+use nt_abi::object::{ProcessorMode, attributes};
+use nt_abi::{DeviceObject, FileObject, Handle, NtStatus, ObjectAttributes, UnicodeString};
+use nt_object::ObjectType;
+
+use crate::device::DEVICE;
+use crate::driver::DRIVER;
+use crate::file::FILE;
+
+gate::exports! {
+    /// What ntoskrnl exports of names.
+    pub(crate) static TABLE in "ntoskrnl.exe";
+    "ObReferenceObjectByName" = ob_reference_object_by_name(name: *const UnicodeString, attributes: u32, access_state: u64, access: u32, object_type: u64, mode: ProcessorMode, parse_context: u64, object: *mut u64) -> NtStatus, irql <= PASSIVE, rules "K-158";
+    "ObOpenObjectByPointer" = ob_open_object_by_pointer(object: u64, attributes: u32, access_state: u64, access: u32, object_type: u64, mode: ProcessorMode, handle: *mut Handle) -> NtStatus, irql <= PASSIVE, rules "K-155";
+    "ObQueryNameString" = ob_query_name_string(object: u64, information: u64, length: u32, needed: *mut u32) -> NtStatus, irql <= PASSIVE, rules "K-158";
+    "ObfDereferenceObjectDeferDelete" | "ObDereferenceObjectDeferDelete" = ob_dereference_object_defer_delete(object: u64) -> i64, irql <= DISPATCH, rules "C-142";
+    "ZwOpenSymbolicLinkObject" = zw_open_symbolic_link_object(handle: *mut Handle, access: u32, attributes: *const ObjectAttributes) -> NtStatus, irql <= PASSIVE, rules "K-098";
+    "ZwQuerySymbolicLinkObject" = zw_query_symbolic_link_object(handle: Handle, target: *mut UnicodeString, needed: *mut u32) -> NtStatus, irql <= PASSIVE, rules "K-098";
+}
+
+/// Symbolic links that were opened: the target as it was then.
+static LINK: ObjectType = ObjectType::simple("SymbolicLink", delete_link);
+
+/// The body of an open link.
+#[repr(C)]
+struct Link {
+    target: *mut u16,
+    units: u64,
+}
+
+fn delete_link(body: u64) {
+    // SAFETY: the body of a link that `zw_open_symbolic_link_object` made, being deleted; the slice was boxed there.
+    unsafe {
+        let Link { target, units } = ptr::read(body as *const Link);
+        if !target.is_null() {
+            drop(Box::from_raw(ptr::slice_from_raw_parts_mut(target, units as usize)));
+        }
+    }
+}
+
+fn name_at(name: *const UnicodeString) -> Result<Vec<u16>, NtStatus> {
+    gate::memory::read_unicode(name as u64).map_err(|_| NtStatus::ACCESS_VIOLATION)
+}
+
+/// Whether a live object is of the type that a driver named by its block; 0 takes any.
+fn fits(object: u64, object_type: u64) -> bool {
+    object_type == 0 || nt_object::type_of(object).is_some_and(|found| found.block() == object_type)
+}
+
+#[allow(clippy::too_many_arguments, reason = "NT's signature")]
+unsafe extern "win64" fn ob_reference_object_by_name(
+    name: *const UnicodeString,
+    _attributes: u32,
+    _access_state: u64,
+    _access: u32,
+    object_type: u64,
+    _mode: ProcessorMode,
+    _parse_context: u64,
+    object: *mut u64,
+) -> NtStatus {
+    let found = name_at(name).and_then(|name| nt_object::lookup(&name));
+    let found = match found {
+        // A name that goes on behind an object names something of the object's own, such as a file.
+        Ok(found) if !found.rest.is_empty() => return NtStatus::OBJECT_TYPE_MISMATCH,
+        Ok(found) => found,
+        Err(status) => return status,
+    };
+    if !nt_object::try_reference(found.body) {
+        return NtStatus::OBJECT_NAME_NOT_FOUND;
+    }
+    if !fits(found.body, object_type) {
+        nt_object::dereference(found.body);
+        return NtStatus::OBJECT_TYPE_MISMATCH;
+    }
+    // SAFETY: what drivers pass is theirs to answer for; a bad pointer faults and is blamed on them. The same
+    // holds for every function of this module.
+    unsafe { *object = found.body };
+    NtStatus::SUCCESS
+}
+
+#[allow(clippy::too_many_arguments, reason = "NT's signature")]
+unsafe extern "win64" fn ob_open_object_by_pointer(
+    object: u64,
+    attributes: u32,
+    _access_state: u64,
+    access: u32,
+    object_type: u64,
+    _mode: ProcessorMode,
+    handle: *mut Handle,
+) -> NtStatus {
+    if !fits(object, object_type) {
+        return NtStatus::OBJECT_TYPE_MISMATCH;
+    }
+    let kernel = attributes & attributes::KERNEL_HANDLE != 0;
+    match nt_object::insert(object, access, kernel, gate::caller()) {
+        Some(opened) => {
+            // SAFETY: see `ob_reference_object_by_name`.
+            unsafe { *handle = opened };
+            NtStatus::SUCCESS
+        }
+        None => NtStatus::INSUFFICIENT_RESOURCES,
+    }
+}
+
+/// The full name of an object; empty if it has none.
+fn name_of(object: u64) -> Vec<u16> {
+    let Some(kind) = nt_object::type_of(object) else { return Vec::new() };
+    if ptr::eq(kind, &FILE) {
+        // SAFETY: a live file object; its name is read with guarded copies, because filters replace it.
+        let (device, rest) = unsafe {
+            let file = object as *mut FileObject;
+            ((*file).device_object as u64, gate::memory::read_unicode(&raw const (*file).file_name as u64))
+        };
+        return [name_of(device), rest.unwrap_or_default()].concat();
+    }
+    if ptr::eq(kind, &DEVICE) {
+        return crate::device::name(object as *mut DeviceObject).unwrap_or_default();
+    }
+    if ptr::eq(kind, &DRIVER) {
+        let name = object + std::mem::offset_of!(nt_abi::DriverObject, driver_name) as u64;
+        return gate::memory::read_unicode(name).unwrap_or_default();
+    }
+    nt_object::name_of(object).unwrap_or_default()
+}
+
+unsafe extern "win64" fn ob_query_name_string(
+    object: u64,
+    information: u64,
+    length: u32,
+    needed: *mut u32,
+) -> NtStatus {
+    let name = name_of(object);
+    // The structure, the name and a terminator; an object without a name needs the structure alone.
+    let text = if name.is_empty() { 0 } else { (name.len() as u32 + 1) * 2 };
+    let whole = size_of::<UnicodeString>() as u32 + text;
+    // SAFETY: see `ob_reference_object_by_name`.
+    unsafe { *needed = whole };
+    if length < whole {
+        return NtStatus::INFO_LENGTH_MISMATCH;
+    }
+    let behind = information + size_of::<UnicodeString>() as u64;
+    let string = match text {
+        0 => UnicodeString::EMPTY,
+        _ => UnicodeString {
+            length: (text - 2) as u16,
+            maximum_length: text as u16,
+            _pad: 0,
+            buffer: behind as *mut u16,
+        },
+    };
+    let bytes: Vec<u8> = name.iter().chain(&[0]).flat_map(|unit| unit.to_le_bytes()).collect();
+    let written = gate::memory::write_value(information, string)
+        .and_then(|()| gate::memory::write(behind, &bytes[..text as usize]));
+    written.map_or(NtStatus::ACCESS_VIOLATION, |()| NtStatus::SUCCESS)
+}
+
+/// Deletion above PASSIVE_LEVEL is always deferred here, so this is the same as any other.
+unsafe extern "win64" fn ob_dereference_object_defer_delete(object: u64) -> i64 {
+    nt_object::dereference(object)
+}
+
+unsafe extern "win64" fn zw_open_symbolic_link_object(
+    handle: *mut Handle,
+    access: u32,
+    attributes: *const ObjectAttributes,
+) -> NtStatus {
+    let caller = gate::caller();
+    // SAFETY: see `ob_reference_object_by_name`.
+    let (name, attributes) = unsafe { (name_at((*attributes).object_name), (*attributes).attributes) };
+    let target = match name.and_then(|name| nt_object::lookup_link(&name)) {
+        Ok((target, _)) => target.into_boxed_slice(),
+        Err(status) => return status,
+    };
+    let Some(body) = nt_object::create(&LINK, size_of::<Link>() as u64, caller) else {
+        return NtStatus::INSUFFICIENT_RESOURCES;
+    };
+    let units = target.len() as u64;
+    // SAFETY: a new body of this size; `delete_link` takes the slice back.
+    unsafe { ptr::write(body as *mut Link, Link { target: Box::into_raw(target).cast(), units }) };
+    let opened = nt_object::insert(body, access, attributes & attributes::KERNEL_HANDLE != 0, caller);
+    nt_object::dereference(body);
+    let Some(opened) = opened else { return NtStatus::INSUFFICIENT_RESOURCES };
+    // SAFETY: see `ob_reference_object_by_name`.
+    unsafe { *handle = opened };
+    NtStatus::SUCCESS
+}
+
+unsafe extern "win64" fn zw_query_symbolic_link_object(
+    handle: Handle,
+    target: *mut UnicodeString,
+    needed: *mut u32,
+) -> NtStatus {
+    let body = match nt_object::reference_by_handle(handle, Some(LINK.block())) {
+        Ok((body, _)) => body,
+        Err(status) => return status,
+    };
+    // SAFETY: a referenced link's body; for the rest see `ob_reference_object_by_name`.
+    let status = unsafe {
+        let link = ptr::read(body as *const Link);
+        let bytes = link.units as u32 * 2;
+        if !needed.is_null() {
+            *needed = bytes;
+        }
+        if u32::from((*target).maximum_length) < bytes {
+            NtStatus::BUFFER_TOO_SMALL
+        } else if gate::memory::copy((*target).buffer as u64, link.target as u64, bytes as usize).is_err() {
+            NtStatus::ACCESS_VIOLATION
+        } else {
+            (*target).length = bytes as u16;
+            NtStatus::SUCCESS
+        }
+    };
+    nt_object::dereference(body);
+    status
+}
