@@ -1,5 +1,14 @@
 //! A transport address, one per file object.
+//!
+//! Offers of remote nodes go to the first pending listen whose filter they pass, else to the connect
+//! handler, else, if the address has listened before, into a bounded queue for the next listen, so
+//! that a client which posts its listens anew loses none; else they are refused.
+//!
+//! One handler of the address's own is called at a time. An offer is in exactly one place: waiting,
+//! on its way to a listen, out at the handler, or gone.
 
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use nt_abi::NtStatus;
@@ -9,6 +18,8 @@ use crate::endpoint::AddressMessage;
 use crate::ids::{AddressId, EndpointId, OfferId, RequestId};
 use crate::indication::{ConnectionHandlers, Handler};
 use crate::network::Offer;
+use crate::queue::Queue;
+use crate::request::RemoteFilter;
 
 /// What the caller has to do for an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,15 +75,61 @@ pub enum ConnectAnswer {
 pub struct Address {
     id: AddressId,
     local: SocketAddr,
+    backlog: usize,
+    is_closed: bool,
+    handlers: [Handler; EVENTS],
+    /// Associated endpoints, each in its seat.
+    seats: Vec<Option<EndpointId>>,
+    vacant: Vec<u32>,
+    listens: VecDeque<Listen>,
+    /// Offers that nobody has been told of, oldest first.
+    waiting: VecDeque<Offer>,
+    /// Something other than the handler takes offers: they may wait for it.
+    has_listened: bool,
+    is_listening: bool,
+    call: Option<Call>,
+    failures: VecDeque<(TdiEvent, NtStatus)>,
+    outputs: Queue<AddressOutput>,
 }
 
-#[expect(unused_variables, reason = "signatures first; the bodies follow")]
+/// Event codes up to ERROR_EX.
+const EVENTS: usize = 11;
+
+#[derive(Debug)]
+struct Listen {
+    endpoint: EndpointId,
+    id: RequestId,
+    filter: RemoteFilter,
+}
+
+/// The handler that is running.
+#[derive(Debug, PartialEq, Eq)]
+enum Call {
+    Connect(OfferId),
+    Error,
+}
+
 impl Address {
     /// An address as an open leaves it: no handler, no endpoint (C-110).
     ///
-    /// `backlog` bounds the offers that wait for the next listen.
+    /// `backlog` bounds the offers that wait for the next listen or for the connect handler.
     pub fn new(id: AddressId, local: SocketAddr, backlog: usize) -> Self {
-        Self { id, local }
+        Self {
+            id,
+            local,
+            backlog,
+            is_closed: false,
+            handlers: [Handler::NONE; EVENTS],
+            seats: Vec::new(),
+            vacant: Vec::new(),
+            listens: VecDeque::new(),
+            waiting: VecDeque::new(),
+            has_listened: false,
+            is_listening: false,
+            call: None,
+            failures: VecDeque::new(),
+            outputs: Queue::new(),
+        }
     }
 
     /// The caller's name for it.
@@ -92,17 +149,46 @@ impl Address {
 
     /// Has the file object been cleaned up?
     pub fn is_closed(&self) -> bool {
-        unbuilt()
+        self.is_closed
     }
 
-    /// Associated endpoints, oldest name first: whom to tell about new handlers (C-111).
+    /// Associated endpoints, in no particular order: whom to tell about new handlers (C-111).
     pub fn endpoints(&self) -> impl Iterator<Item = EndpointId> + '_ {
-        core::iter::empty()
+        self.seats.iter().flatten().copied()
+    }
+
+    /// An endpoint takes a seat, until it sends [`AddressMessage::Detach`].
+    pub(crate) fn seat(&mut self, endpoint: EndpointId) -> u32 {
+        if let Some(seat) = self.vacant.pop() {
+            if let Some(free) = self.seats.get_mut(seat as usize) {
+                *free = Some(endpoint);
+            }
+            return seat;
+        }
+        self.seats.push(Some(endpoint));
+        u32::try_from(self.seats.len() - 1).expect("fewer endpoints than 32 bits can name")
     }
 
     /// A message of an associated endpoint ([`crate::Output::Address`]).
     pub fn handle_message(&mut self, endpoint: EndpointId, message: AddressMessage) {
-        unbuilt()
+        match message {
+            AddressMessage::Listen { id, filter } if !self.is_closed => {
+                self.has_listened = true;
+                self.listens.push_back(Listen { endpoint, id, filter });
+            }
+            // The endpoint is being told that the address is closed and ends its listen itself.
+            AddressMessage::Listen { .. } => {}
+            AddressMessage::WithdrawListen { id } => {
+                self.listens.retain(|listen| (listen.endpoint, listen.id) != (endpoint, id));
+            }
+            AddressMessage::Detach { seat } => {
+                if let Some(taken) = self.seats.get_mut(seat as usize).filter(|taken| **taken == Some(endpoint)) {
+                    *taken = None;
+                    self.vacant.push(seat);
+                }
+            }
+        }
+        self.settle();
     }
 
     /// TDI_SET_EVENT_HANDLER (C-409 ff.); [`Handler::NONE`] deregisters.
@@ -112,47 +198,78 @@ impl Address {
     /// [`Address::endpoints`] with [`crate::Endpoint::handle_handlers`], re-reading it under both locks,
     /// before it completes the request (C-418).
     pub fn tdi_set_event_handler(&mut self, event: TdiEvent, handler: Handler) -> NtStatus {
-        unbuilt()
+        if self.is_closed {
+            return NtStatus::CANCELLED;
+        }
+        if matches!(event, TdiEvent::SEND_POSSIBLE | TdiEvent::CHAINED_RECEIVE_EXPEDITED) {
+            return NtStatus::INVALID_PARAMETER;
+        }
+        let Some(registered) = self.handlers.get_mut(event.0 as usize) else {
+            return NtStatus::INVALID_PARAMETER;
+        };
+        *registered = handler;
+        self.settle();
+        NtStatus::SUCCESS
     }
 
     /// The registered handler of any event, [`Handler::NONE`] if there is none.
     pub fn handler(&self, event: TdiEvent) -> Handler {
-        unbuilt()
+        self.handlers.get(event.0 as usize).copied().unwrap_or_default()
     }
 
     /// What endpoints need to know of the registered handlers.
     pub fn connection_handlers(&self) -> ConnectionHandlers {
-        unbuilt()
+        ConnectionHandlers {
+            disconnect: self.handler(TdiEvent::DISCONNECT),
+            receive: self.handler(TdiEvent::RECEIVE),
+            receive_expedited: self.handler(TdiEvent::RECEIVE_EXPEDITED),
+        }
     }
 
     /// A remote node wants to connect.
     pub fn handle_offer(&mut self, offer: Offer) {
-        unbuilt()
+        self.waiting.push_back(offer);
+        self.settle();
     }
 
     /// The endpoint an offer was delivered to did not want it any more.
     pub fn handle_offer_returned(&mut self, offer: Offer) {
-        unbuilt()
+        self.waiting.push_front(offer);
+        self.settle();
     }
 
     /// The remote node has withdrawn an offer that this address still holds.
     pub fn handle_offer_withdrawn(&mut self, offer: OfferId) {
-        unbuilt()
+        self.waiting.retain(|waiting| waiting.id != offer);
     }
 
     /// The connect handler has returned and its answer is worked off.
     pub fn handle_connect_result(&mut self, offer: OfferId, answer: ConnectAnswer) {
-        unbuilt()
+        if self.call != Some(Call::Connect(offer)) {
+            return;
+        }
+        self.call = None;
+        match answer {
+            ConnectAnswer::Accepted => {}
+            ConnectAnswer::Rejected => self.outputs.push_back(AddressOutput::Refuse(offer)),
+        }
+        self.settle();
     }
 
     /// The transport below the address has failed: its error handlers are to be called (C-459).
     pub fn handle_failure(&mut self, status: NtStatus) {
-        unbuilt()
+        for event in [TdiEvent::ERROR, TdiEvent::ERROR_EX] {
+            if self.handler(event).is_registered() {
+                self.failures.push_back((event, status));
+            }
+        }
     }
 
     /// An error handler has returned.
     pub fn handle_error_indicated(&mut self) {
-        unbuilt()
+        if self.call == Some(Call::Error) {
+            self.call = None;
+        }
     }
 
     /// The last handle was closed (C-154, C-162, C-178). A second call does nothing.
@@ -160,26 +277,103 @@ impl Address {
     /// The CLEANUP may complete once this address and each endpoint told by
     /// [`AddressOutput::TellClosed`] is quiet.
     pub fn handle_cleanup(&mut self) {
-        unbuilt()
+        if self.is_closed {
+            return;
+        }
+        self.is_closed = true;
+        self.handlers = [Handler::NONE; EVENTS];
+        self.failures.clear();
+        self.listens.clear();
+        self.recall();
+        self.settle();
+        for endpoint in self.seats.iter().flatten() {
+            self.outputs.push_back(AddressOutput::TellClosed(*endpoint));
+        }
     }
 
     /// What to do next.
     pub fn poll_output(&mut self) -> Option<AddressOutput> {
-        unbuilt()
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        if self.call.is_some() {
+            return None;
+        }
+        if let Some(output) = self.next_failure() {
+            return Some(output);
+        }
+        let handler = self.handler(TdiEvent::CONNECT);
+        if !handler.is_registered() {
+            return None;
+        }
+        let offer = self.waiting.pop_front()?;
+        self.call = Some(Call::Connect(offer.id));
+        Some(AddressOutput::IndicateConnect { handler, offer })
     }
 
     /// No handler of this address runs on its own account and no output waits.
     pub fn is_quiet(&self) -> bool {
-        unbuilt()
+        let has_call =
+            !self.failures.is_empty() || (!self.waiting.is_empty() && self.handler(TdiEvent::CONNECT).is_registered());
+        self.call.is_none() && self.outputs.is_empty() && !has_call
     }
 
     /// Closed, quiet, and the last endpoint gone: the state may be dropped and its
     /// [`crate::sharing::Claim`] released (C-176).
     pub fn is_finished(&self) -> bool {
-        unbuilt()
+        self.is_closed && self.is_quiet() && self.vacant.len() == self.seats.len()
     }
-}
 
-fn unbuilt() -> ! {
-    panic!("tdi_core: not built yet")
+    /// Gives waiting offers to listens (C-301, C-302), refuses those that nobody will take, and starts or
+    /// stops listening.
+    fn settle(&mut self) {
+        let may_listen = self.has_listened || self.handler(TdiEvent::CONNECT).is_registered();
+        let wants_offers = may_listen && !self.is_closed;
+        if wants_offers != self.is_listening {
+            self.is_listening = wants_offers;
+            self.outputs.push_back(AddressOutput::Listen(wants_offers));
+        }
+        let mut at = 0;
+        while let Some(offer) = self.waiting.get(at).copied() {
+            if let Some(listen) = self.take_listen(offer.remote) {
+                self.waiting.remove(at);
+                let Listen { endpoint, id: listen, .. } = listen;
+                self.outputs.push_back(AddressOutput::Deliver { endpoint, listen, offer });
+            } else if !wants_offers || at >= self.backlog {
+                self.waiting.remove(at);
+                self.outputs.push_back(AddressOutput::Refuse(offer.id));
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    fn take_listen(&mut self, remote: SocketAddr) -> Option<Listen> {
+        let at = self.listens.iter().position(|listen| listen.filter.matches(remote))?;
+        self.listens.remove(at)
+    }
+
+    /// Offers on their way to a listen are refused instead: nothing is accepted any more (C-178).
+    fn recall(&mut self) {
+        let mut kept = Queue::new();
+        while let Some(output) = self.outputs.pop_front() {
+            kept.push_back(match output {
+                AddressOutput::Deliver { offer, .. } => AddressOutput::Refuse(offer.id),
+                other => other,
+            });
+        }
+        self.outputs = kept;
+    }
+
+    fn next_failure(&mut self) -> Option<AddressOutput> {
+        while let Some((event, status)) = self.failures.pop_front() {
+            let handler = self.handler(event);
+            // It may have been withdrawn meanwhile.
+            if handler.is_registered() {
+                self.call = Some(Call::Error);
+                return Some(AddressOutput::IndicateError { event, handler, status });
+            }
+        }
+        None
+    }
 }

@@ -1,15 +1,43 @@
-//! A connection endpoint.
+//! A connection endpoint: one machine, a file per concern.
+//!
+//! Every input changes the state at once, queues network commands and completions, and ends in
+//! `settle`, which carries on what has become possible. Whether a request is legal is asked of
+//! [`crate::table`], which status it fails with of [`crate::status`], and nowhere else. What needs no
+//! queue is worked out when its turn comes: the next transfer, the next receive indication.
+//!
+//! Invariants: there is a link exactly in C, O, P, E, R and W; the network is told the end of
+//! every connection exactly once, by an Abort or a Close; sends, receives and waits exist only in E,
+//! R and W.
+
+mod associate;
+mod cleanup;
+mod connect;
+mod disconnect;
+mod indicate;
+mod lane;
+mod output;
+mod receive;
+mod send;
+mod state;
+mod timeout;
 
 use core::net::SocketAddr;
-use core::ops::Range;
 
-use nt_abi::NtStatus;
+use nt_abi::tdi::{disconnect_flags, send_flags};
 
-use crate::address::Address;
+use self::disconnect::Wait;
+use self::lane::Lane;
+use self::output::Outputs;
+use self::receive::Receives;
+use self::send::Sends;
+use self::state::{Association, Link, State};
 use crate::ids::{AddressId, ConnectionNumber, EndpointId, RequestId};
-use crate::indication::{ClientFault, ConnectionHandlers, Indication, IndicationResult};
-use crate::network::{DataKind, NetworkCommand, NetworkEvent, Offer, Progress};
+use crate::indication::Indication;
+use crate::network::{NetworkCommand, NetworkEvent};
+use crate::queue::Queue;
 use crate::request::{Completion, Outcome, RemoteFilter, Request};
+use crate::status::{self, Cause, Situation};
+use crate::table::RequestKind;
 use crate::time::{Instant, SECOND};
 
 /// What a transport decides for all its endpoints.
@@ -30,31 +58,6 @@ impl Default for Config {
     fn default() -> Self {
         Self { connect_timeout: 21 * SECOND, offer_timeout: 10 * SECOND, unread_patience: SECOND, lookahead: 16 * 1024 }
     }
-}
-
-/// The states of chapter 11 under plain names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum StateName {
-    /// U: open, not associated, idle.
-    Unassociated,
-    /// A: associated, idle.
-    Associated,
-    /// C: a TDI_CONNECT is pending.
-    Connecting,
-    /// L: a TDI_LISTEN is pending.
-    Listening,
-    /// O: a listen with QUERY_ACCEPT completed, no answer yet.
-    Offered,
-    /// P: an accept is in progress.
-    Accepting,
-    /// E: established.
-    Established,
-    /// R: the local side has released, the remote side has not.
-    LocallyReleased,
-    /// W: the remote side has released, the local side has not.
-    RemotelyReleased,
-    /// Z: CLEANUP processed, CLOSE not yet.
-    CleanedUp,
 }
 
 /// What the caller has to do next.
@@ -88,7 +91,10 @@ pub enum AddressMessage {
         id: RequestId,
     },
     /// The association is undone and no handler of the address runs for this endpoint any more.
-    Detach,
+    Detach {
+        /// The endpoint's place in the address's list.
+        seat: u32,
+    },
 }
 
 /// Has an endpoint taken the offer it was given?
@@ -108,15 +114,44 @@ pub struct Endpoint {
     id: EndpointId,
     context: u64,
     config: Config,
+    /// The latest time that was handed in.
+    now: Instant,
+    association: Option<Association>,
+    state: State,
+    link: Option<Link>,
+    last_number: u32,
+    sends: Sends,
+    receives: Receives,
+    waits: Queue<Wait>,
+    normal: Lane,
+    expedited: Lane,
+    outputs: Outputs,
+    /// After a cleanup: the connection whose end waits for the receive handler that is running.
+    parting: Option<ConnectionNumber>,
 }
 
-#[expect(unused_variables, reason = "signatures first; the bodies follow")]
 impl Endpoint {
     /// An endpoint as an open leaves it: not associated, idle (C-114).
     ///
     /// `context` is the value of the ConnectionContext EA, any 64-bit value (C-112, C-113).
     pub fn new(id: EndpointId, context: u64, config: Config) -> Self {
-        Self { id, context, config }
+        Self {
+            id,
+            context,
+            config,
+            now: Instant(0),
+            association: None,
+            state: State::Idle,
+            link: None,
+            last_number: 0,
+            sends: Sends::default(),
+            receives: Receives::new(),
+            waits: Queue::new(),
+            normal: Lane::default(),
+            expedited: Lane::default(),
+            outputs: Outputs::default(),
+            parting: None,
+        }
     }
 
     /// The caller's name for this endpoint.
@@ -129,172 +164,112 @@ impl Endpoint {
         self.context
     }
 
-    /// The state of chapter 11.
-    pub fn state(&self) -> StateName {
-        unbuilt()
-    }
-
-    /// The associated address, if there is one.
-    pub fn address(&self) -> Option<AddressId> {
-        unbuilt()
-    }
-
     /// The remote transport address, while there is a connection.
     pub fn remote(&self) -> Option<SocketAddr> {
-        unbuilt()
+        self.link.as_ref().map(|link| link.remote)
     }
 
     /// The local transport address of the connection, while there is one (D-133).
     pub fn local(&self) -> Option<SocketAddr> {
-        unbuilt()
-    }
-
-    /// TDI_ASSOCIATE_ADDRESS (C-235 ff.). The caller has resolved the handle to one of its own
-    /// addresses and holds both locks.
-    ///
-    /// SUCCESS; INVALID_CONNECTION if associated already or cleaned up (C-242, C-245);
-    /// INVALID_HANDLE if the address is closed (C-240).
-    pub fn tdi_associate_address(&mut self, address: &mut Address) -> NtStatus {
-        unbuilt()
-    }
-
-    /// TDI_DISASSOCIATE_ADDRESS (C-250 ff.).
-    ///
-    /// SUCCESS; INVALID_CONNECTION if not associated; CONNECTION_ACTIVE unless idle.
-    pub fn tdi_disassociate_address(&mut self) -> NtStatus {
-        unbuilt()
-    }
-
-    /// A request that may pend. The caller has found its cancel flag clear (C-223).
-    pub fn handle_request(&mut self, now: Instant, id: RequestId, request: Request) -> Outcome {
-        unbuilt()
-    }
-
-    /// A TDI_ACCEPT that a connect handler returned for `offer`, which arrived on `address`
-    /// (C-312, C-435).
-    ///
-    /// [`Outcome::Done`] is always an error: the caller completes the IRP with it and refuses the
-    /// offer (C-222). After [`Outcome::Taken`] the offer's connection belongs to this endpoint under
-    /// [`Endpoint::connection`].
-    pub fn handle_accept_irp(&mut self, now: Instant, id: RequestId, address: AddressId, offer: &Offer) -> Outcome {
-        unbuilt()
-    }
-
-    /// An offer for the pending listen `listen`, from the address ([`crate::AddressOutput::Deliver`]).
-    pub fn handle_offer(&mut self, now: Instant, listen: RequestId, offer: &Offer) -> OfferAnswer {
-        unbuilt()
+        self.link.as_ref().and_then(|link| link.local)
     }
 
     /// The number of the current connection, while there is one (also while it is only offered).
     pub fn connection(&self) -> Option<ConnectionNumber> {
-        unbuilt()
+        self.link.as_ref().map(|link| link.number)
+    }
+
+    /// A request that may pend. The caller has found its cancel flag clear (C-223).
+    pub fn handle_request(&mut self, now: Instant, id: RequestId, request: Request) -> Outcome {
+        self.now = now;
+        let Some(kind) = request.kind() else {
+            let is_gone = matches!(self.state, State::CleanedUp);
+            return Outcome::Done(if is_gone { Situation::CleanedUp.status() } else { status::BAD_DISCONNECT_FLAGS });
+        };
+        if let Some(status) = self.refuse(kind) {
+            return Outcome::Done(status);
+        }
+        let outcome = match request {
+            Request::Connect { remote, timeout } => self.on_connect(id, remote, timeout),
+            Request::Listen { filter, query_accept } => self.on_listen(id, filter, query_accept),
+            Request::Accept => self.on_accept(id),
+            Request::Disconnect { timeout, .. } => match kind {
+                RequestKind::DisconnectRelease => self.on_release(id, timeout),
+                RequestKind::DisconnectWait => self.on_wait(id, timeout),
+                _ => self.on_abort(id),
+            },
+            Request::Send { length, flags } => self.on_send(id, length, flags),
+            Request::Receive { length, flags } => self.on_receive(id, length, flags),
+        };
+        self.settle();
+        outcome
     }
 
     /// The client cancels a request (C-224 ff.). Returns whether the core still had it; if not, its
     /// [`Completion`] has come out already or waits to be polled (C-226). Nothing is completed by
     /// this call itself: the completion comes out of `poll_output` as always.
     pub fn handle_cancel(&mut self, now: Instant, id: RequestId) -> bool {
-        unbuilt()
-    }
-
-    /// The last handle was closed (C-155, C-157, C-163). A second call does nothing (C-567).
-    ///
-    /// The CLEANUP is to be completed once [`Endpoint::is_quiet`] (C-160, C-568, C-569).
-    pub fn handle_cleanup(&mut self, now: Instant) {
-        unbuilt()
-    }
-
-    /// The file object of the associated address was closed: listens and accepts end, established
-    /// connections go on without handlers (C-176, C-178, C-570). Ignored if `address` is not
-    /// the associated one.
-    pub fn handle_address_closed(&mut self, now: Instant, address: AddressId) {
-        unbuilt()
-    }
-
-    /// The handlers registered on `address` are now these (C-409, C-494).
-    pub fn handle_handlers(&mut self, address: AddressId, handlers: ConnectionHandlers) {
-        unbuilt()
+        self.now = now;
+        let had_it = match self.state {
+            State::Connecting { connect: request, .. }
+            | State::Listening { listen: request, .. }
+            | State::Accepting { request }
+                if request == id =>
+            {
+                self.end_setup(Cause::Cancelled);
+                true
+            }
+            State::Connected(_) => self.cancel_send(id) || self.cancel_receive(id) || self.cancel_disconnect(id),
+            State::Connecting { .. }
+            | State::Listening { .. }
+            | State::Accepting { .. }
+            | State::Offered { .. }
+            | State::Idle
+            | State::CleanedUp => false,
+        };
+        self.settle();
+        had_it
     }
 
     /// Something happened on the network. Ignored unless `connection` is the current one.
     pub fn handle_network(&mut self, now: Instant, connection: ConnectionNumber, event: NetworkEvent) {
-        unbuilt()
-    }
-
-    /// Urgent data arrived. Ignored unless `connection` is the current one.
-    pub fn handle_expedited(&mut self, now: Instant, connection: ConnectionNumber, data: &[u8]) {
-        unbuilt()
-    }
-
-    /// Time has come to `now`; harmless at any time.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        unbuilt()
-    }
-
-    /// Answer to [`NetworkCommand::Transmit`].
-    pub fn handle_sent(&mut self, now: Instant, id: RequestId, progress: Progress) {
-        unbuilt()
-    }
-
-    /// Answer to [`NetworkCommand::Fill`].
-    pub fn handle_filled(&mut self, now: Instant, id: RequestId, progress: Progress) {
-        unbuilt()
-    }
-
-    /// Where [`NetworkCommand::ReadAhead`] reads to.
-    pub fn read_ahead_space(&mut self) -> &mut [u8] {
-        unbuilt()
-    }
-
-    /// Answer to [`NetworkCommand::ReadAhead`].
-    pub fn handle_read_ahead(&mut self, now: Instant, progress: Progress) {
-        unbuilt()
-    }
-
-    /// The bytes that [`NetworkCommand::CopyBuffered`] copies.
-    pub fn buffered(&self, source: DataKind, range: Range<usize>) -> &[u8] {
-        unbuilt()
-    }
-
-    /// Answer to [`NetworkCommand::CopyBuffered`].
-    pub fn handle_copied(&mut self, now: Instant, id: RequestId) {
-        unbuilt()
-    }
-
-    /// The completion of `id` has been delivered: its completion routine has returned, or its event
-    /// is signalled.
-    pub fn handle_completion_delivered(&mut self, id: RequestId) {
-        unbuilt()
-    }
-
-    /// The handler of the last [`Output::Indicate`] has returned. Returns what the client did wrong.
-    pub fn handle_indication_result(&mut self, now: Instant, result: IndicationResult) -> Option<ClientFault> {
-        unbuilt()
-    }
-
-    /// What to do next, or `None`: nothing until something is handed in.
-    pub fn poll_output(&mut self) -> Option<Output> {
-        unbuilt()
-    }
-
-    /// When to call [`Endpoint::handle_timeout`]; ask after draining the outputs.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        unbuilt()
-    }
-
-    /// Nothing is out at the client (no completion, no indication) and nothing waits to be polled.
-    /// After a cleanup this means that the CLEANUP may complete and, when the last reference has
-    /// gone, the endpoint may be dropped.
-    pub fn is_quiet(&self) -> bool {
-        unbuilt()
-    }
-
-    /// Is a handler being called for this endpoint right now (C-569)?
-    pub fn is_indicating(&self) -> bool {
-        unbuilt()
+        self.now = now;
+        let Some(link) = self.link.as_mut().filter(|link| link.number == connection) else { return };
+        match event {
+            NetworkEvent::Connected { remote, local } => self.on_connected(remote, local),
+            NetworkEvent::Readable => link.is_readable = true,
+            NetworkEvent::Writable => link.is_writable = true,
+            NetworkEvent::PeerReleased => {
+                link.is_readable = true;
+                link.has_peer_released = true;
+            }
+            NetworkEvent::Broken(error) => self.on_broken(error),
+        }
+        self.settle();
     }
 }
 
-fn unbuilt() -> ! {
-    panic!("tdi_core: not built yet")
+impl Request {
+    /// Its row in the table; `None` for a DISCONNECT whose flags name no kind.
+    fn kind(&self) -> Option<RequestKind> {
+        Some(match self {
+            Self::Connect { .. } => RequestKind::Connect,
+            Self::Listen { .. } => RequestKind::Listen,
+            Self::Accept => RequestKind::Accept,
+            Self::Disconnect { flags, .. } => return disconnect_of(*flags),
+            Self::Send { flags, .. } if flags & send_flags::AND_DISCONNECT != 0 => RequestKind::SendAndDisconnect,
+            Self::Send { .. } => RequestKind::Send,
+            Self::Receive { .. } => RequestKind::Receive,
+        })
+    }
+}
+
+/// At most one flag may be given, and 0 means ABORT (C-324, C-325).
+fn disconnect_of(flags: u32) -> Option<RequestKind> {
+    match flags {
+        0 | disconnect_flags::ABORT => Some(RequestKind::DisconnectAbort),
+        disconnect_flags::RELEASE => Some(RequestKind::DisconnectRelease),
+        disconnect_flags::WAIT => Some(RequestKind::DisconnectWait),
+        _ => None,
+    }
 }

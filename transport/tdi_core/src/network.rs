@@ -4,6 +4,10 @@
 //! order they come. The transfer commands ([`NetworkCommand::Transmit`], [`NetworkCommand::Fill`],
 //! [`NetworkCommand::ReadAhead`], [`NetworkCommand::CopyBuffered`]) are answered by exactly one
 //! `handle_*` call before the next [`crate::Endpoint::poll_output`]; the others are not answered.
+//!
+//! Every connection that was begun by `Connect`, or belongs to an endpoint since it took an offer, is
+//! ended by exactly one `Abort` or `Close`, also after [`NetworkEvent::Broken`]: that is when the
+//! caller lets go of it.
 
 use core::net::SocketAddr;
 use core::ops::Range;
@@ -116,9 +120,10 @@ pub enum NetworkEvent {
     Writable,
     /// The remote node's FIN has arrived, though data in front of it may be unread. A hint: the
     /// core finds the end itself by reading, but without the hint it does not read when nobody
-    /// wants data.
+    /// wants data. So the caller watches a connection from the start, not from the first
+    /// [`Progress::WouldBlock`] on.
     PeerReleased,
-    /// The connection is gone, or never came to be.
+    /// The connection is gone, or never came to be. An [`NetworkCommand::Abort`] for it follows.
     Broken(NetworkError),
 }
 

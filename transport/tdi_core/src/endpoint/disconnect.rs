@@ -1,0 +1,205 @@
+//! TDI_DISCONNECT, and the ends that the network brings.
+
+use nt_abi::NtStatus;
+use nt_abi::tdi::disconnect_flags;
+
+use super::Endpoint;
+use super::output::Call;
+use super::state::{Connected, Release, Remote, State};
+use crate::ids::RequestId;
+use crate::network::{DataKind, NetworkCommand, NetworkError};
+use crate::request::Outcome;
+use crate::status::{Cause, During, fate};
+use crate::time::Instant;
+
+/// A TDI_DISCONNECT with WAIT that waits for the remote node (C-335).
+#[derive(Debug)]
+pub(super) struct Wait {
+    pub(super) id: RequestId,
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Endpoint {
+    /// ABORT or 0 in any active state; RELEASE before there is a connection.
+    pub(super) fn on_abort(&mut self, id: RequestId) -> Outcome {
+        self.outputs.forget_disconnects();
+        if self.connected().is_some() {
+            self.end_connection(Cause::LocalAbort);
+        } else {
+            self.end_setup(Cause::LocalAbort);
+        }
+        // Behind those of the requests it has ended (C-326).
+        self.complete(id, NtStatus::SUCCESS);
+        Outcome::Taken
+    }
+
+    pub(super) fn on_release(&mut self, id: RequestId, timeout: Option<u64>) -> Outcome {
+        if self.connected().is_none() {
+            return self.on_abort(id);
+        }
+        let deadline = timeout.map(|ticks| self.now.after(ticks));
+        self.release(Release { request: Some(id), deadline, patience: None, is_shut: false, is_silent: false });
+        Outcome::Taken
+    }
+
+    /// Never ends anything (C-336).
+    pub(super) fn on_wait(&mut self, id: RequestId, timeout: Option<u64>) -> Outcome {
+        if self.connected().is_some_and(|connected| connected.remote == Remote::Reported) {
+            return Outcome::Done(NtStatus::SUCCESS);
+        }
+        self.waits.push_back(Wait { id, deadline: timeout.map(|ticks| self.now.after(ticks)) });
+        Outcome::Taken
+    }
+
+    pub(super) fn release(&mut self, release: Release) {
+        let from = self.state();
+        if let Some(connected) = self.connected_mut() {
+            connected.release = Some(release);
+        }
+        self.check_step(from);
+    }
+
+    /// Returns whether the core had this DISCONNECT. A RELEASE that has begun goes on without its
+    /// request, but also without its time limit (C-230).
+    pub(super) fn cancel_disconnect(&mut self, id: RequestId) -> bool {
+        let release = self.connected_mut().and_then(|connected| connected.release.as_mut());
+        let is_release = match release.filter(|release| release.request == Some(id)) {
+            Some(release) => {
+                release.request = None;
+                release.deadline = None;
+                true
+            }
+            None => self.waits.remove(|wait| wait.id == id).is_some(),
+        };
+        if is_release {
+            self.complete(id, fate(Cause::Cancelled, During::Releasing));
+        }
+        is_release
+    }
+
+    /// Carries on whatever the last input has made possible.
+    pub(super) fn settle(&mut self) {
+        self.end_early();
+        self.report_end();
+        self.advance_release();
+        self.watch_patience();
+    }
+
+    /// Once all data is delivered: the remote node has released (C-397, C-450).
+    fn report_end(&mut self) {
+        let Some(connected) = self.connected() else { return };
+        if connected.remote == Remote::Open || !self.normal.is_drained() {
+            return;
+        }
+        let is_silent = connected.release.as_ref().is_some_and(|release| release.is_silent);
+        let is_first = connected.remote == Remote::Ended && !self.owes_expedited();
+        self.finish_receives();
+        if !is_first {
+            return;
+        }
+        while let Some(wait) = self.waits.pop_front() {
+            self.complete(wait.id, NtStatus::SUCCESS);
+        }
+        if let Some(connected) = self.connected_mut() {
+            connected.remote = Remote::Reported;
+        }
+        if !is_silent {
+            self.outputs.calls.push_back(Call::Disconnected { flags: disconnect_flags::RELEASE });
+        }
+    }
+
+    /// Is expedited data on its way to somebody?
+    fn owes_expedited(&self) -> bool {
+        let is_awaited = || self.receives.iter().any(|receive| receive.takes(DataKind::Expedited));
+        !self.expedited.is_drained()
+            && (self.expedited.is_lent() || is_awaited() || self.has_taker(DataKind::Expedited))
+    }
+
+    /// FIN goes out behind the last send (C-329). The connection is over when both sides have
+    /// released and all data is delivered.
+    fn advance_release(&mut self) {
+        if !self.sends.is_empty() {
+            return;
+        }
+        let is_awaited = !self.receives.is_empty();
+        let Some(Connected { release: Some(release), remote }) = self.connected_mut() else { return };
+        if *remote == Remote::Reported && !is_awaited {
+            self.finish_release();
+        } else if !release.is_shut {
+            release.is_shut = true;
+            if let Some(connection) = self.connection() {
+                self.outputs.network.push_back(NetworkCommand::ShutdownSend { connection });
+            }
+        }
+    }
+
+    /// Both sides have released: back to A. What is still held nobody wanted.
+    pub(super) fn finish_release(&mut self) {
+        let left = self.enter(State::Idle);
+        if let Some(link) = self.link.take() {
+            self.outputs.network.push_back(NetworkCommand::Close { connection: link.number });
+        }
+        self.normal.clear();
+        self.expedited.clear();
+        self.finish_receives();
+        while let Some(wait) = self.waits.pop_front() {
+            self.complete(wait.id, NtStatus::SUCCESS);
+        }
+        if let State::Connected(Connected { release: Some(Release { request: Some(id), .. }), .. }) = left {
+            self.complete(id, NtStatus::SUCCESS);
+        }
+    }
+
+    /// Data that nobody takes must not keep a RELEASE without a limit waiting for ever.
+    fn watch_patience(&mut self) {
+        let until = self.now.after(self.config.unread_patience);
+        let is_awaited = self.receives.iter().any(|receive| receive.takes(DataKind::Normal));
+        let is_stuck = self.normal.is_ready() && !is_awaited && !self.has_taker(DataKind::Normal);
+        let has_peer_released = self.link.as_ref().is_some_and(|link| link.has_peer_released);
+        let is_sending = !self.sends.is_empty();
+        let Some(Connected { release: Some(release), remote }) = self.connected_mut() else { return };
+        let is_over = has_peer_released || *remote != Remote::Open;
+        if is_stuck && is_over && !is_sending && release.deadline.is_none() {
+            release.patience.get_or_insert(until);
+        } else {
+            release.patience = None;
+        }
+    }
+
+    /// The network has lost the connection, or could not make it.
+    pub(super) fn on_broken(&mut self, error: NetworkError) {
+        match &self.state {
+            State::Connected(_) => self.end_connection(Cause::Broken(error)),
+            State::Connecting { .. } | State::Offered { .. } | State::Accepting { .. } => {
+                self.end_setup(Cause::Broken(error));
+            }
+            State::Idle | State::Listening { .. } | State::CleanedUp => {}
+        }
+    }
+
+    /// Ends E, R or W at once: every pending request of the connection ends (C-526), the client is told
+    /// if it was not its own doing, a RELEASE comes last (C-348).
+    pub(super) fn end_connection(&mut self, cause: Cause) {
+        let State::Connected(connected) = self.enter(State::Idle) else { return };
+        self.drop_link();
+        self.fail_requests(cause);
+        let is_silent = connected.release.as_ref().is_some_and(|release| release.is_silent);
+        if matches!(cause, Cause::Broken(_)) && !is_silent {
+            self.outputs.calls.push_back(Call::Disconnected { flags: disconnect_flags::ABORT });
+        }
+        if let Some(id) = connected.release.and_then(|release| release.request) {
+            self.complete(id, fate(cause, During::Releasing));
+        }
+    }
+
+    /// Ends sends, receives and waits, and forgets received data.
+    pub(super) fn fail_requests(&mut self, cause: Cause) {
+        self.fail_sends(cause);
+        self.fail_receives(cause);
+        while let Some(wait) = self.waits.pop_front() {
+            self.complete(wait.id, fate(cause, During::Releasing));
+        }
+        self.normal.clear();
+        self.expedited.clear();
+    }
+}

@@ -1,0 +1,158 @@
+//! Receive handlers: when one is called, and what its answer means.
+
+use nt_abi::NtStatus;
+use nt_abi::tdi::receive_flags;
+
+use super::lane::Lane;
+use super::output::Busy;
+use super::receive::Receive;
+use super::state::State;
+use super::{Endpoint, Output};
+use crate::ids::ConnectionNumber;
+use crate::indication::{ClientFault, ConnectionHandlers, Handler, Indication, IndicationResult, ReturnedReceive};
+use crate::network::DataKind;
+use crate::status::{self, Cause, During, fate};
+use crate::time::Instant;
+
+impl ConnectionHandlers {
+    /// Who is shown expedited data (C-491).
+    pub(super) fn expedited(&self) -> Handler {
+        if self.receive_expedited.is_registered() { self.receive_expedited } else { self.receive }
+    }
+
+    fn of(&self, kind: DataKind) -> Handler {
+        match kind {
+            DataKind::Normal => self.receive,
+            DataKind::Expedited => self.expedited(),
+        }
+    }
+}
+
+/// What a receive handler answered.
+struct Answer {
+    status: NtStatus,
+    taken: u32,
+    receive: Option<ReturnedReceive>,
+    data: alloc::vec::Vec<u8>,
+}
+
+impl Endpoint {
+    pub(super) fn lane(&self, kind: DataKind) -> &Lane {
+        match kind {
+            DataKind::Normal => &self.normal,
+            DataKind::Expedited => &self.expedited,
+        }
+    }
+
+    pub(super) fn lane_mut(&mut self, kind: DataKind) -> &mut Lane {
+        match kind {
+            DataKind::Normal => &mut self.normal,
+            DataKind::Expedited => &mut self.expedited,
+        }
+    }
+
+    /// Is a receive handler to be called now (C-392, C-465)? Expedited data first (C-492).
+    pub(super) fn next_indication(&self) -> Option<DataKind> {
+        self.connected()?;
+        [DataKind::Expedited, DataKind::Normal]
+            .into_iter()
+            .find(|&kind| self.lane(kind).is_ready() && self.has_taker(kind))
+    }
+
+    /// Is there a handler that would be shown data of this kind, now or when its turn comes?
+    pub(super) fn has_taker(&self, kind: DataKind) -> bool {
+        self.handlers().of(kind).is_registered()
+            && !self.lane(kind).is_rejected
+            && !self.receives.iter().any(|receive| receive.takes(kind))
+    }
+
+    pub(super) fn indicate(&mut self, kind: DataKind) -> Option<Output> {
+        let connection = self.connection()?;
+        let handler = self.handlers().of(kind);
+        let (data, start) = self.lane_mut(kind).lend();
+        let flags = match kind {
+            DataKind::Normal => receive_flags::NORMAL,
+            DataKind::Expedited => receive_flags::EXPEDITED,
+        };
+        self.outputs.busy = Some(Busy::Receive { kind, shown: data.len() - start, connection });
+        // Everything at hand is shown, so it always is entire (C-471, C-472).
+        let flags = flags | receive_flags::ENTIRE_MESSAGE;
+        Some(Output::Indicate(Indication::Receive { handler, flags, data, start }))
+    }
+
+    /// The handler of the last [`Output::Indicate`] has returned. Returns what the client did wrong.
+    pub fn handle_indication_result(&mut self, now: Instant, result: IndicationResult) -> Option<ClientFault> {
+        self.now = now;
+        let fault = match (self.outputs.busy.take(), result) {
+            (
+                Some(Busy::Receive { kind, shown, connection }),
+                IndicationResult::Receive { status, taken, receive, data },
+            ) => self.on_answer(kind, shown, connection, Answer { status, taken, receive, data }),
+            (Some(Busy::Disconnect), IndicationResult::Disconnect) => None,
+            (busy, _) => {
+                debug_assert!(false, "an answer to {busy:?} that is none");
+                self.outputs.busy = busy;
+                None
+            }
+        };
+        self.settle();
+        fault
+    }
+
+    fn on_answer(
+        &mut self,
+        kind: DataKind,
+        shown: usize,
+        connection: ConnectionNumber,
+        answer: Answer,
+    ) -> Option<ClientFault> {
+        let counts = matches!(answer.status, NtStatus::SUCCESS | NtStatus::MORE_PROCESSING_REQUIRED);
+        let claimed = if counts { usize::try_from(answer.taken).unwrap_or(usize::MAX) } else { 0 };
+        let taken = claimed.min(shown);
+        if self.connected().is_some() && self.connection() == Some(connection) {
+            self.lane_mut(kind).take_back(answer.data, taken);
+            self.on_taken(kind, taken, answer.receive);
+        } else {
+            self.on_late_answer(connection, answer.receive, taken == shown);
+            if !matches!(self.state, State::CleanedUp) {
+                self.lane_mut(kind).recycle(answer.data);
+            }
+        }
+        (claimed > shown).then(|| ClientFault::TookMoreThanAvailable {
+            taken: answer.taken,
+            available: u32::try_from(shown).unwrap_or(u32::MAX),
+        })
+    }
+
+    fn on_taken(&mut self, kind: DataKind, taken: usize, receive: Option<ReturnedReceive>) {
+        let is_pending = match receive {
+            Some(returned) if returned.length == 0 => {
+                self.complete(returned.id, status::EMPTY_RECEIVE);
+                false
+            }
+            // It gets the bytes that follow those taken, before any receive queued meanwhile (C-483).
+            Some(returned) => {
+                let receive = Receive::new(returned.id, returned.length, returned.flags).taking_also(kind);
+                self.receives.push_front(receive);
+                true
+            }
+            None => false,
+        };
+        // SUCCESS without having taken anything is a rejection, too, or this would go round and round
+        // (C-587). Receives that came while the handler ran lift it as later ones do.
+        let is_wanted = is_pending || taken > 0 || self.receives.iter().any(|receive| receive.consumes(kind));
+        self.lane_mut(kind).is_rejected = !is_wanted;
+    }
+
+    /// The connection ended while the handler ran.
+    fn on_late_answer(&mut self, connection: ConnectionNumber, receive: Option<ReturnedReceive>, took_all: bool) {
+        if let Some(returned) = receive {
+            let cause = if matches!(self.state, State::CleanedUp) { Cause::CleanedUp } else { Cause::LocalAbort };
+            self.complete(returned.id, fate(cause, During::Receiving));
+        }
+        if self.parting == Some(connection) {
+            self.parting = None;
+            self.leave(connection, took_all);
+        }
+    }
+}

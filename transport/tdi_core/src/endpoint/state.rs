@@ -1,0 +1,146 @@
+//! Where an endpoint stands, with what each state owns.
+
+use core::net::SocketAddr;
+
+use super::Endpoint;
+use crate::ids::{AddressId, ConnectionNumber, RequestId};
+use crate::indication::ConnectionHandlers;
+use crate::table::{self, StateName};
+use crate::time::Instant;
+
+#[derive(Debug)]
+pub(super) enum State {
+    /// U or A, as there is an association or not.
+    Idle,
+    /// C.
+    Connecting { connect: RequestId, deadline: Instant },
+    /// L.
+    Listening { listen: RequestId, query_accept: bool },
+    /// O.
+    Offered { deadline: Instant },
+    /// P; the request is the LISTEN, ACCEPT or AcceptIrp to complete.
+    Accepting { request: RequestId },
+    /// E, R or W.
+    Connected(Connected),
+    /// Z.
+    CleanedUp,
+}
+
+/// What the two ends of a connection have said about ending it.
+#[derive(Debug)]
+pub(super) struct Connected {
+    /// The local side has released.
+    pub(super) release: Option<Release>,
+    pub(super) remote: Remote,
+}
+
+/// The remote side of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Remote {
+    /// May send more.
+    Open,
+    /// Its FIN was read; bytes in front of it may still be in the lanes.
+    Ended,
+    /// ... and the client has taken all of them and is told (its receives, its handler).
+    Reported,
+}
+
+/// A local RELEASE, by TDI_DISCONNECT or TDI_SEND_AND_DISCONNECT.
+#[derive(Debug)]
+pub(super) struct Release {
+    /// The TDI_DISCONNECT, unless it was cancelled or there was none.
+    pub(super) request: Option<RequestId>,
+    /// The client's own limit.
+    pub(super) deadline: Option<Instant>,
+    /// When `Config::unread_patience` ends, while it runs.
+    pub(super) patience: Option<Instant>,
+    /// FIN has been ordered.
+    pub(super) is_shut: bool,
+    /// After TDI_SEND_AND_DISCONNECT the remote node's disconnect is not indicated (C-373).
+    pub(super) is_silent: bool,
+}
+
+/// The association with an address.
+#[derive(Debug)]
+pub(super) struct Association {
+    pub(super) address: AddressId,
+    /// Our place in the address's list.
+    pub(super) seat: u32,
+    /// The address's file object has been cleaned up.
+    pub(super) is_closed: bool,
+    pub(super) handlers: ConnectionHandlers,
+}
+
+/// The network's connection, from the first packet of its handshake on.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) number: ConnectionNumber,
+    pub(super) remote: SocketAddr,
+    pub(super) local: Option<SocketAddr>,
+    /// Reading may succeed: nothing said yet that it would block.
+    pub(super) is_readable: bool,
+    pub(super) is_writable: bool,
+    /// The network says that a FIN has arrived; reading will find it.
+    pub(super) has_peer_released: bool,
+}
+
+impl State {
+    pub(super) fn established() -> Self {
+        Self::Connected(Connected { release: None, remote: Remote::Open })
+    }
+}
+
+impl Endpoint {
+    /// The state of chapter 11.
+    pub fn state(&self) -> StateName {
+        match &self.state {
+            State::Idle if self.association.is_none() => StateName::Unassociated,
+            State::Idle => StateName::Associated,
+            State::Connecting { .. } => StateName::Connecting,
+            State::Listening { .. } => StateName::Listening,
+            State::Offered { .. } => StateName::Offered,
+            State::Accepting { .. } => StateName::Accepting,
+            State::Connected(Connected { release: Some(_), .. }) => StateName::LocallyReleased,
+            State::Connected(Connected { remote: Remote::Open, .. }) => StateName::Established,
+            State::Connected(_) => StateName::RemotelyReleased,
+            State::CleanedUp => StateName::CleanedUp,
+        }
+    }
+
+    /// Goes to another state and returns the one left.
+    pub(super) fn enter(&mut self, next: State) -> State {
+        let from = self.state();
+        let left = core::mem::replace(&mut self.state, next);
+        self.check_step(from);
+        left
+    }
+
+    /// Every step has to be in one of the two tables.
+    pub(super) fn check_step(&self, from: StateName) {
+        debug_assert!(table::leads(from, self.state()), "{from:?} to {:?} is in no table", self.state());
+    }
+
+    pub(super) fn connected(&self) -> Option<&Connected> {
+        if let State::Connected(connected) = &self.state { Some(connected) } else { None }
+    }
+
+    pub(super) fn connected_mut(&mut self) -> Option<&mut Connected> {
+        if let State::Connected(connected) = &mut self.state { Some(connected) } else { None }
+    }
+
+    /// The handlers to call for a connection of this endpoint.
+    pub(super) fn handlers(&self) -> ConnectionHandlers {
+        self.association.as_ref().map(|association| association.handlers).unwrap_or_default()
+    }
+
+    /// A new connection, whose commands and events carry a new number.
+    pub(super) fn begin_link(&mut self, remote: SocketAddr, local: Option<SocketAddr>) -> ConnectionNumber {
+        self.last_number = self.last_number.wrapping_add(1);
+        let number = ConnectionNumber(self.last_number);
+        self.link =
+            Some(Link { number, remote, local, is_readable: true, is_writable: true, has_peer_released: false });
+        // Whoever begins anew needs no word about the end of the connection before.
+        self.outputs.forget_disconnects();
+        number
+    }
+}
