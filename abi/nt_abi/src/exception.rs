@@ -15,6 +15,7 @@ open_enum! {
         #[allow(missing_docs)] BAD_POOL_HEADER = 0x19,
         #[allow(missing_docs)] KMODE_EXCEPTION_NOT_HANDLED = 0x1E,
         #[allow(missing_docs)] NO_MORE_IRP_STACK_LOCATIONS = 0x35,
+        #[allow(missing_docs)] TARGET_MDL_TOO_SMALL = 0x40,
         #[allow(missing_docs)] MULTIPLE_IRP_COMPLETE_REQUESTS = 0x44,
         #[allow(missing_docs)] CANCEL_STATE_IN_COMPLETED_IRP = 0x48,
         #[allow(missing_docs)] PAGE_FAULT_IN_NONPAGED_AREA = 0x50,
