@@ -144,6 +144,9 @@ pub mod service_flags {
     pub const NO_PUSH: u32 = 0x40_0000;
 }
 
+/// What Windows TCP/IP reports (C-011, D-139).
+pub const TCPIP_SERVICE_FLAGS: u32 = 0x007B_89AF;
+
 /// `TDI_REQUEST_KERNEL`: parameters of CONNECT, LISTEN and DISCONNECT (C-053).
 #[doc(alias = "TDI_REQUEST_KERNEL")]
 #[derive(Clone, Copy, Debug)]
@@ -250,6 +253,13 @@ pub mod query {
     pub const CONNECTION_INFO: u32 = 0x4;
     pub const PROVIDER_STATISTICS: u32 = 0x5;
     pub const DATAGRAM_INFO: u32 = 0x6;
+    pub const DATA_LINK_ADDRESS: u32 = 0x7;
+    pub const NETWORK_ADDRESS: u32 = 0x8;
+    pub const MAX_DATAGRAM_INFO: u32 = 0x9;
+    pub const ROUTING_INFO: u32 = 0xA;
+    pub const ADAPTER_STATUS: u32 = 0x100;
+    pub const SESSION_STATUS: u32 = 0x200;
+    pub const FIND_NAME: u32 = 0x300;
 }
 
 const _: () = assert!(size_of::<RequestKernel>() == 0x20 && offset_of!(RequestKernel, request_specific) == 0x18);

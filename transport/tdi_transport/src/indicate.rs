@@ -1,0 +1,151 @@
+//! Calling the event handlers of connections, at DISPATCH_LEVEL and without a lock (C-421, C-428).
+
+use gate::call;
+use nt_abi::tdi::{TdiEvent, TdiRequest, receive_flags};
+use nt_abi::{Irql, NtStatus};
+use nt_dispatcher::irql::Raised;
+use nt_io::completion;
+use tdi_core::{ClientFault, Handler, Indication, IndicationResult, ReturnedReceive};
+use trace::Event;
+
+use crate::adopt::{Adopted, is_request};
+use crate::decode;
+use crate::endpoint::{Caller, EndpointState};
+use crate::mdl::{self, Direction};
+use crate::requests::{self, Owner};
+use crate::table::Locked;
+use crate::transport::{Transport, now};
+
+/// What a receive handler did.
+struct Answer {
+    status: NtStatus,
+    taken: u32,
+    irp: u64,
+}
+
+impl Transport {
+    /// Calls a handler with the endpoint's lock released, and hands its answer to the core.
+    pub(crate) fn indicate<'a>(
+        &'a self,
+        mut endpoint: Locked<'_, EndpointState>,
+        indication: Indication,
+    ) -> Locked<'a, EndpointState> {
+        let name = endpoint.name();
+        let (file, context) = (endpoint.file, endpoint.core.context());
+        endpoint.caller = Caller::here(true);
+        drop(endpoint);
+        match indication {
+            Indication::Disconnect { handler, flags } => {
+                indicate_disconnect(file, context, handler, flags);
+                let mut endpoint = self.lock_again(name);
+                self.hand_in(&mut endpoint, handler, IndicationResult::Disconnect);
+                endpoint
+            }
+            Indication::Receive { handler, flags, data, start } => {
+                let shown = data.get(start..).unwrap_or_default();
+                let Answer { status, taken, irp } = indicate_receive(file, context, handler, flags, shown);
+                let adopted = match status {
+                    NtStatus::MORE_PROCESSING_REQUIRED if irp != 0 => self.adopt(irp, handler.routine),
+                    _ => None,
+                };
+                let receive =
+                    adopted.and_then(|adopted| self.adopt_receive(adopted, file, Owner::Endpoint(name.into())));
+                let mut endpoint = self.lock_again(name);
+                self.hand_in(&mut endpoint, handler, IndicationResult::Receive { status, taken, receive, data });
+                if let Some(receive) = receive {
+                    self.let_cancel(&mut endpoint, receive);
+                }
+                endpoint
+            }
+        }
+    }
+
+    fn hand_in(&self, endpoint: &mut Locked<'_, EndpointState>, handler: Handler, result: IndicationResult) {
+        let fault = endpoint.core.handle_indication_result(now(), result);
+        if let Some(ClientFault::TookMoreThanAvailable { taken, available }) = fault {
+            let message = format_args!("a receive handler took {taken} bytes of {available}; the number was cut");
+            gate::finding("C-588", message, handler.routine);
+        }
+    }
+
+    /// Enters the TDI_RECEIVE that a receive handler returned. What is not one, on this very endpoint, with a
+    /// buffer that is there, completes with an error and the data is kept (C-222, C-589).
+    fn adopt_receive(&self, adopted: Adopted, endpoint_file: u64, owner: Owner) -> Option<ReturnedReceive> {
+        let Adopted { irp, location } = adopted;
+        let (length, flags) = decode::transfer(&location);
+        let status = if !is_request(&location, TdiRequest::RECEIVE) {
+            NtStatus::INVALID_DEVICE_REQUEST
+        } else if adopted.file() as u64 != endpoint_file {
+            NtStatus::INVALID_CONNECTION
+        } else {
+            // SAFETY: adopted: a packet that the transport holds now. Entering it is the last step that can fail.
+            let entered = unsafe {
+                mdl::check(irp, length, Direction::In)
+                    .and_then(|()| self.requests.insert(irp, owner).ok_or(NtStatus::INSUFFICIENT_RESOURCES))
+            };
+            match entered {
+                Ok(id) => return Some(ReturnedReceive { id, length, flags }),
+                Err(status) => status,
+            }
+        };
+        // SAFETY: as above.
+        unsafe { completion::complete_with(irp, status, 0) };
+        None
+    }
+
+    /// Makes an adopted request cancellable. It is not marked pending: nobody returned STATUS_PENDING for it
+    /// (C-221).
+    fn let_cancel(&self, endpoint: &mut Locked<'_, EndpointState>, receive: ReturnedReceive) {
+        let Some(irp) = self.requests.irp(receive.id) else { return };
+        // SAFETY: in the table, and its owner is locked.
+        if !unsafe { requests::make_cancellable(irp) } {
+            endpoint.core.handle_cancel(now(), receive.id);
+        }
+    }
+}
+
+/// Calls ClientEventDisconnect; what it returns is ignored (C-453).
+fn indicate_disconnect(file: u64, context: u64, handler: Handler, flags: u32) {
+    let event = TdiEvent::DISCONNECT.0;
+    gate::record(Event::Indicated { endpoint: file, event, context, bytes: flags.into() });
+    let raised = Raised::to(Irql::DISPATCH);
+    // SAFETY: a routine that a driver registered for this event (10.3).
+    let status = unsafe {
+        let arguments = [handler.context, context, 0, 0, 0, 0, flags.into()];
+        NtStatus(call::call_n(handler.routine, &arguments) as u32)
+    };
+    drop(raised);
+    gate::record(Event::IndicationReturned { endpoint: file, status: status.0, taken: 0 });
+}
+
+/// Calls ClientEventReceive or ClientEventReceiveExpedited (10.5).
+fn indicate_receive(file: u64, context: u64, handler: Handler, flags: u32, shown: &[u8]) -> Answer {
+    let expedited = flags & receive_flags::EXPEDITED != 0;
+    let event = if expedited { TdiEvent::RECEIVE_EXPEDITED } else { TdiEvent::RECEIVE };
+    let length = shown.len() as u64;
+    let mut taken = 0u32;
+    let mut irp = 0u64;
+    let (taken_at, irp_at) = (&raw mut taken, &raw mut irp);
+    gate::record(Event::Indicated { endpoint: file, event: event.0, context, bytes: length });
+    let raised = Raised::to(Irql::DISPATCH);
+    let arguments = [
+        handler.context,
+        context,
+        (flags | receive_flags::AT_DISPATCH_LEVEL).into(),
+        length,
+        length,
+        taken_at as u64,
+        shown.as_ptr() as u64,
+        irp_at as u64,
+    ];
+    // SAFETY: a routine that a driver registered for this event; its outputs lie on this stack, and are read as
+    // what foreign code left there.
+    let answer = unsafe {
+        let status = NtStatus(call::call_n(handler.routine, &arguments) as u32);
+        Answer { status, taken: taken_at.read_volatile(), irp: irp_at.read_volatile() }
+    };
+    drop(raised);
+    let used = if answer.status == NtStatus::DATA_NOT_ACCEPTED { 0 } else { answer.taken };
+    gate::record(Event::IndicationReturned { endpoint: file, status: answer.status.0, taken: used.into() });
+    answer
+}

@@ -1,0 +1,247 @@
+//! The buffers of requests: MDL chains, walked where they lie and never copied together (C-360, C-361, D-004).
+//!
+//! A chain is driver memory: it is read by guarded copies, bounded in length, and its pages are touched once
+//! when the request comes in ([`check`]). From then until the request completes the buffers belong to the
+//! transport (C-363, C-403); that is what lets the network fill and drain them in place ([`transfer`]).
+
+use std::io::{IoSlice, IoSliceMut};
+
+use gate::memory;
+use nt_abi::mdl::mdl_flags;
+use nt_abi::{Irp, Mdl, NtStatus};
+
+/// Most members of a chain; a longer one is a circle.
+const MEMBERS_MAX: u32 = 4096;
+/// Members handed to the network at once.
+const SLICES: usize = 16;
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// The network reads the buffer.
+    Out,
+    /// The network writes to it.
+    In,
+}
+
+/// A piece of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Piece {
+    address: u64,
+    length: usize,
+}
+
+/// The pieces of a chain from `skip` on, `left` bytes of them.
+struct Pieces {
+    next: u64,
+    skip: u64,
+    left: u64,
+    members: u32,
+}
+
+impl Pieces {
+    fn of(head: *mut Mdl, offset: u64, length: u64) -> Self {
+        Self { next: head as u64, skip: offset, left: length, members: 0 }
+    }
+
+    /// The next piece; `None` at the end of the bytes wanted, `Err` at the end of the chain before that.
+    fn advance(&mut self) -> Result<Option<Piece>, NtStatus> {
+        while self.left > 0 {
+            self.members += 1;
+            if self.next == 0 || self.members > MEMBERS_MAX {
+                return Err(NtStatus::INVALID_PARAMETER);
+            }
+            let mdl: Mdl = memory::read_value(self.next).map_err(|_| NtStatus::ACCESS_VIOLATION)?;
+            self.next = mdl.next as u64;
+            let count = u64::from(mdl.byte_count);
+            if self.skip >= count {
+                self.skip -= count;
+                continue;
+            }
+            let length = (count - self.skip).min(self.left);
+            let start = start_of(&mdl);
+            let address = start.checked_add(self.skip).filter(|_| start != 0).ok_or(NtStatus::ACCESS_VIOLATION)?;
+            self.skip = 0;
+            self.left -= length;
+            return Ok(Some(Piece { address, length: length as usize }));
+        }
+        Ok(None)
+    }
+}
+
+/// Where the bytes of one member can be touched.
+fn start_of(mdl: &Mdl) -> u64 {
+    if mdl.flags & (mdl_flags::MAPPED_TO_SYSTEM_VA | mdl_flags::SOURCE_IS_NONPAGED_POOL) != 0 {
+        mdl.mapped_system_va
+    } else {
+        // Locked pages that nobody mapped: drivers share one address space here, so they are where they were.
+        mdl.start_va.wrapping_add(mdl.byte_offset.into())
+    }
+}
+
+/// Checks that a request's chain has `length` bytes that can be touched.
+///
+/// INVALID_PARAMETER for a chain that is too short or goes in a circle, ACCESS_VIOLATION for memory that is not
+/// there.
+///
+/// # Safety
+/// `irp` is a packet the transport holds.
+pub(crate) unsafe fn check(irp: *mut Irp, length: u32, direction: Direction) -> Result<(), NtStatus> {
+    // SAFETY: the caller's promise.
+    let mut pieces = Pieces::of(unsafe { (*irp).mdl_address }, 0, length.into());
+    while let Some(piece) = pieces.advance()? {
+        let probed = match direction {
+            Direction::Out => memory::probe_read(piece.address, piece.length),
+            Direction::In => memory::probe_write(piece.address, piece.length),
+        };
+        probed.map_err(|_| NtStatus::ACCESS_VIOLATION)?;
+    }
+    Ok(())
+}
+
+/// All bytes that a request's chain has.
+///
+/// # Safety
+/// As [`check`].
+pub(crate) unsafe fn length(irp: *mut Irp) -> Result<u32, NtStatus> {
+    // SAFETY: the caller's promise.
+    let mut next = unsafe { (*irp).mdl_address } as u64;
+    let mut bytes = 0u64;
+    let mut members = 0;
+    while next != 0 {
+        members += 1;
+        if members > MEMBERS_MAX {
+            return Err(NtStatus::INVALID_PARAMETER);
+        }
+        let mdl: Mdl = memory::read_value(next).map_err(|_| NtStatus::ACCESS_VIOLATION)?;
+        bytes += u64::from(mdl.byte_count);
+        next = mdl.next as u64;
+    }
+    u32::try_from(bytes).map_err(|_| NtStatus::INVALID_PARAMETER)
+}
+
+/// Copies `from` into a request's chain, `offset` bytes in. Returns how many bytes had room.
+///
+/// # Safety
+/// As [`check`].
+pub(crate) unsafe fn store(irp: *mut Irp, offset: u32, from: &[u8]) -> Result<usize, NtStatus> {
+    // SAFETY: the caller's promise.
+    let room = u64::from(unsafe { length(irp)? }).saturating_sub(offset.into()).min(from.len() as u64);
+    // SAFETY: the caller's promise.
+    let mut pieces = Pieces::of(unsafe { (*irp).mdl_address }, offset.into(), room);
+    let mut done = 0;
+    while let Some(piece) = pieces.advance()? {
+        let part = from.get(done..done + piece.length).unwrap_or_default();
+        memory::write(piece.address, part).map_err(|_| NtStatus::ACCESS_VIOLATION)?;
+        done += part.len();
+    }
+    Ok(done)
+}
+
+/// What one call to the network moved.
+pub(crate) enum Step<R> {
+    /// So many bytes.
+    Moved(usize),
+    /// It said something else.
+    Other(R),
+}
+
+/// What a whole transfer came to.
+pub(crate) struct Transfer<R> {
+    /// Bytes moved.
+    pub(crate) count: u32,
+    /// What ended it early, if the network said more than a number.
+    pub(crate) end: Option<R>,
+}
+
+/// Lets `step` send `length` bytes of a request's chain from `offset` on, piece by piece, until it takes less
+/// than it is offered.
+///
+/// # Errors
+/// As [`check`], for a chain that the driver changed since.
+///
+/// # Safety
+/// `irp` is a packet the transport holds, whose chain was checked for this direction.
+pub(crate) unsafe fn send<R>(
+    irp: *mut Irp,
+    offset: u32,
+    length: u32,
+    mut step: impl FnMut(&[IoSlice<'_>]) -> Step<R>,
+) -> Result<Transfer<R>, NtStatus> {
+    // SAFETY: the caller's promise.
+    let mut pieces = Pieces::of(unsafe { (*irp).mdl_address }, offset.into(), length.into());
+    let mut count = 0;
+    loop {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let mut used = 0;
+        let mut offered = 0;
+        while used < SLICES
+            && let Some(piece) = pieces.advance()?
+        {
+            // SAFETY: the range was readable when the request came in and is the transport's until it completes
+            // (C-363). A driver that changes or frees it all the same gets what it would get from NT: the
+            // network sends what it finds, or reports that nothing is there.
+            slices[used] =
+                IoSlice::new(unsafe { std::slice::from_raw_parts(piece.address as *const u8, piece.length) });
+            used += 1;
+            offered += piece.length;
+        }
+        if used == 0 {
+            return Ok(Transfer { count, end: None });
+        }
+        match step(&slices[..used]) {
+            Step::Moved(moved) => {
+                count += moved.min(offered) as u32;
+                if moved < offered {
+                    return Ok(Transfer { count, end: None });
+                }
+            }
+            Step::Other(end) => return Ok(Transfer { count, end: Some(end) }),
+        }
+    }
+}
+
+/// As [`send()`], for filling the chain.
+///
+/// # Errors
+/// As [`send()`].
+///
+/// # Safety
+/// As [`send()`].
+pub(crate) unsafe fn fill<R>(
+    irp: *mut Irp,
+    offset: u32,
+    length: u32,
+    mut step: impl FnMut(&mut [IoSliceMut<'_>]) -> Step<R>,
+) -> Result<Transfer<R>, NtStatus> {
+    // SAFETY: the caller's promise.
+    let mut pieces = Pieces::of(unsafe { (*irp).mdl_address }, offset.into(), length.into());
+    let mut count = 0;
+    loop {
+        let mut slices: [IoSliceMut<'_>; SLICES] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
+        let mut used = 0;
+        let mut offered = 0;
+        while used < SLICES
+            && let Some(piece) = pieces.advance()?
+        {
+            // SAFETY: as in `send`, for writing (C-403). Two members of a chain over the same bytes are a
+            // driver's mistake of which only those bytes know.
+            slices[used] =
+                IoSliceMut::new(unsafe { std::slice::from_raw_parts_mut(piece.address as *mut u8, piece.length) });
+            used += 1;
+            offered += piece.length;
+        }
+        if used == 0 {
+            return Ok(Transfer { count, end: None });
+        }
+        match step(&mut slices[..used]) {
+            Step::Moved(moved) => {
+                count += moved.min(offered) as u32;
+                if moved < offered {
+                    return Ok(Transfer { count, end: None });
+                }
+            }
+            Step::Other(end) => return Ok(Transfer { count, end: Some(end) }),
+        }
+    }
+}

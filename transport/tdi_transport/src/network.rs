@@ -1,0 +1,143 @@
+//! Listening to the network: events, deadlines, and the dispatcher's poller.
+//!
+//! Events come on whatever thread waits (`nt_dispatcher::poller`): it finds the endpoint by the key, tells the
+//! connection and the state machine, and works off what comes of it right there.
+
+use std::sync::atomic::Ordering;
+
+use net_api::{EventSink, Key, NetTime, Readiness, Wait};
+use nt_dispatcher::clock;
+use nt_dispatcher::poller::Poller;
+use tdi_core::{ConnectionNumber, NetworkError, NetworkEvent};
+
+use crate::endpoint::{EndpointState, Named, Phase, named};
+use crate::status::network_error;
+use crate::table::{Locked, Name};
+use crate::transport::{self, Transport, now};
+
+/// The dispatcher's poller, which is set once and serves whichever transport runs.
+pub(crate) struct Forward;
+
+impl Poller for Forward {
+    fn poll(&self, max_wait_100ns: Option<u64>) {
+        if let Some(transport) = transport::current() {
+            transport.poll(max_wait_100ns);
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(transport) = transport::current() {
+            transport.network.wake();
+        }
+    }
+
+    fn has_outstanding(&self) -> bool {
+        transport::current().is_some_and(Transport::is_watching)
+    }
+
+    fn next_deadline_100ns(&self) -> Option<u64> {
+        let transport = transport::current()?;
+        if transport.has_ready.load(Ordering::Relaxed) {
+            return Some(0);
+        }
+        let network = transport.network.next_deadline().map(|time| time.as_nanoseconds() / 100);
+        [transport.timers.earliest(), network].into_iter().flatten().min()
+    }
+}
+
+impl Transport {
+    fn poll(&self, max_wait_100ns: Option<u64>) {
+        let start = clock::now_100ns();
+        let wait = match max_wait_100ns {
+            Some(0) => Wait::No,
+            Some(ticks) => Wait::Until(net_time(start.saturating_add(ticks))),
+            None => Wait::Forever,
+        };
+        self.network.poll(net_time(start), wait, self);
+        self.run_timers();
+        self.run_ready();
+    }
+
+    /// Tells endpoints whose deadline is reached.
+    fn run_timers(&self) {
+        let now = now();
+        while let Some((deadline, name)) = self.timers.take_due(now.0) {
+            let Some(mut endpoint) = self.endpoints.lock(name) else { continue };
+            if endpoint.timer == deadline {
+                endpoint.timer = u64::MAX;
+                endpoint.core.handle_timeout(now);
+                self.pump(endpoint, None);
+            }
+        }
+        self.timers
+            .tidy(|(deadline, name)| self.endpoints.lock(name).is_some_and(|endpoint| endpoint.timer == deadline));
+    }
+
+    fn handle_endpoint_event(&self, mut endpoint: Locked<'_, EndpointState>, serial: u32, ready: Readiness) {
+        let Some(link) = endpoint.link.as_mut().filter(|link| link.serial == serial) else { return };
+        link.connection.handle_ready(ready);
+        link.said.urgent |= ready.contains(Readiness::URGENT);
+        let number = link.number;
+        match link.phase {
+            Phase::Attempt => self.tell_progress(&mut endpoint),
+            // A remote node that is gone takes its offer back; one that has only released does not.
+            Phase::Offered if ready.contains(Readiness::BROKEN) => {
+                endpoint.core.handle_network(now(), number, NetworkEvent::Broken(NetworkError::Reset));
+            }
+            Phase::Offered => {}
+            Phase::Established => self.tell_ready(&mut endpoint, number, ready),
+        }
+        self.pump(endpoint, None);
+    }
+
+    /// News of an established connection.
+    fn tell_ready(&self, endpoint: &mut Locked<'_, EndpointState>, number: ConnectionNumber, ready: Readiness) {
+        let now = now();
+        self.take_urgent(endpoint);
+        let mut tell = |event| endpoint.core.handle_network(now, number, event);
+        // A broken connection shows why when it is read or written, in its place behind what arrived before.
+        if ready.intersects(Readiness::READABLE | Readiness::BROKEN | Readiness::REMOTE_ENDED) {
+            tell(NetworkEvent::Readable);
+        }
+        if ready.intersects(Readiness::WRITABLE | Readiness::BROKEN) {
+            tell(NetworkEvent::Writable);
+        }
+        if ready.intersects(Readiness::REMOTE_ENDED | Readiness::BROKEN) {
+            tell(NetworkEvent::PeerReleased);
+        }
+    }
+
+    /// News of a connection attempt.
+    pub(crate) fn tell_progress(&self, endpoint: &mut Locked<'_, EndpointState>) {
+        let Some(link) = &endpoint.link else { return };
+        match link.connection.progress() {
+            Ok(net_api::Progress::Pending) => {}
+            Ok(net_api::Progress::Established) => self.established(endpoint),
+            Err(error) => {
+                let number = link.number;
+                self.drop_link(endpoint);
+                endpoint.core.handle_network(now(), number, NetworkEvent::Broken(network_error(error)));
+            }
+        }
+    }
+}
+
+impl EventSink for Transport {
+    fn handle_event(&self, key: Key, ready: Readiness) {
+        match named(key) {
+            Some(Named::Endpoint { index, serial }) => {
+                if let Some(endpoint) = self.endpoints.lock_slot(index) {
+                    self.handle_endpoint_event(endpoint, serial, ready);
+                }
+            }
+            Some(Named::Address { index, generation }) => {
+                self.take_offers(Name { index, generation }.into());
+            }
+            None => {}
+        }
+    }
+}
+
+pub(crate) fn net_time(ticks_100ns: u64) -> NetTime {
+    NetTime::from_nanoseconds(ticks_100ns.saturating_mul(100))
+}

@@ -1,0 +1,145 @@
+//! IRP_MJ_CREATE: what an open creates, and the right to the address it names (chapter 5).
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+
+use gate::memory;
+use net_api::LocalAddress;
+use nt_abi::NtStatus;
+use nt_abi::tdi::TdiObjectKind;
+use tdi_core::open::{self, Open, Provider};
+use tdi_core::sharing::{Claim, Protocol, Share};
+use tdi_core::transport_address::Family;
+use tdi_core::{Address, Endpoint};
+
+use crate::address::{AddressState, BACKLOG};
+use crate::control::ChannelState;
+use crate::dispatch::Sent;
+use crate::endpoint::EndpointState;
+use crate::status::address_status;
+use crate::table::{Locked, Name};
+use crate::transport::{DeviceKind, Transport};
+
+/// EA lists up to this length are copied to the stack: every list with one address or context.
+const SHORT_LIST: usize = 256;
+/// Longest EA list that is looked at.
+const LIST_MAX: usize = 64 << 10;
+
+impl Transport {
+    /// Serves a create. Nothing is left behind if it fails (C-081).
+    pub(crate) fn create(&self, sent: &Sent) -> NtStatus {
+        match self.open(sent) {
+            Ok(()) => NtStatus::SUCCESS,
+            Err(status) => status,
+        }
+    }
+
+    fn open(&self, sent: &Sent) -> Result<(), NtStatus> {
+        let file = sent.file();
+        let family = sent.kind.family();
+        let provider = Provider { family, connections: matches!(sent.kind, DeviceKind::Tcp(_)) };
+        let (name, kind) = match with_ea_list(sent, |list| open::decide(list, provider))?? {
+            Open::ControlChannel => {
+                let channel = ChannelState { file: file as u64 };
+                let name = self.channels.insert(|_| channel).ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;
+                (name, TdiObjectKind::CONTROL_CHANNEL)
+            }
+            Open::ConnectionEndpoint(context) => {
+                let endpoint =
+                    |name: Name| EndpointState::new(Endpoint::new(name.into(), context, self.config), file, family);
+                let name = self.endpoints.insert(endpoint).ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;
+                (name, TdiObjectKind::CONNECTION)
+            }
+            Open::TransportAddress(local) => {
+                let name = self.open_address(sent, local, family)?;
+                (name, TdiObjectKind::TRANSPORT_ADDRESS)
+            }
+        };
+        // SAFETY: the file object of a create is alive and not in use by anybody else yet.
+        unsafe {
+            (*file).fs_context = name.pack();
+            (*file).fs_context2 = kind.0;
+        }
+        Ok(())
+    }
+
+    fn open_address(&self, sent: &Sent, local: SocketAddr, family: Family) -> Result<Name, NtStatus> {
+        let protocol = match sent.kind {
+            DeviceKind::Tcp(_) => Protocol::Tcp,
+            DeviceKind::Udp(_) | DeviceKind::RawIp(_) => return Err(NtStatus::NOT_SUPPORTED),
+            DeviceKind::Ip(_) | DeviceKind::Multicast => return Err(NtStatus::INVALID_DEVICE_REQUEST),
+        };
+        let share = Share::from_share_access((sent.location.parameters[2] >> 16) as u16);
+        let (claim, network) = self.claim(protocol, local, share)?;
+        let local = network.local();
+        let mut parts = Some((network, claim));
+        let inserted = self.addresses.insert(|name| {
+            let (network, claim) = parts.take().expect("called once");
+            let core = Address::new(name.into(), local, BACKLOG as usize);
+            AddressState::new(core, sent.file(), Some(network), claim, family)
+        });
+        if let Some((_, claim)) = parts {
+            self.claims().table.release(claim);
+        }
+        inserted.ok_or(NtStatus::INSUFFICIENT_RESOURCES)
+    }
+
+    /// The right to an address and the network's side of it. Shared opens of one address share that, too (C-104).
+    fn claim(
+        &self,
+        protocol: Protocol,
+        local: SocketAddr,
+        share: Share,
+    ) -> Result<(Claim, Arc<dyn LocalAddress>), NtStatus> {
+        let mut claims = self.claims();
+        let claim = claims.table.claim(protocol, local, share)?;
+        let shared = claims.opened.iter().find(|(p, address, _)| (*p, *address) == (protocol, local));
+        if let Some(network) = shared.and_then(|(_, _, network)| Weak::upgrade(network)) {
+            return Ok((claim, network));
+        }
+        match self.network.open_address(local) {
+            Ok(network) => {
+                if local.port() != 0 && share == Share::Shared {
+                    claims.opened.push((protocol, local, Arc::downgrade(&network)));
+                }
+                Ok((claim, network))
+            }
+            Err(error) => {
+                claims.table.release(claim);
+                Err(address_status(error))
+            }
+        }
+    }
+
+    /// An address has got its port from the network (C-098).
+    pub(crate) fn pinned(&self, address: &mut Locked<'_, AddressState>, local: SocketAddr) {
+        address.core.set_local(local);
+        if let Some(claim) = address.claim.take() {
+            // The network gave the port to this address alone, so nobody else can have claimed it.
+            let pinned = self.claims().table.pin(claim, local);
+            address.claim = Some(pinned.unwrap_or_else(|(floating, _)| floating));
+        }
+    }
+}
+
+/// Shows the create's EA list: the I/O manager's copy, read once more, because filters can write to it (C-036).
+fn with_ea_list<R>(sent: &Sent, look: impl FnOnce(&[u8]) -> R) -> Result<R, NtStatus> {
+    // SAFETY: a packet that was sent to us.
+    let place = unsafe { (*sent.irp).system_buffer };
+    let length = sent.location.parameters[3] as u32 as usize;
+    if place == 0 || length == 0 {
+        return Ok(look(&[]));
+    }
+    let mut short = [0; SHORT_LIST];
+    let mut long = Vec::new();
+    let list = match short.get_mut(..length) {
+        Some(list) => list,
+        None if length <= LIST_MAX => {
+            long.resize(length, 0);
+            &mut long
+        }
+        None => return Err(NtStatus::INVALID_PARAMETER),
+    };
+    memory::read(place, list).map_err(|_| NtStatus::ACCESS_VIOLATION)?;
+    Ok(look(list))
+}

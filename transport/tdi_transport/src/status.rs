@@ -1,0 +1,42 @@
+//! What the network's failures are called: the one place where [`NetError`] becomes something of TDI.
+
+use net_api::NetError;
+use nt_abi::NtStatus;
+use tdi_core::NetworkError;
+
+/// For connections; `tdi_core` chooses the status.
+pub(crate) fn network_error(error: NetError) -> NetworkError {
+    match error {
+        NetError::Refused => NetworkError::Refused,
+        NetError::NetworkUnreachable => NetworkError::NetworkUnreachable,
+        NetError::HostUnreachable => NetworkError::HostUnreachable,
+        NetError::TimedOut => NetworkError::TimedOut,
+        NetError::Reset => NetworkError::Reset,
+        NetError::AddressInUse => NetworkError::AddressInUse,
+        NetError::AddressNotAvailable => NetworkError::AddressNotAvailable,
+        NetError::OutOfDescriptors | NetError::OutOfMemory => NetworkError::NoResources,
+        NetError::Denied(_) => NetworkError::AccessDenied,
+        NetError::Aborted | NetError::NotConnected | NetError::TooLong | NetError::Unsupported | NetError::Other(_) => {
+            NetworkError::Aborted
+        }
+    }
+}
+
+/// For addresses that cannot be opened or pinned (C-095, C-101).
+pub(crate) fn address_status(error: NetError) -> NtStatus {
+    match error {
+        NetError::AddressInUse => NtStatus::ADDRESS_ALREADY_EXISTS,
+        NetError::AddressNotAvailable => NtStatus::INVALID_ADDRESS,
+        NetError::Denied(_) => NtStatus::ACCESS_DENIED,
+        NetError::Unsupported => NtStatus::NOT_SUPPORTED,
+        NetError::OutOfDescriptors | NetError::OutOfMemory | NetError::Other(_) => NtStatus::INSUFFICIENT_RESOURCES,
+        NetError::Refused
+        | NetError::NetworkUnreachable
+        | NetError::HostUnreachable
+        | NetError::TimedOut
+        | NetError::Reset
+        | NetError::Aborted
+        | NetError::TooLong
+        | NetError::NotConnected => NtStatus::UNSUCCESSFUL,
+    }
+}

@@ -1,0 +1,478 @@
+//! A TDI client in Rust: opens files, sends IRPs through the device stack, registers win64 handlers.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::cell::UnsafeCell;
+use std::net::SocketAddr;
+use std::ptr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use net_api::Network;
+use nt_abi::dispatcher::DispatcherType;
+use nt_abi::io::control;
+use nt_abi::mdl::mdl_flags;
+use nt_abi::object::attributes;
+use nt_abi::tdi::{ConnectionInformation, TdiEvent, TdiRequest, disconnect_flags, receive_flags};
+use nt_abi::{DeviceObject, FileObject, Handle, Irp, KernelEvent, MajorFunction, Mdl, NtStatus, ea};
+use nt_dispatcher::{event, wait};
+use nt_io::file::{self, FILE, Open};
+use nt_io::irp::{self, Owner};
+use nt_io::{cancel, device};
+use tdi_core::transport_address;
+use tdi_transport::{Leftover, Transport};
+
+/// One second in NT's relative form.
+pub const SECOND: i64 = -10_000_000;
+/// A wait that only fails when something is lost.
+pub const LONG: i64 = 30 * SECOND;
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Runs `test` on a kernel thread against a transport over `network`; at the end nothing may be left.
+pub fn with_transport(network: Arc<dyn Network>, test: impl FnOnce(&'static Transport) + Send) {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    on_kernel_thread(|| {
+        let _ = gate::fault::install();
+        nt_object::set_deferred_delete(|body, delete| {
+            nt_dispatcher::work::queue(Box::new(move || delete(body)));
+        });
+        let transport = tdi_transport::start(network, tdi_core::Config::default()).expect("a transport");
+        test(transport);
+        nt_dispatcher::work::drain();
+        assert_eq!(leftovers(transport), []);
+        transport.stop();
+        let mut left = 0;
+        irp::for_each_live(|_, _| left += 1);
+        assert_eq!(left, 0, "packets");
+    });
+}
+
+/// Runs `work` on a kernel thread of its own.
+pub fn on_kernel_thread(work: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        let run = || {
+            nt_dispatcher::thread::adopt_current().expect("a kernel thread");
+            work();
+        };
+        scope.spawn(run).join().expect("the test's thread");
+    });
+}
+
+pub fn leftovers(transport: &Transport) -> Vec<Leftover> {
+    let mut all = Vec::new();
+    transport.for_each_leftover(|leftover| all.push(leftover));
+    all
+}
+
+fn utf16(text: &str) -> Vec<u16> {
+    text.encode_utf16().collect()
+}
+
+/// One EA entry.
+pub fn ea_entry(name: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut entry = 0_u32.to_le_bytes().to_vec();
+    entry.extend([0, name.len() as u8]);
+    entry.extend((value.len() as u16).to_le_bytes());
+    entry.extend(name);
+    entry.push(0);
+    entry.extend(value);
+    entry
+}
+
+/// The EA list that opens a transport address.
+pub fn address_ea(address: SocketAddr) -> Vec<u8> {
+    ea_entry(ea::TRANSPORT_ADDRESS, transport_address::encode(address).as_bytes())
+}
+
+/// The EA list that opens a connection endpoint.
+pub fn endpoint_ea(context: u64) -> Vec<u8> {
+    ea_entry(ea::CONNECTION_CONTEXT, &context.to_le_bytes())
+}
+
+/// An open file: a handle and a reference, as TDI clients hold them.
+#[derive(Clone, Copy, Debug)]
+pub struct File {
+    pub handle: Handle,
+    pub object: *mut FileObject,
+}
+
+// SAFETY: what tests do with it from several threads is what drivers do.
+unsafe impl Send for File {}
+// SAFETY: as above.
+unsafe impl Sync for File {}
+
+/// Which of the two goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    HandleFirst,
+    ReferenceFirst,
+}
+
+/// Opens a device with this EA list and share access.
+pub fn try_open(device: &str, list: &[u8], share: u16) -> Result<File, NtStatus> {
+    let name = utf16(device);
+    let open = Open {
+        name: &name,
+        attributes: attributes::KERNEL_HANDLE | attributes::CASE_INSENSITIVE,
+        access: 0,
+        options: 0,
+        file_attributes: 0,
+        share,
+        ea: (if list.is_empty() { 0 } else { list.as_ptr() as u64 }, list.len() as u32),
+    };
+    let opened = file::open(&open, 0);
+    if !opened.status.is_success() {
+        return Err(opened.status);
+    }
+    assert_eq!(opened.information, 0, "C-079");
+    let (body, _) = nt_object::reference_by_handle(opened.handle, Some(FILE.block())).expect("the file object");
+    Ok(File { handle: opened.handle, object: body as *mut FileObject })
+}
+
+#[track_caller]
+pub fn open_address(local: &str) -> File {
+    try_open(r"\Device\Tcp", &address_ea(local.parse().expect("an address")), 0).expect("an address")
+}
+
+#[track_caller]
+pub fn open_endpoint(context: u64) -> File {
+    try_open(r"\device\TCP", &endpoint_ea(context), 0).expect("an endpoint")
+}
+
+impl File {
+    pub fn device(&self) -> *mut DeviceObject {
+        // SAFETY: an open file.
+        unsafe { device::related(self.object) }
+    }
+
+    pub fn close_handle(&self) {
+        assert_eq!(file::close(self.handle), NtStatus::SUCCESS);
+    }
+
+    pub fn dereference(&self) {
+        nt_object::dereference(self.object as u64);
+    }
+
+    pub fn close(&self, order: Order) {
+        match order {
+            Order::HandleFirst => {
+                self.close_handle();
+                self.dereference();
+            }
+            Order::ReferenceFirst => {
+                self.dereference();
+                self.close_handle();
+            }
+        }
+    }
+}
+
+/// A buffer with the MDL chain that describes it, one member per part.
+pub struct Buffer {
+    pub bytes: Box<[u8]>,
+    mdls: Box<[UnsafeCell<Mdl>]>,
+}
+
+impl Buffer {
+    pub fn new(bytes: impl Into<Box<[u8]>>) -> Self {
+        let bytes = bytes.into();
+        let length = bytes.len();
+        Self::in_parts(bytes, &[length])
+    }
+
+    /// A chain of members of these lengths.
+    pub fn in_parts(bytes: Box<[u8]>, parts: &[usize]) -> Self {
+        let mut offset = 0;
+        let mut member = |&length: &usize| {
+            let at = bytes.as_ptr() as u64 + offset as u64;
+            offset += length;
+            UnsafeCell::new(Mdl {
+                next: ptr::null_mut(),
+                size: size_of::<Mdl>() as i16,
+                flags: mdl_flags::SOURCE_IS_NONPAGED_POOL,
+                _pad: 0,
+                process: 0,
+                mapped_system_va: at,
+                start_va: at & !0xFFF,
+                byte_count: length as u32,
+                byte_offset: (at & 0xFFF) as u32,
+            })
+        };
+        let mdls: Box<[_]> = parts.iter().map(&mut member).collect();
+        for pair in mdls.windows(2) {
+            // SAFETY: nobody else knows the members yet.
+            unsafe { (*pair[0].get()).next = pair[1].get() };
+        }
+        Self { bytes, mdls }
+    }
+
+    pub fn zeroed(length: usize) -> Self {
+        Self::new(vec![0; length])
+    }
+
+    pub fn mdl(&self) -> *mut Mdl {
+        self.mdls.first().map_or(ptr::null_mut(), UnsafeCell::get)
+    }
+}
+
+/// A request of the client's own, on an IRP that it allocated and keeps.
+pub struct Request {
+    pub irp: *mut Irp,
+    done: Box<UnsafeCell<KernelEvent>>,
+    pub returned: NtStatus,
+}
+
+// SAFETY: as for `File`.
+unsafe impl Send for Request {}
+// SAFETY: as for `File`.
+unsafe impl Sync for Request {}
+
+unsafe extern "win64" fn signal(_device: *mut DeviceObject, _irp: *mut Irp, done: *mut KernelEvent) -> NtStatus {
+    // SAFETY: the request's own event.
+    unsafe { event::set(done) };
+    NtStatus::MORE_PROCESSING_REQUIRED
+}
+
+impl Request {
+    /// A packet for a device, with the request in its next location.
+    pub fn new(file: &File, minor: TdiRequest, parameters: [u64; 4], mdl: *mut Mdl) -> Self {
+        let done: Box<UnsafeCell<KernelEvent>> = Box::default_event();
+        // SAFETY: a packet of our own.
+        unsafe {
+            let irp = irp::allocate((*file.device()).stack_size, Owner::Driver, 0).expect("a packet");
+            let location = irp::next_location(irp);
+            (*location).major_function = MajorFunction::INTERNAL_DEVICE_CONTROL;
+            (*location).minor_function = minor.0;
+            (*location).parameters = parameters;
+            (*location).device_object = file.device();
+            (*location).file_object = file.object;
+            (*location).completion_routine = signal as *const () as u64;
+            (*location).context = done.get() as u64;
+            (*location).control = control::INVOKE_ON_SUCCESS | control::INVOKE_ON_ERROR | control::INVOKE_ON_CANCEL;
+            (*irp).mdl_address = mdl;
+            Self { irp, done, returned: NtStatus::PENDING }
+        }
+    }
+
+    /// Replaces the completion routine.
+    pub fn on_completion(self, routine: u64, context: u64) -> Self {
+        // SAFETY: a packet of our own that was not sent yet.
+        unsafe {
+            let location = irp::next_location(self.irp);
+            (*location).completion_routine = routine;
+            (*location).context = context;
+        }
+        self
+    }
+
+    /// Sends it.
+    pub fn send(mut self, file: &File) -> Self {
+        // SAFETY: a filled packet of our own.
+        self.returned = unsafe { irp::call_driver(file.device(), self.irp) };
+        self
+    }
+
+    /// Makes it one that an event handler can return (C-218).
+    pub fn into_current(self) -> Self {
+        // SAFETY: a filled packet of our own, which was not sent.
+        unsafe {
+            (*self.irp).current_location -= 1;
+            (*self.irp).current_stack_location = irp::next_location(self.irp);
+        }
+        self
+    }
+
+    pub fn is_done(&self) -> bool {
+        // SAFETY: initialised in `new`.
+        unsafe { wait::wait_single(self.done.get() as u64, Some(0)) == NtStatus::SUCCESS }
+    }
+
+    /// Waits for its end. Status and information.
+    #[track_caller]
+    pub fn wait(&self) -> (NtStatus, u64) {
+        // SAFETY: initialised in `new`; the packet is ours again afterwards.
+        unsafe {
+            assert_eq!(wait::wait_single(self.done.get() as u64, Some(LONG)), NtStatus::SUCCESS, "it never ended");
+            let outcome = (*self.irp).io_status;
+            if self.returned != NtStatus::PENDING {
+                assert_eq!(self.returned, outcome.status, "C-573");
+            }
+            (outcome.status, outcome.information)
+        }
+    }
+
+    pub fn cancel(&self) -> bool {
+        // SAFETY: the packet exists as long as this.
+        unsafe { cancel::cancel(self.irp) }
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        irp::free_by_driver(self.irp);
+    }
+}
+
+trait DefaultEvent {
+    fn default_event() -> Self;
+}
+
+impl DefaultEvent for Box<UnsafeCell<KernelEvent>> {
+    fn default_event() -> Self {
+        // SAFETY: all bytes zero is a valid KernelEvent, and nobody else knows it yet.
+        unsafe {
+            let event = Box::new(UnsafeCell::new(std::mem::zeroed()));
+            event::initialize(event.get(), DispatcherType::NOTIFICATION_EVENT, false);
+            event
+        }
+    }
+}
+
+/// A TDI_CONNECTION_INFORMATION with an address buffer behind it.
+pub struct Information {
+    pub block: Box<ConnectionInformation>,
+    pub address: Box<[u8]>,
+}
+
+impl Information {
+    pub fn new(address: Box<[u8]>) -> Self {
+        let block = ConnectionInformation {
+            user_data_length: 0,
+            _pad: 0,
+            user_data: 0,
+            options_length: 0,
+            _pad2: 0,
+            options: 0,
+            remote_address_length: address.len() as i32,
+            _pad3: 0,
+            remote_address: address.as_ptr() as u64,
+        };
+        Self { block: Box::new(block), address }
+    }
+
+    pub fn of(address: SocketAddr) -> Self {
+        Self::new(transport_address::encode(address).as_bytes().into())
+    }
+
+    pub fn pointer(&self) -> u64 {
+        ptr::from_ref(&*self.block) as u64
+    }
+}
+
+/// Requests as clients send them, to the end.
+impl File {
+    pub fn request(&self, minor: TdiRequest, parameters: [u64; 4], mdl: *mut Mdl) -> Request {
+        Request::new(self, minor, parameters, mdl).send(self)
+    }
+
+    #[track_caller]
+    pub fn associate(&self, address: &File) -> NtStatus {
+        self.request(TdiRequest::ASSOCIATE_ADDRESS, [address.handle.0, 0, 0, 0], ptr::null_mut()).wait().0
+    }
+
+    #[track_caller]
+    pub fn disassociate(&self) -> NtStatus {
+        self.request(TdiRequest::DISASSOCIATE_ADDRESS, [0; 4], ptr::null_mut()).wait().0
+    }
+
+    pub fn start_connect(&self, remote: &Information, timeout: Option<&i64>) -> Request {
+        let timeout = timeout.map_or(0, |timeout| ptr::from_ref(timeout) as u64);
+        // RequestFlags is garbage (C-190).
+        let parameters = [0xDEAD_BEEF, remote.pointer(), 0, timeout];
+        self.request(TdiRequest::CONNECT, parameters, ptr::null_mut())
+    }
+
+    #[track_caller]
+    pub fn connect(&self, remote: SocketAddr) -> NtStatus {
+        let remote = Information::of(remote);
+        self.start_connect(&remote, None).wait().0
+    }
+
+    pub fn start_disconnect(&self, flags: u32, timeout: Option<&i64>) -> Request {
+        let timeout = timeout.map_or(0, |timeout| ptr::from_ref(timeout) as u64);
+        self.request(TdiRequest::DISCONNECT, [flags.into(), 0, 0, timeout], ptr::null_mut())
+    }
+
+    #[track_caller]
+    pub fn disconnect(&self, flags: u32) -> NtStatus {
+        let timeout = 20 * SECOND;
+        self.start_disconnect(flags, Some(&timeout)).wait().0
+    }
+
+    #[track_caller]
+    pub fn abort(&self) -> NtStatus {
+        self.disconnect(disconnect_flags::ABORT)
+    }
+
+    #[track_caller]
+    pub fn release(&self) -> NtStatus {
+        self.disconnect(disconnect_flags::RELEASE)
+    }
+
+    pub fn start_send(&self, buffer: &Buffer, length: usize, flags: u32) -> Request {
+        let word = length as u64 | u64::from(flags) << 32;
+        self.request(TdiRequest::SEND, [word, 0, 0, 0], buffer.mdl())
+    }
+
+    #[track_caller]
+    pub fn send(&self, bytes: &[u8]) -> (NtStatus, u64) {
+        let buffer = Buffer::new(bytes);
+        self.start_send(&buffer, bytes.len(), 0).wait()
+    }
+
+    pub fn start_receive(&self, buffer: &Buffer, flags: u32) -> Request {
+        let word = buffer.bytes.len() as u64 | u64::from(flags) << 32;
+        self.request(TdiRequest::RECEIVE, [word, 0, 0, 0], buffer.mdl())
+    }
+
+    /// One TDI_RECEIVE.
+    #[track_caller]
+    pub fn receive(&self, room: usize) -> Result<Vec<u8>, NtStatus> {
+        let buffer = Buffer::zeroed(room);
+        match self.start_receive(&buffer, receive_flags::NORMAL).wait() {
+            (NtStatus::SUCCESS, count) => Ok(buffer.bytes[..count as usize].to_vec()),
+            (status, _) => Err(status),
+        }
+    }
+
+    /// Receives until the remote node releases.
+    #[track_caller]
+    pub fn receive_all(&self) -> Result<Vec<u8>, NtStatus> {
+        let mut all = Vec::new();
+        loop {
+            let part = self.receive(64 << 10)?;
+            if part.is_empty() {
+                return Ok(all);
+            }
+            all.extend(part);
+        }
+    }
+
+    #[track_caller]
+    pub fn set_handler(&self, event: TdiEvent, routine: u64, context: u64) -> NtStatus {
+        let parameters = [event.0.into(), routine, context, 0];
+        self.request(TdiRequest::SET_EVENT_HANDLER, parameters, ptr::null_mut()).wait().0
+    }
+
+    /// TDI_QUERY_INFORMATION.
+    #[track_caller]
+    pub fn query(&self, kind: u32, room: usize) -> (NtStatus, Vec<u8>) {
+        let buffer = Buffer::zeroed(room);
+        let (status, count) = self.request(TdiRequest::QUERY_INFORMATION, [kind.into(), 0, 0, 0], buffer.mdl()).wait();
+        (status, buffer.bytes[..count as usize].to_vec())
+    }
+}
+
+/// An address and an endpoint that are associated.
+#[track_caller]
+pub fn open_pair(context: u64) -> (File, File) {
+    let address = open_address("0.0.0.0:0");
+    let endpoint = open_endpoint(context);
+    assert_eq!(endpoint.associate(&address), NtStatus::SUCCESS);
+    (address, endpoint)
+}
+
+/// Parameters of another file's request, for statuses on the wrong kind.
+pub fn nothing() -> [u64; 4] {
+    [0; 4]
+}
