@@ -55,7 +55,7 @@ impl Outputs {
         }
         let narrator = Narrator::new(names::nt());
         let (figure, last) = (Vec::new(), VecDeque::with_capacity(CRASH_EVENTS));
-        Ok(Self { wanted, trace, narrator, verifier: Verifier::new(), figure, last })
+        Ok(Self { wanted, trace, narrator, verifier: Verifier::new(names::nt().function), figure, last })
     }
 
     /// Takes the next events.
@@ -82,11 +82,12 @@ impl Outputs {
 
     /// Rules that the events themselves show to be broken. `complete`: the run came to its end.
     pub fn broken_rules(&mut self, events_lost: u64, complete: bool) -> Vec<Finding> {
-        let report = std::mem::take(&mut self.verifier).finish(events_lost, complete);
+        let verifier = std::mem::replace(&mut self.verifier, Verifier::new(names::nt().function));
+        let report = verifier.finish(events_lost, complete);
         let finding = |found: verifier::Finding| Finding {
             rule: found.rule.into(),
             message: found.message,
-            driver: String::new(),
+            driver: found.driver,
             offset: None,
             times: 1,
         };

@@ -5,9 +5,12 @@
 
 use std::collections::HashMap;
 
-use trace::{Functions, OpenKind};
+use trace::OpenKind;
 
-use crate::Findings;
+use crate::{Findings, Sent};
+
+/// Most event handlers of one file that are followed at once; there is a thread for each.
+const HANDLERS_MAX: usize = 256;
 
 /// The files that are watched.
 #[derive(Debug, Default)]
@@ -25,6 +28,10 @@ struct File {
     /// The cleanup request was completed, and every thread can know it.
     cleaned: bool,
     closes: u32,
+    /// Handles that were left when one was last closed, and the thread that closed it.
+    left: Option<(u16, u32)>,
+    /// Threads in event handlers of this file.
+    handlers: Vec<u16>,
 }
 
 impl Files {
@@ -34,12 +41,16 @@ impl Files {
     }
 
     /// A request was sent to the file's device.
-    pub fn requested(&mut self, number: u64, file: u64, functions: Functions, findings: &mut Findings) {
+    pub fn requested(&mut self, sent: &Sent, findings: &mut Findings) {
+        let Sent { number, thread, file, functions, .. } = *sent;
         if functions.is_create() {
             self.0.insert(file, File::default());
             return;
         }
         let Some(entry) = self.0.get_mut(&file) else { return };
+        if entry.closes == 0 && !functions.is_cleanup() && !functions.is_close() {
+            return;
+        }
         let name = entry.name(file);
         if functions.is_cleanup() {
             entry.cleanups += 1;
@@ -52,6 +63,11 @@ impl Files {
                 }
                 File { cleanups: 2.., .. } => {
                     findings.add("C-133", number, format!("a second IRP_MJ_CLEANUP for {name}"))
+                }
+                // Only this thread's own account of the handles is sure to be complete here.
+                File { left: Some((closer, 1..)), .. } if *closer == thread => {
+                    findings.add("C-139", number, format!("IRP_MJ_CLEANUP for {name} while handles to it are open"));
+                    entry.cleanup_at = number;
                 }
                 _ => entry.cleanup_at = number,
             }
@@ -67,8 +83,9 @@ impl Files {
                 }
                 _ => {}
             }
-        } else if entry.closes > 0 {
-            findings.add("C-172", number, format!("a request was sent to {name} after its IRP_MJ_CLOSE"));
+        } else {
+            let message = format!("a request was sent to {name} after its IRP_MJ_CLOSE");
+            findings.add_running("C-172", number, message, thread);
         }
     }
 
@@ -90,6 +107,13 @@ impl Files {
         entry.path = path.into();
     }
 
+    /// One of its handles was closed, and `remaining` are left.
+    pub fn handle_closed(&mut self, file: u64, thread: u16, remaining: u32) {
+        if let Some(entry) = self.0.get_mut(&file) {
+            entry.left = Some((thread, remaining));
+        }
+    }
+
     /// The file object is gone.
     pub fn deleted(&mut self, number: u64, file: u64, findings: &mut Findings) {
         let Some(entry) = self.0.get(&file) else { return };
@@ -98,23 +122,44 @@ impl Files {
         }
     }
 
-    /// Its cleanup was completed. Returns the number of the event that began it, if requests must be over now.
-    pub fn cleaned(&mut self, file: u64) -> Option<u64> {
+    /// Its cleanup was completed by `thread`. Returns the number of the event that began it, if requests must be over
+    /// now.
+    pub fn cleaned(&mut self, file: u64, thread: u16, findings: &mut Findings) -> Option<u64> {
         let entry = self.0.get_mut(&file)?;
         entry.cleaned = true;
+        // The return of a handler stands in the events no later than it was: it is certainly still running. On the
+        // thread of the cleanup itself there is nothing to wait for.
+        if entry.handlers.iter().any(|&handler| handler != thread) {
+            let message = format!("an event handler of {} still ran when its cleanup completed", entry.name(file));
+            findings.add("C-569", None, message);
+        }
         // Devices that are no transports may let requests outlive the cleanup.
         matches!(entry.kind, Some(kind) if kind != OpenKind::Device).then_some(entry.cleanup_at)
     }
 
     /// An event handler is called for it.
-    pub fn indicated(&self, number: u64, file: u64, findings: &mut Findings) {
-        let Some(entry) = self.0.get(&file).filter(|entry| entry.cleaned) else { return };
+    pub fn indicated(&mut self, number: u64, file: u64, thread: u16, findings: &mut Findings) {
+        let Some(entry) = self.0.get_mut(&file) else { return };
+        if entry.handlers.len() < HANDLERS_MAX {
+            entry.handlers.push(thread);
+        }
+        if !entry.cleaned {
+            return;
+        }
         let rule = if entry.kind == Some(OpenKind::TransportAddress) { "C-162" } else { "C-163" };
         findings.add(
             rule,
             number,
             format!("an event handler is called for {} after its cleanup completed", entry.name(file)),
         );
+    }
+
+    /// The event handler returned.
+    pub fn indication_returned(&mut self, file: u64, thread: u16) {
+        let Some(entry) = self.0.get_mut(&file) else { return };
+        if let Some(index) = entry.handlers.iter().rposition(|&handler| handler == thread) {
+            entry.handlers.remove(index);
+        }
     }
 
     /// The remote node was told of its end.

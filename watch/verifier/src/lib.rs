@@ -8,12 +8,13 @@
 //!   requests whose beginning is seen afterwards are judged again.
 //! - An address names another object once the first is gone.
 //!
-//! Rules: C-081, C-133 to C-135, C-160, C-162, C-163, C-171, C-172 about file objects ([`files`]); K-047, K-049,
-//! K-054, K-102 about requests ([`requests`]). Leaks are not looked for here: the child sees them better, since
+//! Rules: C-081, C-133 to C-135, C-139, C-160, C-162, C-163, C-171, C-172, C-569 about file objects ([`files`]); K-047,
+//! K-049, K-054, K-102 about requests ([`requests`]). Leaks are not looked for here: the child sees them better, since
 //! it knows who allocated what.
 
 #![forbid(unsafe_code)]
 
+mod drivers;
 mod files;
 mod requests;
 
@@ -21,8 +22,9 @@ use std::collections::HashMap;
 
 use trace::{Event, Functions, Record};
 
+use drivers::Drivers;
 use files::Files;
-use requests::{Dispatch, Requests};
+use requests::{Completion, Dispatch, Requests};
 
 /// Most findings of a run; more are counted only.
 const FINDINGS_MAX: usize = 256;
@@ -39,6 +41,8 @@ pub struct Finding {
     pub rule: &'static str,
     /// What happened.
     pub message: String,
+    /// File name of the driver that broke it; empty if unknown, or if it was none.
+    pub driver: String,
     /// Number of the event that shows it, counted from the first that was observed; `None` for what shows only
     /// at the end.
     pub event: Option<u64>,
@@ -54,7 +58,7 @@ pub struct Report {
 }
 
 /// Watches a run event by event. Memory is bounded by the number of objects that the run has at once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Verifier {
     seen: u64,
     files: Files,
@@ -66,17 +70,44 @@ pub struct Verifier {
     missing: u64,
 }
 
-/// The list that is being made.
+/// A request on its way to a driver.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    /// Number of the event.
+    number: u64,
+    thread: u16,
+    device: u64,
+    file: u64,
+    functions: Functions,
+}
+
+/// The list that is being made, with whom findings are about.
 #[derive(Debug, Default)]
 struct Findings {
     list: Vec<Finding>,
     beyond: u64,
+    drivers: Drivers,
 }
 
 impl Findings {
+    /// A finding that no driver is known to be guilty of.
     fn add(&mut self, rule: &'static str, event: impl Into<Option<u64>>, message: String) {
+        self.push(rule, event.into(), message, String::new());
+    }
+
+    /// A finding about the driver whose code `thread` is in.
+    fn add_running(&mut self, rule: &'static str, event: u64, message: String, thread: u16) {
+        self.push(rule, Some(event), message, self.drivers.running(thread));
+    }
+
+    /// A finding about the driver of `device`.
+    fn add_device(&mut self, rule: &'static str, event: Option<u64>, message: String, device: u64) {
+        self.push(rule, event, message, self.drivers.of_device(device));
+    }
+
+    fn push(&mut self, rule: &'static str, event: Option<u64>, message: String, driver: String) {
         if self.list.len() < FINDINGS_MAX {
-            self.list.push(Finding { rule, message, event: event.into() });
+            self.list.push(Finding { rule, message, driver, event });
         } else {
             self.beyond += 1;
         }
@@ -84,9 +115,16 @@ impl Findings {
 }
 
 impl Verifier {
-    /// One that has seen nothing.
-    pub fn new() -> Self {
-        Self::default()
+    /// One that has seen nothing. `function` gives a request's name from its major << 8 | minor.
+    pub fn new(function: fn(u32) -> String) -> Self {
+        Self {
+            seen: 0,
+            files: Files::default(),
+            requests: Requests::new(function),
+            unproven: HashMap::new(),
+            findings: Findings::default(),
+            missing: 0,
+        }
     }
 
     /// Looks at the next event.
@@ -97,8 +135,9 @@ impl Verifier {
             self.prove(record.thread);
         }
         match record.event {
-            Event::IrpDispatched { irp, file, functions, .. } => {
-                self.dispatched(number, record.thread, irp, file, Functions(functions));
+            Event::IrpDispatched { irp, device, file, functions, .. } => {
+                let sent = Sent { number, thread: record.thread, device, file, functions: Functions(functions) };
+                self.dispatched(irp, &sent);
             }
             Event::IrpReturned { irp, status } => self.requests.returned(irp, status),
             Event::IrpCompleted { irp, status, .. } | Event::IrpCompletedLater { irp, status, .. } => {
@@ -107,8 +146,12 @@ impl Verifier {
             Event::FileOpened { file, status, kind, .. } if !is_error(status) => {
                 self.files.opened(file, kind, &record.text)
             }
+            Event::HandleClosed { object, remaining, .. } => self.files.handle_closed(object, record.thread, remaining),
             Event::FileDeleted { file } => self.files.deleted(number, file, &mut self.findings),
-            Event::Indicated { endpoint, .. } => self.files.indicated(number, endpoint, &mut self.findings),
+            Event::Indicated { endpoint, .. } => {
+                self.files.indicated(number, endpoint, record.thread, &mut self.findings);
+            }
+            Event::IndicationReturned { endpoint, .. } => self.files.indication_returned(endpoint, record.thread),
             Event::RemoteTold { endpoint, .. } => self.files.remote_told(number, endpoint, &mut self.findings),
             Event::EventsLost { count } => {
                 self.missing = self.missing.saturating_add(count);
@@ -116,6 +159,7 @@ impl Verifier {
             }
             _ => {}
         }
+        self.findings.drivers.observe(record);
         if self.files.watched() > WATCHED_MAX || self.requests.watched() > WATCHED_MAX {
             self.missing = self.missing.saturating_add(1);
             self.forget();
@@ -147,21 +191,18 @@ impl Verifier {
         Report { findings: self.findings.list, untold }
     }
 
-    fn dispatched(&mut self, number: u64, thread: u16, irp: u64, file: u64, functions: Functions) {
-        let dispatch = self.requests.dispatched(number, thread, irp, file, functions, &mut self.findings);
+    fn dispatched(&mut self, irp: u64, sent: &Sent) {
+        let dispatch = self.requests.dispatched(irp, sent, &mut self.findings);
         // Passing a request down the stack is no second request.
         if dispatch == Dispatch::First {
-            self.files.requested(number, file, functions, &mut self.findings);
+            self.files.requested(sent, &mut self.findings);
         }
     }
 
     fn completed(&mut self, number: u64, record: &Record, irp: u64, status: u32) {
         let later = record.event.is_stamped();
-        let Some((file, functions)) =
-            self.requests.completed(number, record.thread, irp, status, later, &mut self.findings)
-        else {
-            return;
-        };
+        let completion = Completion { number, thread: record.thread, status, later };
+        let Some((file, functions)) = self.requests.completed(irp, completion, &mut self.findings) else { return };
         if functions.is_create() && is_error(status) {
             self.files.refused(file);
         }
@@ -179,7 +220,7 @@ impl Verifier {
     /// From here on every thread can know of the cleanups that this thread completed.
     fn prove(&mut self, thread: u16) {
         for file in self.unproven.remove(&thread).into_iter().flatten() {
-            if let Some(since) = self.files.cleaned(file) {
+            if let Some(since) = self.files.cleaned(file, thread, &mut self.findings) {
                 self.requests.outlived(since, file, &mut self.findings);
             }
         }
@@ -187,14 +228,15 @@ impl Verifier {
 
     fn forget(&mut self) {
         self.files = Files::default();
-        self.requests = Requests::default();
+        self.requests.forget();
         self.unproven.clear();
+        self.findings.drivers.forget_calls();
     }
 }
 
-/// Checks all rules over a whole run. See [`Verifier::finish`].
-pub fn verify(records: &[Record], events_lost: u64, complete: bool) -> Report {
-    let mut verifier = Verifier::new();
+/// Checks all rules over a whole run. See [`Verifier::new`] and [`Verifier::finish`].
+pub fn verify(records: &[Record], function: fn(u32) -> String, events_lost: u64, complete: bool) -> Report {
+    let mut verifier = Verifier::new(function);
     records.iter().for_each(|record| verifier.observe(record));
     verifier.finish(events_lost, complete)
 }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use trace::{Functions, STATUS_PENDING};
 
-use crate::Findings;
+use crate::{Findings, Sent};
 
 /// Whether a dispatch begins a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,14 +21,33 @@ pub enum Dispatch {
     Again,
 }
 
+/// A completion.
+#[derive(Clone, Copy, Debug)]
+pub struct Completion {
+    /// Number of the event.
+    pub number: u64,
+    /// Who completed.
+    pub thread: u16,
+    /// With what.
+    pub status: u32,
+    /// Whether the event is stamped.
+    pub later: bool,
+}
+
 /// The requests that are watched, by the IRP's address.
-#[derive(Debug, Default)]
-pub struct Requests(HashMap<u64, Request>);
+#[derive(Debug)]
+pub struct Requests {
+    known: HashMap<u64, Request>,
+    function: fn(u32) -> String,
+}
 
 #[derive(Debug)]
 struct Request {
     file: u64,
     functions: Functions,
+    function: fn(u32) -> String,
+    /// The device of the last dispatch.
+    device: u64,
     /// Event number of the first dispatch.
     since: u64,
     /// Dispatch routines that have not returned.
@@ -55,27 +74,31 @@ struct Total {
 }
 
 impl Requests {
+    /// None yet. `function` names their functions.
+    pub fn new(function: fn(u32) -> String) -> Self {
+        Self { known: HashMap::new(), function }
+    }
+
+    /// Begins anew.
+    pub fn forget(&mut self) {
+        self.known.clear();
+    }
+
     /// How many there are.
     pub fn watched(&self) -> usize {
-        self.0.len()
+        self.known.len()
     }
 
     /// A dispatch routine is called.
-    pub fn dispatched(
-        &mut self,
-        number: u64,
-        thread: u16,
-        irp: u64,
-        file: u64,
-        functions: Functions,
-        findings: &mut Findings,
-    ) -> Dispatch {
+    pub fn dispatched(&mut self, irp: u64, sent: &Sent, findings: &mut Findings) -> Dispatch {
+        let Sent { number, thread, device, file, functions } = *sent;
         let mut total = Total::default();
         let mut completions = 0;
-        if let Some(request) = self.0.get_mut(&irp) {
+        if let Some(request) = self.known.get_mut(&irp) {
             if request.is_under_way() {
                 request.depth += 1;
                 request.thread = thread;
+                request.device = device;
                 request.forwarded = true;
                 request.total.forwarded = true;
                 request.total.dispatches += 1;
@@ -89,6 +112,8 @@ impl Requests {
         let request = Request {
             file,
             functions,
+            function: self.function,
+            device,
             since: number,
             depth: 1,
             completions,
@@ -99,31 +124,23 @@ impl Requests {
             forwarded: false,
             total,
         };
-        self.0.insert(irp, request);
+        self.known.insert(irp, request);
         Dispatch::First
     }
 
     /// A dispatch routine returned.
     pub fn returned(&mut self, irp: u64, status: u32) {
-        let Some(request) = self.0.get_mut(&irp) else { return };
+        let Some(request) = self.known.get_mut(&irp) else { return };
         request.depth = request.depth.saturating_sub(1);
         if request.depth == 0 {
             request.returned = Some(status);
         }
     }
 
-    /// The holder completed it. Returns the file and functions of a request that is over by that. `later` tells
-    /// that the event is stamped.
-    pub fn completed(
-        &mut self,
-        number: u64,
-        thread: u16,
-        irp: u64,
-        status: u32,
-        later: bool,
-        findings: &mut Findings,
-    ) -> Option<(u64, Functions)> {
-        let request = self.0.get_mut(&irp)?;
+    /// The holder completed it. Returns the file and functions of a request that is over by that.
+    pub fn completed(&mut self, irp: u64, completion: Completion, findings: &mut Findings) -> Option<(u64, Functions)> {
+        let Completion { number, thread, status, later } = completion;
+        let request = self.known.get_mut(&irp)?;
         let known = Some((request.file, request.functions));
         // An unstamped completion of another thread may belong to a dispatch that stands behind it.
         let certain = later || thread == request.thread;
@@ -133,7 +150,8 @@ impl Requests {
         };
         if twice {
             if certain {
-                findings.add("K-049", number, format!("{} was completed twice", request.name(irp)));
+                let message = format!("{} was completed twice", request.name(irp));
+                findings.add_running("K-049", number, message, thread);
             } else {
                 request.early = request.early.saturating_add(1);
             }
@@ -143,7 +161,8 @@ impl Requests {
         request.total.completions += 1;
         request.completed_with = (thread == request.thread).then_some(status);
         if status == STATUS_PENDING {
-            findings.add("K-054", number, format!("{} was completed with STATUS_PENDING", request.name(irp)));
+            let message = format!("{} was completed with STATUS_PENDING", request.name(irp));
+            findings.add_running("K-054", number, message, thread);
         }
         known
     }
@@ -153,20 +172,17 @@ impl Requests {
         let left = |request: &&Request| {
             request.file == file && request.since < since && request.completions == 0 && !request.functions.is_create()
         };
-        let mut left: Vec<_> = self.0.iter().filter(|(_, request)| left(request)).collect();
+        let mut left: Vec<_> = self.known.iter().filter(|(_, request)| left(request)).collect();
         left.sort_by_key(|(_, request)| request.since);
         for (&irp, request) in left {
-            findings.add(
-                "C-160",
-                None,
-                format!("{} was not completed when the cleanup of its file was", request.name(irp)),
-            );
+            let message = format!("{} was not completed when the cleanup of its file was", request.name(irp));
+            findings.add_device("C-160", None, message, request.device);
         }
     }
 
     /// Nothing follows: what is not completed now never will be.
     pub fn end(&self, findings: &mut Findings) {
-        let mut all: Vec<_> = self.0.iter().collect();
+        let mut all: Vec<_> = self.known.iter().collect();
         all.sort_by_key(|(_, request)| request.since);
         for (&irp, request) in all {
             request.judge_abandoned(irp, None, findings);
@@ -174,7 +190,8 @@ impl Requests {
                 findings.add("K-049", None, format!("{} was completed twice", request.name(irp)));
             }
             if request.completions == 0 && (request.depth > 0 || request.returned == Some(STATUS_PENDING)) {
-                findings.add("K-102", None, format!("{} was still pending at the end of the run", request.name(irp)));
+                let message = format!("{} was still pending at the end of the run", request.name(irp));
+                findings.add_device("K-102", None, message, request.device);
             }
         }
     }
@@ -193,7 +210,7 @@ impl Request {
                 "the dispatch routine returned {returned:#010x} for {}, which nobody completed",
                 self.name(irp)
             );
-            return findings.add("K-047", number, message);
+            return findings.add_device("K-047", number, message, self.device);
         }
         match self.completed_with {
             // A completion routine above may change the status of a request that was passed on.
@@ -202,13 +219,13 @@ impl Request {
                 let message = format!(
                     "the dispatch routine returned {returned:#010x} for {name}, which it completed with {status:#010x}"
                 );
-                findings.add("K-047", number, message);
+                findings.add_device("K-047", number, message, self.device);
             }
             _ => {}
         }
     }
 
     fn name(&self, irp: u64) -> String {
-        format!("the request {irp:#x} (major {:#04x}, minor {:#04x})", self.functions.major(), self.functions.minor())
+        format!("the request {irp:#x} ({})", (self.function)(self.functions.0))
     }
 }

@@ -8,6 +8,10 @@ const CLEANUP: Functions = Functions::new(0x12, 0);
 const RECEIVE: Functions = Functions::new(0x0F, 0x08);
 const CANCELLED: u32 = 0xC000_0120;
 
+fn name(functions: u32) -> String {
+    format!("function {functions:#06x}")
+}
+
 /// A run in the making: each call adds what would have been recorded.
 #[derive(Default)]
 struct Run {
@@ -19,6 +23,12 @@ impl Run {
     fn event(mut self, event: Event) -> Self {
         let time_ns = self.records.len() as u64;
         self.records.push(Record { time_ns, thread: self.thread, event, text: String::new() });
+        self
+    }
+
+    fn say(mut self, event: Event, text: &str) -> Self {
+        self = self.event(event);
+        self.records.last_mut().expect("just added").text = text.into();
         self
     }
 
@@ -70,12 +80,12 @@ impl Run {
     }
 
     fn rules(&self) -> Vec<&'static str> {
-        verify(&self.records, 0, true).findings.into_iter().map(|finding| finding.rule).collect()
+        verify(&self.records, name, 0, true).findings.into_iter().map(|finding| finding.rule).collect()
     }
 
     #[track_caller]
     fn breaks(self, rules: &[&'static str]) {
-        assert_eq!(self.rules(), rules, "{:#?}", verify(&self.records, 0, true));
+        assert_eq!(self.rules(), rules, "{:#?}", verify(&self.records, name, 0, true));
     }
 }
 
@@ -247,7 +257,7 @@ fn dispatch_routine_that_returns_another_status_than_it_completed_with_is_found(
 fn request_pending_at_the_end_is_found_unless_the_run_was_cut_short() {
     let run = Run::default().dispatch(7, 1, RECEIVE).returns(7, STATUS_PENDING);
     assert_eq!(run.rules(), ["K-102"]);
-    let report = verify(&run.records, 0, false);
+    let report = verify(&run.records, name, 0, false);
     assert_eq!((report.findings.len(), report.untold.len()), (0, 1));
 }
 
@@ -266,19 +276,19 @@ fn nothing_is_concluded_across_lost_events() {
     // What begins after it is judged.
     let run = Run::default().lose(3).endpoint(1).request(1, CLEANUP).indicate(1);
     assert_eq!(run.rules(), ["C-163"]);
-    assert_eq!(verify(&run.records, 3, true).untold.len(), 1);
+    assert_eq!(verify(&run.records, name, 3, true).untold.len(), 1);
 }
 
 #[test]
 fn loss_that_no_record_announces_forbids_conclusions_from_silence() {
     let run = Run::default().dispatch(7, 1, RECEIVE).returns(7, STATUS_PENDING);
-    assert_eq!(verify(&run.records, 1, true).findings, []);
+    assert_eq!(verify(&run.records, name, 1, true).findings, []);
 }
 
 #[test]
 fn findings_are_bounded() {
     let run = (0..1000).fold(Run::default().endpoint(1), |run, _| run.request(1, CLEANUP));
-    let report = verify(&run.records, 0, true);
+    let report = verify(&run.records, name, 0, true);
     assert_eq!(report.findings.len(), FINDINGS_MAX);
     assert_eq!(report.untold, [format!("{} more findings are not listed", 999 - FINDINGS_MAX)]);
 }
@@ -286,15 +296,70 @@ fn findings_are_bounded() {
 #[test]
 fn finding_names_object_and_event() {
     let run = Run::default().endpoint(0x77).request(0x77, CLEANUP).request(0x77, CLEANUP);
-    let report = verify(&run.records, 0, true);
+    let report = verify(&run.records, name, 0, true);
     assert_eq!(
         report.findings,
         [Finding {
             rule: "C-133",
             message: "a second IRP_MJ_CLEANUP for connection endpoint 0x77".into(),
+            driver: String::new(),
             event: Some(7),
         }]
     );
+}
+
+#[test]
+fn cleanup_while_handles_are_open_is_found() {
+    let close = |remaining| Event::HandleClosed { handle: 4, object: 1, remaining };
+    Run::default().endpoint(1).event(close(1)).event(close(0)).request(1, CLEANUP).request(1, CLOSE).breaks(&[]);
+    Run::default().endpoint(1).event(close(1)).request(1, CLEANUP).request(1, CLOSE).breaks(&["C-139"]);
+    // What another thread says of its handle may stand too late: nothing is concluded.
+    Run::default().endpoint(1).on(2).event(close(1)).on(3).request(1, CLEANUP).request(1, CLOSE).breaks(&[]);
+}
+
+#[test]
+fn handler_that_outlives_the_cleanup_is_found() {
+    let indicated = Event::Indicated { endpoint: 1, event: 3, context: 0, bytes: 1 };
+    let returned = Event::IndicationReturned { endpoint: 1, status: 0, taken: 1 };
+    let run = || Run::default().endpoint(1).on(2).event(indicated);
+    let end = |run: Run| run.on(1).dispatch(8, 1, CLEANUP).complete(8, 0).returns(8, 0).event(Event::HostNote {});
+    end(run().event(returned)).breaks(&[]);
+    end(run()).on(2).event(returned).breaks(&["C-569"]);
+    // A handler that closes its own endpoint cannot be waited for.
+    run().request(1, CLEANUP).event(Event::HostNote {}).event(returned).breaks(&[]);
+}
+
+/// Two drivers: `client.sys`, and `server.sys` behind device 0xD0.
+fn two_drivers() -> Run {
+    let run = Run::default().say(Event::DriverEntryCalled { driver: 0x51 }, "server.sys");
+    let run = run.event(Event::DeviceCreated { device: 0xD0, driver: 0x51 });
+    let run = run.event(Event::DriverEntryReturned { driver: 0x51, status: 0 });
+    run.say(Event::DriverEntryCalled { driver: 0xC1 }, "client.sys")
+}
+
+#[track_caller]
+fn assert_blamed(run: &Run, rule: &str, driver: &str) {
+    let report = verify(&run.records, name, 0, true);
+    let found: Vec<_> = report.findings.iter().map(|finding| (finding.rule, finding.driver.as_str())).collect();
+    assert_eq!(found, [(rule, driver)], "{report:#?}");
+}
+
+#[test]
+fn finding_names_the_driver_that_sent_and_the_driver_that_was_to_complete() {
+    let run = two_drivers().endpoint(1).request(1, CLEANUP).request(1, CLOSE);
+    assert_blamed(&run.request(1, RECEIVE), "C-172", "client.sys");
+    assert_blamed(&two_drivers().dispatch(7, 1, RECEIVE).returns(7, 0), "K-047", "server.sys");
+    assert_blamed(&two_drivers().dispatch(7, 1, RECEIVE).returns(7, STATUS_PENDING), "K-102", "server.sys");
+    let twice = two_drivers().dispatch(7, 1, RECEIVE).complete(7, 0).complete(7, 0).returns(7, 0);
+    assert_blamed(&twice, "K-049", "server.sys");
+}
+
+#[test]
+fn finding_on_a_drivers_own_thread_names_the_image_the_thread_began_in() {
+    let run = Run::default().say(Event::ImageLoaded { base: 0x1000, size: 0x1000, driver: 0 }, "client.sys");
+    let run = run.endpoint(1).request(1, CLEANUP).request(1, CLOSE);
+    let run = run.on(3).event(Event::ThreadStarted { thread: 1, start: 0x1FFF }).request(1, RECEIVE);
+    assert_blamed(&run, "C-172", "client.sys");
 }
 
 proptest::proptest! {
@@ -305,7 +370,7 @@ proptest::proptest! {
     ) {
         let events = events.into_iter().filter_map(|(code, words, thread)| Some((Event::from_words(code, words)?, thread)));
         let run = events.fold(Run::default(), |run, (event, thread)| run.on(thread).event(event));
-        let report = verify(&run.records, lost, true);
+        let report = verify(&run.records, name, lost, true);
         assert!(report.findings.len() <= FINDINGS_MAX);
     }
 }
