@@ -35,7 +35,7 @@ impl World {
 
     fn serve(&mut self, at: usize, output: Output) {
         match output {
-            Output::Network(command) => self.carry_out(at, &command),
+            Output::Network(command) => self.do_network(at, &command),
             Output::Address(id, message) => {
                 let endpoint = self.sites[at].endpoint.id();
                 self.addresses[id.index as usize].handle_message(endpoint, message);

@@ -426,11 +426,11 @@ impl World {
         self.deeds.push((word.into(), Box::new(deed)));
     }
 
-    pub(crate) fn tell(&mut self, word: impl Into<String>) {
+    pub fn tell(&mut self, word: impl Into<String>) {
         self.story.push(word.into());
     }
 
-    pub(crate) fn issue(&mut self, site: usize, kind: &'static str, buffer: Vec<u8>) -> RequestId {
+    pub fn issue(&mut self, site: usize, kind: &'static str, buffer: Vec<u8>) -> RequestId {
         let count = self.counts.entry(kind).or_default();
         *count += 1;
         let label = if *count == 1 { kind.into() } else { format!("{kind}#{count}") };

@@ -69,7 +69,7 @@ impl Wire {
 
 impl World {
     /// Carries out a network command of `site`.
-    pub(super) fn carry_out(&mut self, at: usize, command: &NetworkCommand) {
+    pub fn do_network(&mut self, at: usize, command: &NetworkCommand) {
         let now = self.now;
         let site = &mut self.sites[at];
         let endpoint = &mut site.endpoint;

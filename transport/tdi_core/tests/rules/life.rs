@@ -1,10 +1,8 @@
 //! The ordinary life of a connection endpoint.
 
-mod world;
-
+use crate::world::{RELEASE, World};
 use nt_abi::NtStatus;
 use tdi_core::StateName;
-use world::{RELEASE, World};
 
 #[test]
 fn a_client_connects_sends_receives_and_closes() {

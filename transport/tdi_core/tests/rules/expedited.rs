@@ -1,0 +1,166 @@
+//! Expedited data: C-384, C-391, C-491, C-492.
+
+use nt_abi::tdi::{TdiEvent, receive_flags};
+use proves::proves;
+use tdi_core::{Config, StateName};
+
+use crate::world::{Answer, EXPEDITED, NORMAL, RELEASE, World};
+
+#[proves("C-384")]
+#[test]
+fn receives_take_the_kinds_they_ask_for() {
+    for (flags, kinds) in [(0, "ne"), (NORMAL | EXPEDITED, "ne"), (NORMAL, "n"), (EXPEDITED, "e")] {
+        let mut world = World::connected();
+        world.receive_with(10, flags);
+        world.peer_sends_urgent(b"!");
+        world.expect(if kinds.contains('e') { "receive=SUCCESS/1" } else { "" });
+        let mut world = World::connected();
+        world.receive_with(10, flags);
+        world.peer_sends(b"abc");
+        world.expect(if kinds.contains('n') { "receive=SUCCESS/3" } else { "" });
+    }
+}
+
+#[proves("C-385")]
+#[test]
+fn receives_of_one_kind_do_not_wait_for_the_other() {
+    let mut world = World::connected();
+    world.receive_with(10, NORMAL);
+    world.receive_with(10, EXPEDITED);
+    world.receive_with(10, NORMAL);
+    world.peer_sends_urgent(b"!");
+    world.expect("receive#2=SUCCESS/1");
+    world.peer_sends(b"a");
+    world.peer_sends(b"b");
+    world.expect("receive=SUCCESS/1 receive#3=SUCCESS/1");
+}
+
+#[proves("C-391")]
+#[test]
+fn expedited_data_ends_a_normal_receive_early_if_it_holds_something() {
+    let mut world = World::connected();
+    world.receive_with(10, NORMAL | receive_flags::NO_PUSH);
+    world.receive_with(10, NORMAL);
+    world.peer_sends(b"abc");
+    world.peer_sends_urgent(b"!");
+    world.expect("receive=SUCCESS/3");
+    let urgent = world.receive_with(10, EXPEDITED);
+    world.expect("receive#3=SUCCESS/1");
+    assert_eq!(world.bytes(urgent)[0], b'!');
+}
+
+#[test]
+fn one_receive_never_mixes_the_two_kinds() {
+    let mut world = World::connected();
+    world.receive_with(10, receive_flags::NO_PUSH);
+    world.receive_with(10, receive_flags::NO_PUSH);
+    world.peer_sends(b"abc");
+    world.peer_sends_urgent(b"!");
+    world.peer_sends(b"def");
+    world.expect("receive=SUCCESS/3 receive#2=SUCCESS/1");
+}
+
+#[proves("C-491")]
+#[test]
+fn expedited_data_goes_to_its_handler_or_else_to_the_normal_one() {
+    let mut world = World::connected();
+    world.register(TdiEvent::RECEIVE);
+    world.peer_sends_urgent(b"a");
+    world.register(TdiEvent::RECEIVE_EXPEDITED);
+    world.peer_sends_urgent(b"b");
+    world.deregister(TdiEvent::RECEIVE);
+    world.peer_sends_urgent(b"c");
+    world.peer_sends(b"normal");
+    world.expect("!<a> !<b> !<c>");
+}
+
+#[proves("C-492")]
+#[test]
+fn expedited_data_is_indicated_first_and_blocked_by_itself() {
+    let mut world = World::with_handlers();
+    world.receive(10);
+    world.during("receive=", |world| {
+        world.sites[0].wire.inbound.extend(b"normal");
+        world.network(0, tdi_core::NetworkEvent::Readable);
+        world.peer_sends_urgent(b"1");
+        world.answers.push_back(Answer::rejects());
+    });
+    world.peer_sends(b"x");
+    world.expect("receive=SUCCESS/1 !<1> <normal>");
+    world.peer_sends_urgent(b"2");
+    world.expect("");
+    world.receive_with(1, EXPEDITED);
+    world.expect("receive#2=SUCCESS/1 !<2>");
+}
+
+#[proves("C-492", "C-479")]
+#[test]
+fn an_irp_returned_by_the_expedited_handler_takes_expedited_data() {
+    let mut world = World::with_handlers();
+    world.answers.push_back(Answer::takes_and_returns(1, 10));
+    world.peer_sends_urgent(b"ab");
+    world.expect("!<ab> returned=SUCCESS/1");
+}
+
+#[test]
+fn urgent_data_that_arrives_during_the_handler_follows_what_was_shown() {
+    let mut world = World::with_handlers();
+    world.during("!<ab>", |world| {
+        world.peer_sends_urgent(b"cd");
+        world.answers.push_back(Answer::takes(1));
+    });
+    world.peer_sends_urgent(b"ab");
+    world.expect("!<ab> !<bcd>");
+}
+
+#[test]
+fn the_end_is_told_after_expedited_data_on_its_way_to_a_handler() {
+    let mut world = World::with_handlers();
+    world.receive(10);
+    world.during("receive=", |world| {
+        world.peer_sends_urgent(b"!");
+        world.peer_releases();
+    });
+    world.peer_sends(b"x");
+    world.expect("receive=SUCCESS/1 !<!> gone:RELEASE");
+}
+
+#[test]
+fn expedited_data_that_nobody_takes_does_not_hold_the_end_back() {
+    let mut world = World::connected();
+    world.register(TdiEvent::DISCONNECT);
+    world.receive_with(10, NORMAL);
+    world.peer_sends_urgent(b"!");
+    world.peer_releases();
+    world.expect("receive=SUCCESS gone:RELEASE");
+    let late = world.receive_with(10, EXPEDITED);
+    world.expect("receive#2=SUCCESS/1");
+    assert_eq!(world.bytes(late)[0], b'!');
+    world.receive_with(10, EXPEDITED);
+    world.expect("receive#3=SUCCESS");
+    world.disconnect(RELEASE);
+    world.expect("close disconnect=SUCCESS");
+}
+
+#[test]
+fn rejected_expedited_data_does_not_hold_the_end_back() {
+    let mut world = World::with_handlers();
+    world.answers.push_back(Answer::rejects());
+    world.peer_sends_urgent(b"!");
+    world.peer_releases();
+    world.expect("!<!> gone:RELEASE");
+    assert_eq!(world.state(), StateName::RemotelyReleased);
+}
+
+#[test]
+fn more_urgent_data_than_there_is_room_for_ends_the_connection() {
+    let limit = Config::default().lookahead;
+    let mut world = World::connected();
+    assert_eq!(world.endpoint().expedited_room(), limit);
+    world.peer_sends_urgent(&vec![1; limit]);
+    assert_eq!(world.endpoint().expedited_room(), 0);
+    world.expect("");
+    world.peer_sends_urgent(b"!");
+    world.expect("RST");
+    assert_eq!(world.state(), StateName::Associated);
+}
