@@ -58,7 +58,7 @@ static const CLOSING_PATH ClosingPaths[] = {
 
 /* What DriverEntry read; constant afterwards. */
 typedef struct _SETTINGS {
-    REMOTE Remote;
+    TCP_ADDRESS Remote;
     CHAR Request[2 * TEXT_BYTES_MAX + 64];
     ULONG RequestBytes;     /* 0: no request */
     BOOLEAN UseEvents;
@@ -414,25 +414,6 @@ static void WaitForThreads(void)
 }
 
 /* Settings */
-
-static BOOLEAN ParseIpAddress(PCSTR Text, PULONG Address)
-{
-    ULONG part, value;
-
-    *Address = 0;
-    for (part = 0; part < 4; part++) {
-        if (part > 0 && *Text++ != '.')
-            return FALSE;
-        if (*Text < '0' || *Text > '9')
-            return FALSE;
-        for (value = 0; *Text >= '0' && *Text <= '9' && value <= 255; Text++)
-            value = value * 10 + (ULONG)(*Text - '0');
-        if (value > 255)
-            return FALSE;
-        *Address = *Address << 8 | value;
-    }
-    return *Text == '\0';
-}
 
 static BOOLEAN ChooseClosingPath(PCSTR Name, PCSTR Order)
 {

@@ -9,7 +9,7 @@ typedef union _EA_BUFFER {
     UCHAR Room[EA_BYTES_MAX];
 } EA_BUFFER;
 
-/* Opening */
+/* Addresses and opening */
 
 /* Which kind of object an open creates is told by the EA's name alone. */
 static NTSTATUS OpenTransportFile(PTRANSPORT_FILE File, PCSTR EaName, const void *EaValue, USHORT EaValueLength)
@@ -46,6 +46,25 @@ static NTSTATUS OpenTransportFile(PTRANSPORT_FILE File, PCSTR EaName, const void
     return STATUS_SUCCESS;
 }
 
+BOOLEAN ParseIpAddress(PCSTR Text, PULONG Address)
+{
+    ULONG part, value;
+
+    *Address = 0;
+    for (part = 0; part < 4; part++) {
+        if (part > 0 && *Text++ != '.')
+            return FALSE;
+        if (*Text < '0' || *Text > '9')
+            return FALSE;
+        for (value = 0; *Text >= '0' && *Text <= '9' && value <= 255; Text++)
+            value = value * 10 + (ULONG)(*Text - '0');
+        if (value > 255)
+            return FALSE;
+        *Address = *Address << 8 | value;
+    }
+    return *Text == '\0';
+}
+
 static USHORT SwapUshort(USHORT Value)
 {
     return (USHORT)(Value << 8 | Value >> 8);
@@ -56,22 +75,28 @@ static ULONG SwapUlong(ULONG Value)
     return Value << 24 | (Value & 0xFF00) << 8 | (Value >> 8 & 0xFF00) | Value >> 24;
 }
 
-static void FillIpAddress(PTA_IP_ADDRESS Address, const REMOTE *Remote)
+static void FillIpAddress(PTA_IP_ADDRESS Address, const TCP_ADDRESS *From)
 {
     RtlZeroMemory(Address, sizeof(*Address));
     Address->TAAddressCount = 1;
     Address->Address[0].AddressLength = TDI_ADDRESS_LENGTH_IP;
     Address->Address[0].AddressType = TDI_ADDRESS_TYPE_IP;
-    Address->Address[0].Address[0].sin_port = SwapUshort(Remote->Port);
-    Address->Address[0].Address[0].in_addr = SwapUlong(Remote->Address);
+    Address->Address[0].Address[0].sin_port = SwapUshort(From->Port);
+    Address->Address[0].Address[0].in_addr = SwapUlong(From->Address);
 }
 
 NTSTATUS OpenAddress(PTRANSPORT_FILE Address)
 {
-    static const REMOTE any = { 0, 0 };
+    static const TCP_ADDRESS any = { 0, 0 };
+
+    return OpenAddressAt(Address, &any);
+}
+
+NTSTATUS OpenAddressAt(PTRANSPORT_FILE Address, const TCP_ADDRESS *Local)
+{
     TA_IP_ADDRESS value;
 
-    FillIpAddress(&value, &any);
+    FillIpAddress(&value, Local);
     return OpenTransportFile(Address, TdiTransportAddress, &value, sizeof(value));
 }
 
@@ -147,7 +172,7 @@ NTSTATUS DisassociateAddress(PTRANSPORT_FILE Endpoint)
     return SendControl(&control, Endpoint);
 }
 
-NTSTATUS Connect(PTRANSPORT_FILE Endpoint, const REMOTE *Remote, LARGE_INTEGER Timeout)
+NTSTATUS Connect(PTRANSPORT_FILE Endpoint, const TCP_ADDRESS *Remote, LARGE_INTEGER Timeout)
 {
     TDI_CONNECTION_INFORMATION information;
     TA_IP_ADDRESS address;
@@ -289,4 +314,35 @@ NTSTATUS Receive(PTRANSPORT_FILE Endpoint, PVOID Buffer, ULONG Length, LARGE_INT
     if (!NT_SUCCESS(status))
         return status;
     return FinishTransfer(&transfer, Patience, Count);
+}
+
+/* What TDI_QUERY_ADDRESS_INFO returns of an IPv4 address; without gaps. */
+#pragma pack(push, 1)
+typedef struct _IP_ADDRESS_INFO {
+    ULONG ActivityCount;
+    TA_IP_ADDRESS Address;
+} IP_ADDRESS_INFO, *PIP_ADDRESS_INFO;
+#pragma pack(pop)
+
+NTSTATUS QueryPort(PTRANSPORT_FILE Address, PUSHORT Port)
+{
+    PIP_ADDRESS_INFO info = ExAllocatePoolWithTag(NonPagedPool, sizeof(*info), SAMPLE_TAG);
+    TRANSFER query;
+    ULONG count = 0;
+    NTSTATUS status;
+
+    if (info == NULL)
+        return STATUS_INSUFFICIENT_RESOURCES;
+    status = BeginTransfer(Address, &query, info, sizeof(*info));
+    if (NT_SUCCESS(status)) {
+        TdiBuildQueryInformation(query.Irp, Address->Device, Address->File, NULL, NULL, TDI_QUERY_ADDRESS_INFO, query.Mdl);
+        SendTransfer(Address, &query);
+        status = FinishTransfer(&query, Milliseconds(10000), &count);
+    }
+    if (NT_SUCCESS(status) && count < sizeof(*info))
+        status = STATUS_UNSUCCESSFUL; /* not an IPv4 address */
+    if (NT_SUCCESS(status))
+        *Port = SwapUshort(info->Address.Address[0].Address[0].sin_port);
+    ExFreePoolWithTag(info, SAMPLE_TAG);
+    return status;
 }

@@ -36,13 +36,22 @@ typedef struct _TRANSFER {
 } TRANSFER, *PTRANSFER;
 
 /* An IPv4 address and port, both in host byte order. */
-typedef struct _REMOTE {
+typedef struct _TCP_ADDRESS {
     ULONG Address;
     USHORT Port;
-} REMOTE, *PREMOTE;
+} TCP_ADDRESS, *PTCP_ADDRESS;
 
-/* Opens a transport address on \Device\Tcp: any local address, a port of the transport's choice. */
+/* Four decimal numbers with dots; FALSE for anything else. */
+BOOLEAN ParseIpAddress(PCSTR Text, PULONG Address);
+
+/* Opens a transport address on \Device\Tcp; port 0 leaves the port to the transport. */
+NTSTATUS OpenAddressAt(PTRANSPORT_FILE Address, const TCP_ADDRESS *Local);
+
+/* ... any local address, a port of the transport's choice. */
 NTSTATUS OpenAddress(PTRANSPORT_FILE Address);
+
+/* Asks for the port that an address has now. */
+NTSTATUS QueryPort(PTRANSPORT_FILE Address, PUSHORT Port);
 
 /* Opens a connection endpoint on \Device\Tcp. Event handlers get Context. */
 NTSTATUS OpenEndpoint(PTRANSPORT_FILE Endpoint, PVOID Context);
@@ -54,7 +63,7 @@ NTSTATUS AssociateAddress(PTRANSPORT_FILE Endpoint, PTRANSPORT_FILE Address);
 NTSTATUS DisassociateAddress(PTRANSPORT_FILE Endpoint);
 
 /* Gives up after Timeout. */
-NTSTATUS Connect(PTRANSPORT_FILE Endpoint, const REMOTE *Remote, LARGE_INTEGER Timeout);
+NTSTATUS Connect(PTRANSPORT_FILE Endpoint, const TCP_ADDRESS *Remote, LARGE_INTEGER Timeout);
 
 /* Flags is TDI_DISCONNECT_RELEASE or TDI_DISCONNECT_ABORT. */
 NTSTATUS Disconnect(PTRANSPORT_FILE Endpoint, ULONG Flags, LARGE_INTEGER Timeout);

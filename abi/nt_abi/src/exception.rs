@@ -15,6 +15,7 @@ open_enum! {
         #[allow(missing_docs)] BAD_POOL_HEADER = 0x19,
         #[allow(missing_docs)] KMODE_EXCEPTION_NOT_HANDLED = 0x1E,
         #[allow(missing_docs)] NO_MORE_IRP_STACK_LOCATIONS = 0x35,
+        #[allow(missing_docs)] TARGET_MDL_TOO_SMALL = 0x40,
         #[allow(missing_docs)] MULTIPLE_IRP_COMPLETE_REQUESTS = 0x44,
         #[allow(missing_docs)] CANCEL_STATE_IN_COMPLETED_IRP = 0x48,
         #[allow(missing_docs)] PAGE_FAULT_IN_NONPAGED_AREA = 0x50,
@@ -25,10 +26,13 @@ open_enum! {
         #[allow(missing_docs)] ATTEMPTED_WRITE_TO_READONLY_MEMORY = 0xBE,
         #[allow(missing_docs)] BAD_POOL_CALLER = 0xC2,
         #[allow(missing_docs)] DRIVER_VERIFIER_DETECTED_VIOLATION = 0xC4,
+        #[allow(missing_docs)] TIMER_OR_DPC_INVALID = 0xC7,
         #[allow(missing_docs)] DRIVER_VERIFIER_IOMANAGER_VIOLATION = 0xC9,
         #[allow(missing_docs)] DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS = 0xCE,
         #[allow(missing_docs)] DRIVER_IRQL_NOT_LESS_OR_EQUAL = 0xD1,
+        #[allow(missing_docs)] WORKER_THREAD_RETURNED_AT_BAD_IRQL = 0xE1,
         #[allow(missing_docs)] MANUALLY_INITIATED_CRASH = 0xE2,
+        #[allow(missing_docs)] RESOURCE_NOT_OWNED = 0xE3,
         #[allow(missing_docs)] WORKER_INVALID = 0xE4,
         #[allow(missing_docs)] ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY = 0xFC,
         #[allow(missing_docs)] DPC_WATCHDOG_VIOLATION = 0x133,
@@ -37,6 +41,8 @@ open_enum! {
         DRYDOCK_UNIMPLEMENTED_IMPORT = 0xD0C0_0001,
         /// Ours: Drydock itself failed an internal check.
         DRYDOCK_INTERNAL_ERROR = 0xD0C0_0002,
+        /// Ours: every thread waits for something that nobody is left to do.
+        DRYDOCK_DEADLOCK = 0xD0C0_0003,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Time as drivers see it, in units of 100 ns (K-125, K-135).
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Units of 100 ns between 1601 and 1970.
@@ -13,6 +14,19 @@ static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// Interrupt time: since the start of the run.
 pub fn now_100ns() -> u64 {
     (STARTED.elapsed().as_nanos() / 100) as u64
+}
+
+/// Interrupt time for a driver that asks for it.
+pub fn read_100ns() -> u64 {
+    now_100ns()
+}
+
+/// Lets a time pass without giving up the processor (`KeStallExecutionProcessor`).
+pub fn stall(time_100ns: u64) {
+    let end = now_100ns() + time_100ns;
+    while now_100ns() < end {
+        std::hint::spin_loop();
+    }
 }
 
 /// System time: since 1601, UTC.
@@ -31,10 +45,16 @@ pub fn deadline(timeout: i64) -> u64 {
     now.saturating_add((timeout as u64).saturating_sub(system_time_100ns()))
 }
 
-/// Brings the shared page's clocks up to date. Called when the run starts and whenever a thread has slept.
+/// Brings the shared page's clocks up to date. Called at every tick and whenever a thread has slept.
 pub fn refresh_shared_page() {
+    static BUSY: AtomicBool = AtomicBool::new(false);
+    if BUSY.swap(true, Ordering::Acquire) {
+        // Another thread is at it.
+        return;
+    }
     let now = now_100ns();
     gate::shared_page::set_times(system_time_100ns(), now, now / TICK_100NS);
+    BUSY.store(false, Ordering::Release);
 }
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ pub(crate) unsafe fn signal_state<'a>(object: u64) -> &'a AtomicI32 {
 /// # Safety
 /// `event` is 24 writable bytes, 8-aligned, that no thread waits on.
 pub unsafe fn initialize(event: *mut KernelEvent, kind: DispatcherType, signalled: bool) {
+    if wait::might_have_waiters(event as u64) {
+        wait::report_waiters(event as u64);
+    }
     // SAFETY: the caller's promise.
     unsafe {
         let list = &raw mut (*event).header.wait_list_head;

@@ -14,7 +14,10 @@
 //! There is one executor so far, the free one: driver threads are host threads. The seeded one (fibers,
 //! virtual time) will sit behind [`park`], and is why nothing outside that module sleeps.
 
+mod bell;
 pub mod clock;
+mod clock_thread;
+pub mod dpc;
 pub mod event;
 pub mod exports;
 pub mod irql;
@@ -22,6 +25,7 @@ mod park;
 pub mod poller;
 pub mod spin;
 pub mod thread;
+pub mod timer;
 pub mod wait;
 pub mod work;
 

@@ -29,7 +29,7 @@ impl Parker {
     /// network work is outstanding, the thread does that work while it waits instead of sleeping (leader).
     pub fn park(&'static self, deadline: Option<u64>) {
         if !poller::lead(self, |poll| self.poll_once(deadline, poll)) {
-            self.sleep(deadline);
+            self.rest(deadline);
         }
     }
 
@@ -72,7 +72,8 @@ impl Parker {
         notified || deadline.is_some_and(|deadline| clock::now_100ns() >= deadline)
     }
 
-    fn sleep(&self, deadline: Option<u64>) {
+    /// As [`Parker::park`], but never does network work: for threads that serve others.
+    pub(crate) fn rest(&'static self, deadline: Option<u64>) {
         if self.is_polling() {
             // A callback of this thread's poll waits. The park around the poll looks again when that is over.
             let _ = self.state.compare_exchange(POLLING, AWAKE, Ordering::AcqRel, Ordering::Acquire);

@@ -6,6 +6,8 @@ use std::thread;
 
 use nt_abi::Irql;
 
+use crate::dpc;
+
 /// Turns before a spinning thread lets others run: the holder may be preempted by Linux.
 const TURNS_MAX: u32 = 200;
 
@@ -63,7 +65,7 @@ pub unsafe fn acquire_raise(lock: *mut u64) -> Irql {
     old
 }
 
-/// Gives the lock back and restores the level.
+/// Gives the lock back, restores the level, and runs the DPCs that waited for that.
 ///
 /// # Safety
 /// As for [`release`].
@@ -71,4 +73,5 @@ pub unsafe fn release_lower(lock: *mut u64, old: Irql) {
     // SAFETY: the caller's promise.
     unsafe { release(lock) };
     gate::set_irql(old);
+    dpc::after_lowering(old);
 }

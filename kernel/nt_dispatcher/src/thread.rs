@@ -15,7 +15,7 @@ use trace::Event;
 
 use crate::event::signal_state;
 use crate::park::Parker;
-use crate::{poller, wait};
+use crate::{clock_thread, poller, wait};
 
 /// Stack of a driver thread. NT gives 24 KiB; host code below an import needs more.
 const STACK_BYTES: usize = 512 << 10;
@@ -134,6 +134,7 @@ pub fn adopt_current() -> std::io::Result<()> {
     // SAFETY: the thread runs on its second block now.
     unsafe { first.release() };
     gate::record(Event::ThreadStarted { thread: body, start: 0 });
+    clock_thread::start();
     Ok(())
 }
 

@@ -314,13 +314,36 @@ unsafe fn take_all(objects: &[u64]) -> bool {
     true
 }
 
+/// Whether threads wait on the object, or on one with the same bucket.
+pub(crate) fn might_have_waiters(object: u64) -> bool {
+    TABLE[bucket_number(object)].waiting.load(Ordering::Relaxed) != 0
+}
+
+/// Reports an object that is initialised while threads wait on it (K-150). They keep waiting.
+#[cold]
+pub(crate) fn report_waiters(object: u64) {
+    if has_waiters(object, 1) {
+        gate::finding(
+            "K-150",
+            "An object was initialised again while a thread waits on it; that thread may never wake.",
+            gate::caller(),
+        );
+    }
+}
+
 /// Whether at least `count` threads wait on the object, for reports and tests.
 pub fn has_waiters(object: u64, count: usize) -> bool {
     TABLE[bucket_number(object)].lock().iter().filter(|node| node.object == object).count() >= count
 }
 
-/// Lets the thread rest (`KeDelayExecutionThread`).
+/// Lets the thread rest (`KeDelayExecutionThread`). At DISPATCH_LEVEL that ends the run (K-151).
+///
+/// IRQL: up to APC_LEVEL.
 pub fn delay(timeout: i64) {
+    let level = gate::irql();
+    if level >= Irql::DISPATCH {
+        gate::bugcheck(BugCheck::ATTEMPTED_SWITCH_FROM_DPC, [0, level.0.into(), gate::caller(), 0]);
+    }
     let deadline = clock::deadline(timeout);
     let parker = thread::current_parker();
     while clock::now_100ns() < deadline {

@@ -1,1 +1,35 @@
-//! Empty for now.
+//! Pool, memory descriptor lists, the run-time libraries, the registry, and the one table of exports.
+//!
+//! Services that drivers call and that belong to no other crate of the kernel. Each module declares its exports
+//! beside their functions; [`table`] gathers them with those of the crates below.
+//!
+//! Invariants: nothing here calls into a driver while it holds a lock; nothing follows a pointer that a driver could
+//! have forged to find its own records.
+
+mod c_runtime;
+mod code_page;
+mod debug_print;
+mod format;
+pub mod mdl;
+pub mod pool;
+mod raise;
+pub mod registry;
+mod rtl;
+mod system;
+pub mod table;
+#[cfg(test)]
+mod testing;
+mod varargs;
+
+/// Lends this crate's services to those below it. Once, before the first driver runs.
+pub fn install() {
+    nt_io::set_services(nt_io::Services {
+        allocate: |bytes, caller| pool::allocate(bytes, IO_TAG, pool::Kind::NonPaged, caller),
+        free: |address| pool::free(address, Some(IO_TAG), gate::caller()),
+        lock: mdl::attach_locked,
+        free_mdls: mdl::release_chain,
+    });
+}
+
+/// The tag of the I/O manager's buffers.
+const IO_TAG: pool::Tag = u32::from_le_bytes(*b"IoBu");

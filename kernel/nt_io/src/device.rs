@@ -11,6 +11,8 @@ use nt_dispatcher::event;
 use nt_object::ObjectType;
 use trace::Event;
 
+use crate::start_io;
+
 /// Most devices in one stack; a longer chain is a driver's scribble.
 const STACK_MAX: usize = 64;
 
@@ -86,6 +88,7 @@ pub unsafe fn create(new: &NewDevice<'_>, caller: u64) -> Result<*mut DeviceObje
         (*device).stack_size = 1;
         (*device).device_extension = if new.extension > 0 { body + header } else { 0 };
         event::initialize(&raw mut (*device).device_lock, DispatcherType::SYNCHRONIZATION_EVENT, true);
+        start_io::initialize(&raw mut (*device).device_queue);
         (*device).next_device = (*new.driver).device_object;
         (*new.driver).device_object = device;
     }

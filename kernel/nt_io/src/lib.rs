@@ -26,6 +26,7 @@ mod native;
 mod remove_lock;
 mod requests;
 pub mod stacks;
+mod start_io;
 pub mod work_item;
 
 pub use buffers::{Services, set_services};
@@ -40,5 +41,6 @@ pub static TABLES: &[&[gate::export::Export]] = &[
     remove_lock::TABLE,
     requests::TABLE,
     stacks::TABLE,
+    start_io::TABLE,
     work_item::TABLE,
 ];

@@ -50,6 +50,11 @@ pub fn shadow() -> u64 {
     SHADOW.base()
 }
 
+/// Where the tick count is, for drivers that import it as a variable.
+pub fn tick_count_cell() -> u64 {
+    shadow() + offset::TICK_COUNT
+}
+
 /// Whether drivers look for the shared page at `address`.
 pub fn contains(address: u64) -> bool {
     address.wrapping_sub(ADDRESS) < PAGE as u64

@@ -8,7 +8,9 @@
 //! only. An import that nobody implements is bound to a stub that ends the run with its name.
 
 use std::arch::naked_asm;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use nt_abi::Irql;
 
@@ -39,8 +41,10 @@ pub struct Import {
 }
 
 static IMPORTS: [AtomicPtr<Import>; IMPORTS_MAX] = [const { AtomicPtr::new(std::ptr::null_mut()) }; IMPORTS_MAX];
-/// Number 0 is no import.
-static NEXT: AtomicU32 = AtomicU32::new(1);
+/// Image, module and name of every import, with the address of its export.
+type Key = (&'static str, &'static str, &'static str, usize);
+/// The number of every import.
+static NUMBERS: Mutex<BTreeMap<Key, u32>> = Mutex::new(BTreeMap::new());
 
 /// The import with a number.
 pub fn import(number: u64) -> Option<&'static Import> {
@@ -65,18 +69,31 @@ pub fn bind(
     {
         return Some(cell());
     }
-    let number = NEXT
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| ((next as usize) < IMPORTS_MAX).then_some(next + 1))
-        .ok()?;
-    // Leaked: names must be readable in a bugcheck at any later time.
-    let leak = |text: &str| -> &'static str { Box::leak(text.to_owned().into_boxed_str()) };
-    let import = Box::leak(Box::new(Import { number, image, module: leak(module), name: leak(name), export }));
-    IMPORTS[number as usize].store(import, Ordering::Release);
+    let number = number(image, module, name, export)?;
     let bytes = match export {
         Some(export) => stub_for(number, export.irql_max, export.address()),
         None => stub_for(number, Irql::HIGH, unimplemented_import as *const () as u64),
     };
     code.append(&bytes)
+}
+
+/// The number of an import. An image that is loaded again under its name gets the numbers it had, so that loading
+/// and unloading do not use numbers up.
+fn number(image: &'static str, module: &str, name: &str, export: Option<&'static Export>) -> Option<u32> {
+    let address = export.map_or(0, |export| std::ptr::from_ref(export) as usize);
+    let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(&number) = numbers.get(&(image, module, name, address)) {
+        return Some(number);
+    }
+    // Number 0 is no import.
+    let number = numbers.len() + 1;
+    let slot = IMPORTS.get(number)?;
+    // Leaked: names must be readable in a bugcheck at any later time.
+    let leak = |text: &str| -> &'static str { Box::leak(text.to_owned().into_boxed_str()) };
+    let (module, name) = (leak(module), leak(name));
+    slot.store(Box::leak(Box::new(Import { number: number as u32, image, module, name, export })), Ordering::Release);
+    numbers.insert((image, module, name, address), number as u32);
+    Some(number as u32)
 }
 
 /// Called by every stub bound from now on, before the function: the seeded scheduler's chance to run another
@@ -222,4 +239,18 @@ extern "win64" fn unimplemented_import() -> ! {
         caller,
         format_args!("The driver called {module}!{name}, which Drydock does not implement."),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn import_bound_again_keeps_its_number_and_another_gets_its_own() {
+        let first = number("a.sys", "ntoskrnl.exe", "IoCallDriver", None).expect("room");
+        assert_eq!(number("a.sys", "ntoskrnl.exe", "IoCallDriver", None), Some(first));
+        let other = number("b.sys", "ntoskrnl.exe", "IoCallDriver", None).expect("room");
+        assert_ne!(other, first, "records name the image that called");
+        assert_eq!(import(u64::from(other)).map(|import| import.image), Some("b.sys"));
+    }
 }

@@ -7,7 +7,7 @@
 use std::arch::asm;
 use std::cell::UnsafeCell;
 use std::mem::offset_of;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use arena::SlotCache;
 use nt_abi::Irql;
@@ -150,6 +150,16 @@ pub fn set_irql(level: Irql) -> Irql {
         asm!("mov gs:[{irql}], {}", in(reg_byte) level.0, irql = const IRQL_OFFSET, options(nostack, preserves_flags));
     }
     old
+}
+
+/// The IRQL of the thread on a block, which may be another one than the caller's.
+///
+/// # Safety
+/// `host` is the host's part of a block, such as [`current`] gave. Blocks stay mapped until the process ends.
+pub unsafe fn irql_of(host: *const HostThread) -> Irql {
+    let offset = offset_of!(Pages, host) - offset_of!(Kpcr, irql);
+    // SAFETY: a byte of the same block's first page; its owner changes it at any time.
+    Irql(unsafe { AtomicU8::from_ptr(host.byte_sub(offset).cast::<u8>().cast_mut()) }.load(Ordering::Relaxed))
 }
 
 /// The driver's return address of the import being served (read it before calling into a driver again).

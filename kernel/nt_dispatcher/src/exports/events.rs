@@ -1,0 +1,138 @@
+//! Events, semaphores, mutexes and waits.
+
+use std::sync::atomic::Ordering;
+
+use nt_abi::dispatcher::{DispatcherType, Mutant, Semaphore};
+use nt_abi::{KernelEvent, ListEntry, NtStatus};
+
+use super::timeout_of;
+use crate::event::{self, signal_state};
+use crate::thread;
+use crate::wait::{self, WaitType};
+
+gate::exports! {
+    /// What threads wait on.
+    pub static TABLE in "ntoskrnl.exe";
+    "KeInitializeEvent" = ke_initialize_event(event: *mut KernelEvent, kind: u32, state: u8), rules "K-124";
+    "KeSetEvent" = ke_set_event(event: *mut KernelEvent, increment: i32, wait: u8) -> i32, irql <= DISPATCH, rules "K-124 K-149";
+    "KeResetEvent" = ke_reset_event(event: *mut KernelEvent) -> i32, irql <= DISPATCH, rules "K-124";
+    "KeClearEvent" = ke_clear_event(event: *mut KernelEvent), irql <= DISPATCH, rules "K-124";
+    "KeReadStateEvent" = ke_read_state(object: u64) -> i32, rules "K-124";
+    "KeWaitForSingleObject" = ke_wait_for_single_object(object: u64, reason: u32, mode: u8, alertable: u8, timeout: *const i64) -> NtStatus, irql <= DISPATCH, rules "K-123 K-125 K-151";
+    "KeWaitForMultipleObjects" = ke_wait_for_multiple_objects(count: u32, objects: *const u64, wait_type: u32, reason: u32, mode: u8, alertable: u8, timeout: *const i64, blocks: u64) -> NtStatus, irql <= DISPATCH, rules "K-126";
+    "KeInitializeSemaphore" = ke_initialize_semaphore(semaphore: *mut Semaphore, count: i32, limit: i32), rules "K-148";
+    "KeReleaseSemaphore" = ke_release_semaphore(semaphore: *mut Semaphore, increment: i32, adjustment: i32, wait: u8) -> i32, irql <= DISPATCH, rules "K-148";
+    "KeReadStateSemaphore" | "KeReadStateMutex" = ke_read_state(object: u64) -> i32, rules "K-148";
+    "KeInitializeMutex" = ke_initialize_mutex(mutex: *mut Mutant, level: u32), rules "K-153";
+    "KeReleaseMutex" = ke_release_mutex(mutex: *mut Mutant, wait: u8) -> i32, irql <= DISPATCH, rules "K-153";
+}
+
+unsafe extern "win64" fn ke_initialize_event(event: *mut KernelEvent, kind: u32, state: u8) {
+    // SAFETY: see the module above.
+    unsafe { event::initialize(event, DispatcherType(kind as u8), state != 0) }
+}
+
+unsafe extern "win64" fn ke_set_event(event: *mut KernelEvent, _increment: i32, _wait: u8) -> i32 {
+    // SAFETY: see the module above.
+    unsafe { event::set(event) }
+}
+
+unsafe extern "win64" fn ke_reset_event(event: *mut KernelEvent) -> i32 {
+    // SAFETY: see the module above.
+    unsafe { event::reset(event) }
+}
+
+unsafe extern "win64" fn ke_clear_event(event: *mut KernelEvent) {
+    // SAFETY: see the module above.
+    unsafe { event::reset(event) };
+}
+
+unsafe extern "win64" fn ke_read_state(object: u64) -> i32 {
+    // SAFETY: see the module above.
+    unsafe { signal_state(object) }.load(Ordering::Acquire)
+}
+
+unsafe extern "win64" fn ke_wait_for_single_object(
+    object: u64,
+    _reason: u32,
+    _mode: u8,
+    _alertable: u8,
+    timeout: *const i64,
+) -> NtStatus {
+    // SAFETY: see the module above.
+    unsafe { wait::wait_single(object, timeout_of(timeout)) }
+}
+
+#[allow(clippy::too_many_arguments, reason = "NT's signature")]
+unsafe extern "win64" fn ke_wait_for_multiple_objects(
+    count: u32,
+    objects: *const u64,
+    wait_type: u32,
+    _reason: u32,
+    _mode: u8,
+    _alertable: u8,
+    timeout: *const i64,
+    _blocks: u64,
+) -> NtStatus {
+    if count as usize > wait::OBJECTS_MAX {
+        return NtStatus::INVALID_PARAMETER;
+    }
+    let wait_type = if wait_type == 0 { WaitType::All } else { WaitType::Any };
+    // SAFETY: see the module above; the count was bounded above.
+    unsafe {
+        let objects = std::slice::from_raw_parts(objects, count as usize);
+        wait::wait_multiple(objects, wait_type, timeout_of(timeout))
+    }
+}
+
+unsafe extern "win64" fn ke_initialize_semaphore(semaphore: *mut Semaphore, count: i32, limit: i32) {
+    // SAFETY: see the module above.
+    unsafe {
+        event::initialize(semaphore.cast(), DispatcherType::SEMAPHORE, false);
+        (*semaphore).header.size = (size_of::<Semaphore>() / 4) as u8;
+        (*semaphore).limit = limit;
+        signal_state(semaphore as u64).store(count, Ordering::Release);
+    }
+}
+
+unsafe extern "win64" fn ke_release_semaphore(
+    semaphore: *mut Semaphore,
+    _increment: i32,
+    adjustment: i32,
+    _wait: u8,
+) -> i32 {
+    // SAFETY: see the module above.
+    let (state, limit) = unsafe { (signal_state(semaphore as u64), (*semaphore).limit) };
+    let raise = |count: i32| count.checked_add(adjustment).filter(|&count| adjustment > 0 && count <= limit);
+    match state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, raise) {
+        Ok(old) => {
+            wait::wake(semaphore as u64);
+            old
+        }
+        Err(old) => {
+            let message = format!(
+                "a semaphore at {old} of {limit} was released by {adjustment}: NT raises STATUS_SEMAPHORE_LIMIT_EXCEEDED"
+            );
+            gate::finding("K-153", message, gate::caller());
+            old
+        }
+    }
+}
+
+unsafe extern "win64" fn ke_initialize_mutex(mutex: *mut Mutant, _level: u32) {
+    // SAFETY: see the module above.
+    unsafe {
+        event::initialize(mutex.cast(), DispatcherType::MUTANT, true);
+        let list = &raw mut (*mutex).mutant_list_entry;
+        (*mutex).header.size = (size_of::<Mutant>() / 4) as u8;
+        *list = ListEntry { flink: list, blink: list };
+        (*mutex).owner_thread = 0;
+        (*mutex).abandoned = 0;
+        (*mutex).apc_disable = 1;
+    }
+}
+
+unsafe extern "win64" fn ke_release_mutex(mutex: *mut Mutant, _wait: u8) -> i32 {
+    // SAFETY: see the module above.
+    unsafe { thread::release_mutant(mutex as u64) }
+}

@@ -1,0 +1,11 @@
+//! The C run-time functions that ntoskrnl exports (K-201).
+//!
+//! Memory and string functions work on the driver's own memory directly: a bad pointer faults and is blamed on the
+//! call, as it would be in a function of the driver. They hold nothing while they can fault.
+
+mod memory;
+mod printf;
+mod strings;
+
+/// The tables of this module's parts.
+pub(crate) static TABLES: [&[gate::export::Export]; 3] = [memory::TABLE, printf::TABLE, strings::TABLE];
