@@ -107,3 +107,6 @@ fn entry_at(bytes: &[u8]) -> Option<(Entry<'_>, usize)> {
     let value = bytes.get(value_at..value_at + value_length)?;
     Some((Entry { name, value }, usize::try_from(next).ok()?))
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,3 +146,6 @@ fn overlap(one: IpAddr, other: IpAddr) -> bool {
 fn is_broadcast(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V4(v4) if v4.is_broadcast())
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,3 +23,25 @@ impl Instant {
 pub const fn relative_timeout(value: i64) -> Option<u64> {
     if value < 0 { Some(value.unsigned_abs()) } else { None }
 }
+
+#[cfg(test)]
+mod tests {
+    use proves::proves;
+
+    use super::{Instant, relative_timeout};
+
+    #[proves("C-271", "C-343")]
+    #[test]
+    fn only_a_negative_value_is_a_time_to_wait() {
+        let cases = [(-1, Some(1)), (i64::MIN, Some(1 << 63)), (-30_000_000, Some(30_000_000)), (0, None), (5, None)];
+        for (value, ticks) in cases {
+            assert_eq!(relative_timeout(value), ticks);
+        }
+    }
+
+    #[test]
+    fn time_ends_but_does_not_wrap() {
+        assert_eq!(Instant(5).after(7), Instant(12));
+        assert_eq!(Instant(5).after(u64::MAX), Instant(u64::MAX));
+    }
+}

@@ -188,3 +188,6 @@ impl Writer {
         self.put(&kind.0.to_le_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests;

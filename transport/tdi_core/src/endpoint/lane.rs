@@ -147,3 +147,6 @@ impl Lane {
         self.size.max(first).max(self.held())
     }
 }
+
+#[cfg(test)]
+mod tests;
