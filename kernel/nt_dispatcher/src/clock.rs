@@ -4,26 +4,46 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use crate::executor::{self, seeded};
+
 /// Units of 100 ns between 1601 and 1970.
 const UNIX_EPOCH_100NS: u64 = 116_444_736_000_000_000;
 /// What `KeQueryTimeIncrement` says: 15.625 ms a tick.
 pub const TICK_100NS: u64 = 156_250;
 
+/// When a run in virtual time begins: the first of January 2024, in system time.
+const VIRTUAL_START_100NS: u64 = 133_485_408_000_000_000;
+
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Interrupt time: since the start of the run.
 pub fn now_100ns() -> u64 {
+    if executor::is_seeded() {
+        return seeded::now();
+    }
     (STARTED.elapsed().as_nanos() / 100) as u64
 }
 
 /// Interrupt time for a driver that asks for it.
 pub fn read_100ns() -> u64 {
-    now_100ns()
+    if executor::is_seeded() { seeded::read_clock() } else { now_100ns() }
+}
+
+/// Real time in virtual runs, which must not decide anything but how far virtual time moves while a real network
+/// is waited for. By system call: the C library's clock would read the time stamp counter, which faults there.
+pub(crate) fn real_100ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes one timespec. CLOCK_MONOTONIC cannot fail.
+    unsafe { libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 10_000_000 + time.tv_nsec as u64 / 100
 }
 
 /// Lets a time pass without giving up the processor (`KeStallExecutionProcessor`).
 pub fn stall(time_100ns: u64) {
     let end = now_100ns() + time_100ns;
+    if executor::is_seeded() {
+        seeded::set_now(end);
+    }
     while now_100ns() < end {
         std::hint::spin_loop();
     }
@@ -31,6 +51,9 @@ pub fn stall(time_100ns: u64) {
 
 /// System time: since 1601, UTC.
 pub fn system_time_100ns() -> u64 {
+    if executor::is_seeded() {
+        return VIRTUAL_START_100NS + seeded::now();
+    }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     (since.as_nanos() / 100) as u64 + UNIX_EPOCH_100NS
 }

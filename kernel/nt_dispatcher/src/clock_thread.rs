@@ -7,7 +7,7 @@ use std::sync::Once;
 
 use crate::bell::Bell;
 use crate::thread::{self, Start};
-use crate::{clock, dpc, timer};
+use crate::{clock, dpc, executor, timer};
 
 /// How often a DPC that waits for its thread's level is looked at.
 const LEVEL_LOOK_100NS: u64 = 2_000;
@@ -35,14 +35,15 @@ fn life(_context: u64) {
         dpc::run_orphans();
         clock::refresh_shared_page();
         let next = next_look();
-        BELL.wait_once(|| next_look() < next, Some(next));
+        BELL.wait_once(|| next_look() < next, Some(next).filter(|&next| next != u64::MAX));
     }
 }
 
-/// When there is something to do.
+/// When there is something to do, `u64::MAX` for never.
 fn next_look() -> u64 {
     let now = clock::now_100ns();
-    let tick = (now / clock::TICK_100NS + 1) * clock::TICK_100NS;
+    // Virtual time is on the shared page whenever it moves.
+    let tick = if executor::is_seeded() { u64::MAX } else { (now / clock::TICK_100NS + 1) * clock::TICK_100NS };
     let level = if dpc::is_any_queued() { now + LEVEL_LOOK_100NS } else { u64::MAX };
     timer::next_due().min(tick).min(level)
 }

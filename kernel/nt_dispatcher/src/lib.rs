@@ -11,14 +11,15 @@
 //!   take a signal before those that are being woken.
 //! - Nothing here touches an object after its waiter was released (K-149).
 //!
-//! There is one executor so far, the free one: driver threads are host threads. The seeded one (fibers,
-//! virtual time) will sit behind [`park`], and is why nothing outside that module sleeps.
+//! Two executors run threads: the free one as host threads, the seeded one as fibers in virtual time
+//! ([`executor`]). Nothing outside of [`Parker`] sleeps, and nothing outside of [`clock`] reads the time.
 
 mod bell;
 pub mod clock;
 mod clock_thread;
 pub mod dpc;
 pub mod event;
+pub mod executor;
 pub mod exports;
 pub mod irql;
 mod park;

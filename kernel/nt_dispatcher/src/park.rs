@@ -1,8 +1,9 @@
 //! Sleeping and waking: the one place where a thread of the free executor stops.
 
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use crate::executor::{self, seeded};
 use crate::{clock, poller, thread};
 
 const AWAKE: u32 = 0;
@@ -17,18 +18,20 @@ pub struct Parker {
     state: AtomicU32,
     /// Whether the thread is inside the network's poll, be it that a callback of that waits.
     is_polling: AtomicBool,
+    /// What the thread waits for, 0 if for nothing that a driver knows. For reports.
+    object: AtomicU64,
 }
 
 impl Parker {
     /// A parker whose thread is awake.
     pub const fn new() -> Self {
-        Self { state: AtomicU32::new(AWAKE), is_polling: AtomicBool::new(false) }
+        Self { state: AtomicU32::new(AWAKE), is_polling: AtomicBool::new(false), object: AtomicU64::new(0) }
     }
 
     /// Sleeps until [`Parker::unpark`] or `deadline` (interrupt time); may also return for no reason. If
     /// network work is outstanding, the thread does that work while it waits instead of sleeping (leader).
     pub fn park(&'static self, deadline: Option<u64>) {
-        if !poller::lead(self, |poll| self.poll_once(deadline, poll)) {
+        if executor::is_seeded() || !poller::lead(self, |poll| self.poll_once(deadline, poll)) {
             self.rest(deadline);
         }
     }
@@ -41,6 +44,21 @@ impl Parker {
             POLLING if !thread::is_current(self) => poller::wake(),
             _ => {}
         }
+    }
+
+    /// Whether the next park returns at once.
+    pub(crate) fn is_notified(&self) -> bool {
+        self.state.load(Ordering::Acquire) == NOTIFIED
+    }
+
+    /// Notes what the thread waits for, 0 when it no longer does.
+    pub(crate) fn note_object(&self, object: u64) {
+        self.object.store(object, Ordering::Relaxed);
+    }
+
+    /// What the thread waits for.
+    pub(crate) fn object(&self) -> u64 {
+        self.object.load(Ordering::Relaxed)
     }
 
     /// Whether the thread is inside the network's poll.
@@ -58,6 +76,7 @@ impl Parker {
     /// For the next thread, after one that may have ended inside the network's poll.
     pub(crate) fn reset(&self) {
         self.is_polling.store(false, Ordering::Relaxed);
+        self.note_object(0);
         self.state.store(AWAKE, Ordering::Release);
     }
 
@@ -74,6 +93,13 @@ impl Parker {
 
     /// As [`Parker::park`], but never does network work: for threads that serve others.
     pub(crate) fn rest(&'static self, deadline: Option<u64>) {
+        if executor::is_seeded() {
+            if !self.is_notified() {
+                seeded::wait(deadline);
+            }
+            self.state.store(AWAKE, Ordering::Release);
+            return;
+        }
         if self.is_polling() {
             // A callback of this thread's poll waits. The park around the poll looks again when that is over.
             let _ = self.state.compare_exchange(POLLING, AWAKE, Ordering::AcqRel, Ordering::Acquire);

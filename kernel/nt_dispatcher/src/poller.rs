@@ -18,6 +18,7 @@ use std::time::Duration;
 use nt_abi::{Irql, NtStatus};
 
 use crate::clock;
+use crate::executor::{self, seeded};
 use crate::park::{Parker, futex_wait, futex_wake};
 use crate::thread::{self, Start};
 
@@ -32,10 +33,13 @@ pub trait Poller: Sync {
     /// Called at PASSIVE_LEVEL, without locks, by one thread at a time; what it completes may run driver code.
     /// Such code may wait, and then another thread polls while this call is still in its callback: no lock may
     /// be held across callbacks, and the events of one call belong to that call alone.
+    ///
+    /// Under the seeded executor a `max_wait_100ns` other than 0 is real time: it is given only while
+    /// [`Poller::has_outstanding`], and no thread can run before this returns.
     fn poll(&self, max_wait_100ns: Option<u64>);
     /// Makes a running or the next [`Poller::poll`] return.
     fn wake(&self);
-    /// Whether events from outside could come. Asked at every wait that blocks: a load or two.
+    /// Whether events from outside could come: from a real network, never from a virtual one. Asked at every wait that blocks: a load or two.
     fn has_outstanding(&self) -> bool;
     /// The interrupt time ([`clock::now_100ns`]) from which on polling brings something without any event from
     /// outside: a request's timeout, a virtual network's next packet. Asked as often as
@@ -58,12 +62,34 @@ static DOZING: AtomicU32 = AtomicU32::new(0);
 /// polls.
 static POLLING_UNTIL: AtomicU64 = AtomicU64::new(0);
 
-/// Sets the poller and starts the fallback thread. Once; later calls are ignored.
+/// Sets the poller and, in the free executor, starts the fallback thread. Once; later calls are ignored.
 ///
 /// # Errors
 /// STATUS_INSUFFICIENT_RESOURCES if there is no room for the thread.
 pub fn set_poller(poller: &'static dyn Poller) -> Result<(), NtStatus> {
-    if POLLER.set(poller).is_ok() { start_fallback() } else { Ok(()) }
+    // In the seeded executor the scheduler makes a fiber for it when it is needed.
+    if POLLER.set(poller).is_ok() && !executor::is_seeded() { start_fallback() } else { Ok(()) }
+}
+
+/// Whether events from outside could come.
+pub(crate) fn has_outstanding() -> bool {
+    POLLER.get().is_some_and(|poller| poller.has_outstanding())
+}
+
+/// From when on polling brings something by itself.
+pub(crate) fn next_deadline() -> Option<u64> {
+    POLLER.get().and_then(|poller| poller.next_deadline_100ns())
+}
+
+/// Starts a thread that polls when the seeded executor tells it to.
+pub(crate) fn start_polling_fiber() -> Result<(), NtStatus> {
+    let life = |_| {
+        if let Some(&poller) = POLLER.get() {
+            seeded::poll_when_told(poller);
+        }
+    };
+    nt_object::dereference(thread::create(Start::Host(life), 0, 0)?);
+    Ok(())
 }
 
 /// Tells that the poller got something to do: [`Poller::has_outstanding`] became true, or

@@ -2,14 +2,16 @@
 
 use std::hint;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 
 use nt_abi::Irql;
+use nt_abi::exception::BugCheck;
 
-use crate::dpc;
+use crate::{dpc, executor};
 
 /// Turns before a spinning thread lets others run: the holder may be preempted by Linux.
 const TURNS_MAX: u32 = 200;
+/// A lock word that nobody holds: what drivers initialise it with, inline (K-004).
+const FREE: u64 = 0;
 
 /// The lock at `address`.
 ///
@@ -20,19 +22,38 @@ unsafe fn word<'a>(address: *mut u64) -> &'a AtomicU64 {
     unsafe { AtomicU64::from_ptr(address) }
 }
 
-/// Takes the lock without touching the level (`KeAcquireSpinLockAtDpcLevel`).
+/// Takes the lock without touching the level (`KeAcquireSpinLockAtDpcLevel`). One that the calling thread holds
+/// already ends the run (K-153).
 ///
 /// # Safety
 /// As for [`release`]: `lock` is a driver's lock word.
 pub unsafe fn acquire(lock: *mut u64) {
     // SAFETY: the caller's promise.
     let lock = unsafe { word(lock) };
+    if lock.compare_exchange(FREE, holder(), Ordering::Acquire, Ordering::Relaxed).is_err() {
+        acquire_contended(lock);
+    }
+}
+
+/// What the lock word holds while the calling thread has the lock.
+fn holder() -> u64 {
+    // The lowest bit: a thread without an object has a lock, too.
+    gate::thread::current_thread_object() | 1
+}
+
+#[cold]
+fn acquire_contended(lock: &AtomicU64) {
+    let me = holder();
+    if lock.load(Ordering::Relaxed) == me {
+        let address = lock.as_ptr() as u64;
+        gate::bugcheck(BugCheck::SPIN_LOCK_ALREADY_OWNED, [address, 0, 0, 0]);
+    }
     let mut turns = 0;
-    while lock.swap(1, Ordering::Acquire) != 0 {
-        while lock.load(Ordering::Relaxed) != 0 {
+    while lock.compare_exchange_weak(FREE, me, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        while lock.load(Ordering::Relaxed) != FREE {
             turns += 1;
-            if turns % TURNS_MAX == 0 {
-                thread::yield_now();
+            if turns % TURNS_MAX == 0 || executor::is_seeded() {
+                executor::spin(lock.as_ptr());
             } else {
                 hint::spin_loop();
             }
@@ -46,7 +67,7 @@ pub unsafe fn acquire(lock: *mut u64) {
 /// `lock` is a driver's lock word.
 pub unsafe fn release(lock: *mut u64) {
     // SAFETY: the caller's promise.
-    if unsafe { word(lock) }.swap(0, Ordering::Release) == 0 {
+    if unsafe { word(lock) }.swap(FREE, Ordering::Release) == FREE {
         gate::finding("K-153", "a spin lock was released that nobody held", gate::caller());
     }
 }

@@ -3,6 +3,7 @@
 //! A thread's object (`KTHREAD` to drivers) is an `nt_object` body that begins with a dispatcher header, so
 //! it can be waited on; what the host keeps lies in a [`Record`] of its own, reached through GS.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicI32, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -14,11 +15,12 @@ use nt_object::ObjectType;
 use trace::Event;
 
 use crate::event::signal_state;
+use crate::executor::{self, seeded};
 use crate::park::Parker;
 use crate::{clock_thread, poller, wait};
 
 /// Stack of a driver thread. NT gives 24 KiB; host code below an import needs more.
-const STACK_BYTES: usize = 512 << 10;
+pub(crate) const STACK_BYTES: usize = 512 << 10;
 /// Bytes of a thread object; drivers read nothing past the header.
 const BODY_BYTES: u64 = 0x400;
 /// Processor numbers handed out; drivers index arrays of KeNumberProcessors entries with them.
@@ -68,7 +70,7 @@ pub(crate) fn is_current(parker: &Parker) -> bool {
     }
 }
 
-/// A thread's object, block and record, taken on by the host thread that becomes it.
+/// A thread's object, block and record, taken on by the host thread or fiber that becomes it.
 struct Identity {
     body: u64,
     block: &'static Block,
@@ -77,16 +79,23 @@ struct Identity {
 }
 
 impl Identity {
-    fn take_on(body: u64) -> std::io::Result<Self> {
+    /// For a thread that will run on `stack`.
+    fn prepare(body: u64, stack: Range<u64>) -> std::io::Result<Self> {
         let processor = lease();
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        let block = Block::new(host_stack()?, body, number, processor as u16)?;
-        block.install();
+        let block = Block::new(stack, body, number, processor as u16)?;
         let free = FREE_RECORDS.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let record = free.unwrap_or_else(|| Box::leak(Box::new(Record { parker: Parker::new() })));
-        // SAFETY: the block is the calling thread's own.
+        // SAFETY: the block is new, and nobody runs on it yet.
         unsafe { (*block.host()).dispatcher = std::ptr::from_ref(record) as u64 };
         Ok(Self { body, block, record, processor })
+    }
+
+    /// For the calling host thread.
+    fn take_on(body: u64) -> std::io::Result<Self> {
+        let identity = Self::prepare(body, host_stack()?)?;
+        identity.block.install();
+        Ok(identity)
     }
 
     /// Ends the thread: tells whom it concerns, signals the object, gives everything back.
@@ -130,9 +139,12 @@ pub fn adopt_current() -> std::io::Result<()> {
     first.install();
     let body = new_object(0).ok_or(std::io::ErrorKind::OutOfMemory)?;
     // Never put off: this thread loads and drives drivers until the process ends.
-    let _identity = Identity::take_on(body)?;
+    let identity = Identity::take_on(body)?;
     // SAFETY: the thread runs on its second block now.
     unsafe { first.release() };
+    if executor::is_seeded() {
+        seeded::adopt(identity.block, &identity.record.parker, body);
+    }
     gate::record(Event::ThreadStarted { thread: body, start: 0 });
     clock_thread::start();
     Ok(())
@@ -159,8 +171,7 @@ fn new_object(caller: u64) -> Option<u64> {
 pub fn create(start: Start, context: u64, caller: u64) -> Result<u64, NtStatus> {
     let body = new_object(caller).ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;
     nt_object::reference(body);
-    let spawned = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(move || run(body, start, context));
-    if spawned.is_err() {
+    if spawn(body, start, context).is_err() {
         nt_object::dereference(body);
         nt_object::dereference(body);
         return Err(NtStatus::INSUFFICIENT_RESOURCES);
@@ -168,13 +179,26 @@ pub fn create(start: Start, context: u64, caller: u64) -> Result<u64, NtStatus> 
     Ok(body)
 }
 
-fn run(body: u64, start: Start, context: u64) {
-    let Ok(identity) = Identity::take_on(body) else {
+fn spawn(body: u64, start: Start, context: u64) -> std::io::Result<()> {
+    if executor::is_seeded() {
+        let prepare = |stack| {
+            let identity = Identity::prepare(body, stack)?;
+            Ok((seeded::Seed { block: identity.block, parker: &identity.record.parker, thread: body }, identity))
+        };
+        return seeded::spawn(prepare, move |identity| live(identity, start, context));
+    }
+    let run = move || match Identity::take_on(body) {
+        Ok(identity) => live(identity, start, context),
         // Out of blocks after the creator was told of success: nobody could tell what the driver still expects.
-        std::process::abort();
+        Err(_) => std::process::abort(),
     };
+    std::thread::Builder::new().stack_size(STACK_BYTES).spawn(run)?;
+    Ok(())
+}
+
+fn live(identity: Identity, start: Start, context: u64) {
     let routine = if let Start::Driver(routine) = start { routine } else { 0 };
-    gate::record(Event::ThreadStarted { thread: body, start: routine });
+    gate::record(Event::ThreadStarted { thread: identity.body, start: routine });
     let job = (start, context);
     gate::call::enter(perform, std::ptr::from_ref(&job) as u64);
     identity.put_off();
@@ -182,7 +206,7 @@ fn run(body: u64, start: Start, context: u64) {
 
 /// The body of a thread; `leave` comes back to the `enter` around it.
 extern "C" fn perform(job: u64) {
-    // SAFETY: `run` passes the address of its own pair and waits for us.
+    // SAFETY: `live` passes the address of its own pair and waits for us.
     let (start, context) = unsafe { *(job as *const (Start, u64)) };
     match start {
         // SAFETY: the driver asked for this routine to be called so.

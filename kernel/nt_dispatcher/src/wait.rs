@@ -19,7 +19,7 @@ use trace::Event;
 
 use crate::event::signal_state;
 use crate::park::Parker;
-use crate::{clock, thread};
+use crate::{clock, executor, thread};
 
 /// Most objects of one wait (`MAXIMUM_WAIT_OBJECTS`).
 pub const OBJECTS_MAX: usize = 64;
@@ -276,6 +276,7 @@ unsafe fn wait_queued(objects: &[u64], waiter: &Waiter, deadline: Option<u64>) -
         if !told {
             told = true;
             gate::record(Event::WaitBegun { thread, object: objects[0] });
+            waiter.parker.note_object(objects[0]);
         }
         waiter.parker.park(deadline);
     };
@@ -287,6 +288,7 @@ unsafe fn wait_queued(objects: &[u64], waiter: &Waiter, deadline: Option<u64>) -
         bucket.waiting.fetch_sub((before - queue.len()) as u32, Ordering::SeqCst);
     }
     if told {
+        waiter.parker.note_object(0);
         gate::record(Event::WaitEnded { thread, object: objects[0], status: status.0 });
     }
     status
@@ -346,6 +348,7 @@ pub fn delay(timeout: i64) {
     }
     let deadline = clock::deadline(timeout);
     let parker = thread::current_parker();
+    executor::point();
     while clock::now_100ns() < deadline {
         parker.park(Some(deadline));
     }

@@ -13,6 +13,7 @@
 
 mod emulate;
 mod shared_load;
+mod time_stamp;
 mod watchdog;
 
 use std::io;
@@ -26,6 +27,7 @@ use crate::text::Text;
 use crate::thread::HostThread;
 use crate::{block, frames, image, memory, shared_page};
 
+pub use time_stamp::set_time_stamp_clock;
 pub use watchdog::WATCHDOG_SIGNAL;
 
 /// How far below a stack's lowest address an access still counts as its overflow.
@@ -199,6 +201,9 @@ fn sent_by_hand(signal: libc::c_int) {
 
 fn handle_fault(interrupted: &mut Interrupted<'_>, host: *mut HostThread) {
     let rip = interrupted.rip();
+    if interrupted.trap() == trap::PROTECTION && time_stamp::answer(interrupted) {
+        return;
+    }
     let Some(image) = image::find(rip) else {
         if interrupted.is_fetch() {
             wild_call(interrupted, host);

@@ -7,8 +7,8 @@ use nt_abi::{KernelEvent, ListEntry, NtStatus};
 
 use super::timeout_of;
 use crate::event::{self, signal_state};
-use crate::thread;
 use crate::wait::{self, WaitType};
+use crate::{executor, thread};
 
 gate::exports! {
     /// What threads wait on.
@@ -34,7 +34,9 @@ unsafe extern "win64" fn ke_initialize_event(event: *mut KernelEvent, kind: u32,
 
 unsafe extern "win64" fn ke_set_event(event: *mut KernelEvent, _increment: i32, _wait: u8) -> i32 {
     // SAFETY: see the module above.
-    unsafe { event::set(event) }
+    let old = unsafe { event::set(event) };
+    executor::point();
+    old
 }
 
 unsafe extern "win64" fn ke_reset_event(event: *mut KernelEvent) -> i32 {
@@ -107,6 +109,7 @@ unsafe extern "win64" fn ke_release_semaphore(
     match state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, raise) {
         Ok(old) => {
             wait::wake(semaphore as u64);
+            executor::point();
             old
         }
         Err(old) => {
@@ -134,5 +137,7 @@ unsafe extern "win64" fn ke_initialize_mutex(mutex: *mut Mutant, _level: u32) {
 
 unsafe extern "win64" fn ke_release_mutex(mutex: *mut Mutant, _wait: u8) -> i32 {
     // SAFETY: see the module above.
-    unsafe { thread::release_mutant(mutex as u64) }
+    let old = unsafe { thread::release_mutant(mutex as u64) };
+    executor::point();
+    old
 }

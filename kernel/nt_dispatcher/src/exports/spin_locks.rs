@@ -2,7 +2,7 @@
 
 use nt_abi::Irql;
 
-use crate::spin;
+use crate::{executor, spin};
 
 gate::exports! {
     /// Locks that spin.
@@ -20,7 +20,8 @@ unsafe extern "win64" fn ke_acquire_spin_lock_raise_to_dpc(lock: *mut u64) -> Ir
 
 unsafe extern "win64" fn ke_release_spin_lock(lock: *mut u64, level: Irql) {
     // SAFETY: see the module above.
-    unsafe { spin::release_lower(lock, level) }
+    unsafe { spin::release_lower(lock, level) };
+    executor::point();
 }
 
 unsafe extern "win64" fn ke_acquire_spin_lock_at_dpc_level(lock: *mut u64) {

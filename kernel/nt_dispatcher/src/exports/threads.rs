@@ -2,6 +2,7 @@
 
 use nt_abi::{Handle, NtStatus};
 
+use crate::executor;
 use crate::thread::{self, Start, THREAD};
 
 gate::exports! {
@@ -47,6 +48,7 @@ unsafe extern "win64" fn ps_create_system_thread(
         }
     }
     nt_object::dereference(thread);
+    executor::point();
     if opened.is_some() { NtStatus::SUCCESS } else { NtStatus::INSUFFICIENT_RESOURCES }
 }
 
