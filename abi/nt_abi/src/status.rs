@@ -100,6 +100,8 @@ open_enum! {
         #[allow(missing_docs)] INVALID_PARAMETER_2 = 0xC000_00F0,
         #[allow(missing_docs)] INVALID_PARAMETER_3 = 0xC000_00F1,
         #[allow(missing_docs)] INVALID_PARAMETER_4 = 0xC000_00F2,
+        #[allow(missing_docs)] INVALID_PARAMETER_5 = 0xC000_00F3,
+        #[allow(missing_docs)] INVALID_PARAMETER_8 = 0xC000_00F6,
         #[allow(missing_docs)] DIRECTORY_NOT_EMPTY = 0xC000_0101,
         #[allow(missing_docs)] NOT_A_DIRECTORY = 0xC000_0103,
         #[allow(missing_docs)] NAME_TOO_LONG = 0xC000_0106,

@@ -10,6 +10,7 @@ mod c_runtime;
 mod code_page;
 mod debug_print;
 mod format;
+pub mod lists;
 pub mod mdl;
 pub mod pool;
 mod raise;
@@ -25,7 +26,8 @@ mod varargs;
 pub fn install() {
     nt_io::set_services(nt_io::Services {
         allocate: |bytes, caller| pool::allocate(bytes, IO_TAG, pool::Kind::NonPaged, caller),
-        free: |address| pool::free(address, Some(IO_TAG), gate::caller()),
+        // A driver may have put a buffer of its own there, with a tag of its own.
+        free: |address| pool::free(address, None, gate::caller()),
         lock: mdl::attach_locked,
         free_mdls: mdl::release_chain,
     });

@@ -24,7 +24,7 @@ use nt_abi::Irql;
 use nt_abi::exception::BugCheck;
 use trace::Event;
 
-pub use exports::TABLE;
+pub use exports::{TABLE, allocate_typed};
 use slab::{FreeList, Record, SLABS, Slab, TAIL, state};
 
 /// Bytes checked on either side of a block, at most.

@@ -14,7 +14,11 @@ const KERNEL: [&str; 6] = ["ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkr
 
 fn tables() -> impl Iterator<Item = &'static [Export]> {
     let own = [crate::debug_print::TABLE, crate::mdl::TABLE, crate::pool::TABLE, crate::system::TABLE];
-    let parts = crate::c_runtime::TABLES.into_iter().chain(crate::registry::TABLES).chain(crate::rtl::TABLES);
+    let parts = crate::c_runtime::TABLES
+        .into_iter()
+        .chain(crate::lists::TABLES)
+        .chain(crate::registry::TABLES)
+        .chain(crate::rtl::TABLES);
     [nt_dispatcher::TABLE].into_iter().chain(nt_io::TABLES.iter().copied()).chain(own).chain(parts)
 }
 

@@ -55,15 +55,20 @@ fn utf16(text: &str) -> Vec<u16> {
     text.encode_utf16().collect()
 }
 
-/// A code unit in upper case. Units outside the basic plane and those whose upper case is longer stay.
+/// A code unit in upper case. Units outside the basic plane and those whose upper case is longer stay; so do, as in
+/// NT's table, the micro sign and those whose upper case is ASCII.
 pub fn upcase(unit: u16) -> u16 {
+    const MICRO_SIGN: u16 = 0xB5;
     if unit < 0x80 {
         return (unit as u8).to_ascii_uppercase().into();
+    }
+    if unit == MICRO_SIGN {
+        return unit;
     }
     let Some(character) = char::from_u32(unit.into()) else { return unit };
     let mut upper = character.to_uppercase();
     match (upper.next(), upper.next()) {
-        (Some(single), None) => u16::try_from(u32::from(single)).unwrap_or(unit),
+        (Some(single), None) if !single.is_ascii() => u16::try_from(u32::from(single)).unwrap_or(unit),
         _ => unit,
     }
 }

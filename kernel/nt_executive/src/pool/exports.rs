@@ -95,6 +95,11 @@ impl Request {
     }
 }
 
+/// `ExAllocatePoolWithTag` for other parts of this crate: the block's address, or 0.
+pub fn allocate_typed(pool: u32, bytes: u64, tag: Tag) -> u64 {
+    Request::typed(pool, bytes, tag).serve()
+}
+
 unsafe extern "win64" fn ex_allocate_pool(pool: u32, bytes: u64) -> u64 {
     Request::typed(pool, bytes, NO_TAG).serve()
 }
