@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod closing;
 mod demo;
 mod http_server;
@@ -46,6 +47,8 @@ enum Command {
     Tiers,
     /// Check file sizes, unsafe code and text that must not be committed
     Lints,
+    /// What a driver pays for its kernel, against the same work without one
+    Bench(bench::Options),
     /// Longer runs: property tests with more cases, closing paths over and over
     Soak(soak::Options),
 }
@@ -73,6 +76,7 @@ fn run(command: Command) -> Result<()> {
         Command::Rules(options) => rules::run(&workspace, &options),
         Command::Tiers => tiers::run(&workspace),
         Command::Lints => lints::run(&workspace),
+        Command::Bench(options) => bench::run(&workspace, &options),
         Command::Soak(options) => soak::run(&workspace, &options),
     }
 }
