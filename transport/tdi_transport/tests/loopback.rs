@@ -1,58 +1,16 @@
 //! The transport over the host's sockets, with peers that are plain sockets.
 
 mod client;
+mod peer;
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
 
 use client::*;
-use host_net::HostNetwork;
 use nt_abi::NtStatus;
+use peer::*;
 use proves::proves;
-
-/// How a connection ended for the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Fin,
-    Rst,
-}
-
-/// A peer that takes one connection and serves it with `serve` on a thread of its own.
-struct Peer<R> {
-    address: SocketAddr,
-    thread: JoinHandle<R>,
-}
-
-impl<R: Send + 'static> Peer<R> {
-    fn new(serve: impl FnOnce(TcpStream) -> R + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-        let address = listener.local_addr().expect("its address");
-        let thread = thread::spawn(move || serve(listener.accept().expect("a connection").0));
-        Self { address, thread }
-    }
-
-    fn join(self) -> R {
-        self.thread.join().expect("the peer")
-    }
-}
-
-/// Reads to the end.
-fn drain(mut stream: &TcpStream) -> (Vec<u8>, End) {
-    let mut all = Vec::new();
-    let end = match stream.read_to_end(&mut all) {
-        Ok(_) => End::Fin,
-        Err(error) if error.kind() == ErrorKind::ConnectionReset => End::Rst,
-        Err(error) => panic!("{error}"),
-    };
-    (all, end)
-}
-
-fn on_loopback(test: impl FnOnce() + Send) {
-    let network = HostNetwork::loopback().expect("sockets");
-    with_transport(Arc::new(network), |_| test());
-}
 
 #[test]
 fn client_sends_receives_and_releases() {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod handlers;
+
 use std::cell::UnsafeCell;
 use std::net::SocketAddr;
 use std::ptr;

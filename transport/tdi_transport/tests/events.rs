@@ -1,0 +1,197 @@
+//! Event handlers of connections over loopback sockets.
+
+mod client;
+mod peer;
+
+use std::io::Write;
+
+use client::handlers::{Answer, Client, Seen, bytes_of};
+use client::*;
+use nt_abi::tdi::{TdiEvent, TdiRequest, disconnect_flags, receive_flags};
+use nt_abi::{Irql, NtStatus};
+use peer::*;
+use proves::proves;
+
+const CONTEXT: u64 = 0xFEED_0000_0000_0001;
+const STREAM: [TdiEvent; 2] = [TdiEvent::RECEIVE, TdiEvent::DISCONNECT];
+
+/// Connected, with handlers.
+struct Connected {
+    address: File,
+    endpoint: File,
+    client: Box<Client>,
+    stream: std::net::TcpStream,
+}
+
+impl Connected {
+    fn new() -> Self {
+        let (peer, stream) = stream_peer();
+        let address = open_address("0.0.0.0:0");
+        let client = Client::new();
+        client.listen_to(&address, &STREAM);
+        let endpoint = open_endpoint(CONTEXT);
+        assert_eq!(endpoint.associate(&address), NtStatus::SUCCESS);
+        assert_eq!(endpoint.connect(peer), NtStatus::SUCCESS);
+        Self { address, endpoint, client, stream: stream() }
+    }
+
+    fn close(self) {
+        self.endpoint.close(Order::ReferenceFirst);
+        self.address.close(Order::ReferenceFirst);
+    }
+}
+
+#[proves("C-247", "C-419", "C-420", "C-421", "C-443", "C-465", "C-470", "C-476", "C-495")]
+#[test]
+fn arriving_data_is_indicated_and_the_release_follows_it() {
+    on_loopback(|| {
+        let mut at = Connected::new();
+        at.stream.write_all(b"all of it").expect("room");
+        assert_eq!(at.client.wait_for_bytes(9), b"all of it");
+        at.stream.write_all(b"and more").expect("room");
+        at.stream.shutdown(std::net::Shutdown::Write).expect("a live socket");
+        let ended = |seen: &[Seen]| matches!(seen.last(), Some(Seen::Disconnected { .. }));
+        let seen = at.client.wait_for(ended);
+        assert_eq!(bytes_of(&seen), b"and more");
+        for event in &seen {
+            match event {
+                Seen::Received { context, flags, .. } => {
+                    assert_eq!(*context, CONTEXT);
+                    assert_eq!(flags & (receive_flags::NORMAL | receive_flags::EXPEDITED), receive_flags::NORMAL);
+                }
+                Seen::Disconnected { context, flags } => {
+                    assert_eq!((*context, *flags), (CONTEXT, disconnect_flags::RELEASE));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(at.endpoint.release(), NtStatus::SUCCESS);
+        at.close();
+    });
+}
+
+#[proves("C-449", "C-454", "C-521")]
+#[test]
+fn reset_by_the_peer_is_indicated_as_an_abort_and_the_endpoint_can_be_used_again() {
+    on_loopback(|| {
+        let Connected { address, endpoint, client, stream } = Connected::new();
+        reset(stream);
+        let ended = |seen: &[Seen]| !seen.is_empty();
+        let abort = Seen::Disconnected { context: CONTEXT, flags: disconnect_flags::ABORT };
+        assert_eq!(client.wait_for(ended), [abort]);
+        let (peer, stream) = stream_peer();
+        assert_eq!(endpoint.connect(peer), NtStatus::SUCCESS);
+        let again = Connected { address, endpoint, client, stream: stream() };
+        again.close();
+    });
+}
+
+#[proves("C-477", "C-586")]
+#[test]
+fn what_a_handler_leaves_is_indicated_again() {
+    on_loopback(|| {
+        let mut at = Connected::new();
+        at.client.script(Answer::take(2));
+        at.stream.write_all(b"abcdef").expect("room");
+        let seen = at.client.wait_for(|seen| bytes_of(seen).len() >= 10);
+        assert_eq!(bytes_of(&seen), b"abcdefcdef");
+        at.close();
+    });
+}
+
+#[proves("C-393", "C-484", "C-485", "C-486", "C-487", "C-587")]
+#[test]
+fn refused_data_waits_for_a_receive_and_indications_resume_after_it() {
+    for refusal in [Answer::status(NtStatus::DATA_NOT_ACCEPTED), Answer::take(0)] {
+        on_loopback(|| {
+            let mut at = Connected::new();
+            at.client.script(refusal);
+            at.stream.write_all(b"first").expect("room");
+            at.client.wait_for_bytes(5);
+            at.stream.write_all(b"second").expect("room");
+            assert_eq!(at.client.seen(), []);
+            let mut got = Vec::new();
+            while got.len() < 5 {
+                got.extend(at.endpoint.receive(5 - got.len()).expect("the refused bytes"));
+            }
+            assert_eq!(got, b"first");
+            assert_eq!(at.client.wait_for_bytes(6), b"second");
+            at.close();
+        });
+    }
+}
+
+#[proves("C-218", "C-219", "C-220", "C-221", "C-479", "C-480", "C-481", "C-482")]
+#[test]
+fn receive_returned_by_a_handler_gets_the_bytes_that_follow() {
+    on_loopback(|| {
+        let mut at = Connected::new();
+        let buffer = Buffer::zeroed(100);
+        let word = 100 | u64::from(receive_flags::NORMAL) << 32;
+        let receive = Request::new(&at.endpoint, TdiRequest::RECEIVE, [word, 0, 0, 0], buffer.mdl()).into_current();
+        at.client.script(Answer::irp(3, receive.irp));
+        at.stream.write_all(b"abcdefgh").expect("room");
+        assert_eq!(receive.wait(), (NtStatus::SUCCESS, 5));
+        assert_eq!(&buffer.bytes[..5], b"defgh");
+        at.stream.write_all(b"next").expect("room");
+        at.client.wait_for(|seen| bytes_of(seen).ends_with(b"next"));
+        at.close();
+    });
+}
+
+#[proves("C-222", "C-589")]
+#[test]
+fn wrong_request_returned_by_a_handler_completes_with_an_error_and_the_data_stays() {
+    on_loopback(|| {
+        let mut at = Connected::new();
+        let send = Request::new(&at.endpoint, TdiRequest::SEND, [0; 4], std::ptr::null_mut()).into_current();
+        at.client.script(Answer::irp(0, send.irp));
+        at.stream.write_all(b"kept").expect("room");
+        assert_eq!(send.wait(), (NtStatus::INVALID_DEVICE_REQUEST, 0));
+        at.client.wait_for_bytes(4);
+        assert_eq!(at.endpoint.receive(4).as_deref(), Ok(b"kept".as_slice()));
+        at.close();
+    });
+}
+
+#[test]
+fn address_that_is_no_irp_is_left_alone_and_the_data_stays() {
+    on_loopback(|| {
+        let mut at = Connected::new();
+        let unsent = Request::new(&at.endpoint, TdiRequest::RECEIVE, [1; 4], std::ptr::null_mut());
+        for (bad, text) in [(0x10_u64 as *mut _, b"one"), (unsent.irp, b"two")] {
+            at.client.script(Answer::irp(0, bad));
+            at.stream.write_all(text).expect("room");
+            at.client.wait_for_bytes(3);
+            assert_eq!(at.endpoint.receive(3).as_deref(), Ok(text.as_slice()));
+        }
+        assert!(!unsent.is_done());
+        at.close();
+    });
+}
+
+#[proves("C-379", "C-427", "C-428")]
+#[test]
+fn handler_sends_on_its_own_connection() {
+    on_loopback(|| {
+        let mut at = Connected::new();
+        let endpoint = at.endpoint;
+        let sent = std::sync::Arc::new(std::sync::Mutex::new(None));
+        let kept = std::sync::Arc::clone(&sent);
+        at.client.script(Answer::take_all().then(move || {
+            assert_eq!(gate::irql(), Irql::DISPATCH);
+            let buffer = Buffer::new(*b"pong");
+            let send = endpoint.start_send(&buffer, 4, 0);
+            // Its completion follows when the handler has returned.
+            assert_eq!((send.returned, send.is_done()), (NtStatus::PENDING, false));
+            *kept.lock().expect("no panic") = Some((send, buffer));
+        }));
+        at.stream.write_all(b"ping").expect("room");
+        let mut answer = [0; 4];
+        std::io::Read::read_exact(&mut at.stream, &mut answer).expect("the answer");
+        assert_eq!(&answer, b"pong");
+        let (send, _buffer) = sent.lock().expect("no panic").take().expect("a send");
+        assert_eq!(send.wait(), (NtStatus::SUCCESS, 4));
+        at.close();
+    });
+}

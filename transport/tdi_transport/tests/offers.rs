@@ -1,0 +1,261 @@
+//! Incoming connections over loopback sockets: TDI_LISTEN, TDI_ACCEPT, ClientEventConnect.
+
+mod client;
+mod peer;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::ptr;
+
+use client::handlers::{Answer, Client, Seen, bytes_of};
+use client::*;
+use nt_abi::NtStatus;
+use nt_abi::tdi::{QUERY_ACCEPT, TdiEvent, TdiRequest, disconnect_flags, query};
+use peer::*;
+use proves::proves;
+use tdi_core::transport_address::{self, Family};
+
+/// An address of the loopback interface and where its peers connect to.
+fn open_listener() -> (File, SocketAddr) {
+    let address = open_address("127.0.0.1:0");
+    let (status, answer) = address.query(query::ADDRESS_INFO, 100);
+    assert_eq!((status, answer.len()), (NtStatus::SUCCESS, 26), "D-130");
+    let local = transport_address::parse(&answer[4..], Family::V4).expect("an address");
+    assert_ne!(local.port(), 0, "D-132");
+    (address, local)
+}
+
+fn associated(address: &File, context: u64) -> File {
+    let endpoint = open_endpoint(context);
+    assert_eq!(endpoint.associate(address), NtStatus::SUCCESS);
+    endpoint
+}
+
+/// Room for the remote address of an IPv4 connection.
+fn room() -> Information {
+    Information::new(vec![0; 22].into())
+}
+
+fn listen(endpoint: &File, flags: u64, filter: Option<&Information>, returned: Option<&Information>) -> Request {
+    let pointer = |information: Option<&Information>| information.map_or(0, Information::pointer);
+    let parameters = [flags, pointer(filter), pointer(returned), 0xDEAD_BEEF];
+    endpoint.request(TdiRequest::LISTEN, parameters, ptr::null_mut())
+}
+
+fn accept_irp(endpoint: &File, returned: Option<&Information>) -> Request {
+    let parameters = [0, returned.map_or(0, Information::pointer), 0, 0];
+    Request::new(endpoint, TdiRequest::ACCEPT, parameters, ptr::null_mut()).into_current()
+}
+
+/// A handshake that is reset at once shows in connecting or in the first read, as the two happen to meet.
+fn is_refused(peer: std::io::Result<TcpStream>) -> bool {
+    let refused = |error: &std::io::Error| {
+        matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+    };
+    match peer.and_then(|mut stream| stream.read(&mut [0])) {
+        Ok(_) => false,
+        Err(error) => refused(&error),
+    }
+}
+
+#[proves("C-293", "C-300", "C-301", "C-281")]
+#[test]
+fn listens_take_offers_in_the_order_they_were_posted() {
+    on_loopback(|| {
+        let (address, local) = open_listener();
+        let endpoints = [associated(&address, 1), associated(&address, 2)];
+        let returned = [room(), room()];
+        let listens = [0, 1].map(|at| listen(&endpoints[at], 0, None, Some(&returned[at])));
+        for (at, text) in [b"one", b"two"].into_iter().enumerate() {
+            let mut stream = TcpStream::connect(local).expect("accepted");
+            assert_eq!(listens[at].wait(), (NtStatus::SUCCESS, 0));
+            let remote = transport_address::parse(&returned[at].address, Family::V4).expect("an address");
+            assert_eq!(remote, stream.local_addr().expect("an address"));
+            stream.write_all(text).expect("room");
+            assert_eq!(endpoints[at].receive(10).as_deref(), Ok(text.as_slice()));
+            assert_eq!(endpoints[at].send(text), (NtStatus::SUCCESS, 3));
+            let mut answer = [0; 3];
+            stream.read_exact(&mut answer).expect("the answer");
+            assert_eq!(&answer, text);
+        }
+        for file in endpoints.iter().chain([&address]) {
+            file.close(Order::ReferenceFirst);
+        }
+    });
+}
+
+#[proves("C-294", "C-309", "C-316", "C-337")]
+#[test]
+fn query_accept_holds_the_offer_for_accept_or_rejection() {
+    on_loopback(|| {
+        let (address, local) = open_listener();
+        let endpoint = associated(&address, 1);
+        for accepts in [true, false] {
+            let request = listen(&endpoint, QUERY_ACCEPT, None, None);
+            let mut stream = TcpStream::connect(local).expect("a handshake");
+            assert_eq!(request.wait(), (NtStatus::SUCCESS, 0));
+            assert_eq!(endpoint.send(b"early").0, NtStatus::INVALID_CONNECTION);
+            if accepts {
+                let accept = endpoint.request(TdiRequest::ACCEPT, [0; 4], ptr::null_mut());
+                assert_eq!(accept.wait(), (NtStatus::SUCCESS, 0));
+                stream.write_all(b"data").expect("room");
+                assert_eq!(endpoint.receive(10).as_deref(), Ok(b"data".as_slice()));
+            }
+            assert_eq!(endpoint.abort(), NtStatus::SUCCESS);
+            assert_eq!(drain(&stream).1, End::Rst);
+        }
+        let nothing_offered = endpoint.request(TdiRequest::ACCEPT, [0; 4], ptr::null_mut());
+        assert_eq!(nothing_offered.wait().0, NtStatus::INVALID_CONNECTION);
+        endpoint.close(Order::HandleFirst);
+        address.close(Order::HandleFirst);
+    });
+}
+
+#[proves("C-290", "C-302")]
+#[test]
+fn filter_of_a_listen_leaves_other_offers_to_the_handler() {
+    on_loopback(|| {
+        let (address, local) = open_listener();
+        let client = Client::new();
+        client.listen_to(&address, &[TdiEvent::CONNECT]);
+        let endpoint = associated(&address, 1);
+        let elsewhere = Information::of("127.0.0.2:0".parse().expect("an address"));
+        let request = listen(&endpoint, 0, Some(&elsewhere), None);
+        assert!(is_refused(TcpStream::connect(local)));
+        assert_eq!(client.seen().len(), 1);
+        assert!(!request.is_done());
+        let from_there = socket_from("127.0.0.2:0", local);
+        assert_eq!(request.wait().0, NtStatus::SUCCESS);
+        assert_eq!(client.seen(), []);
+        drop(from_there);
+        endpoint.close(Order::HandleFirst);
+        address.close(Order::HandleFirst);
+    });
+}
+
+/// A stream from a local address of the peer's choice.
+fn socket_from(local: &str, remote: SocketAddr) -> TcpStream {
+    use std::os::fd::{FromRawFd, IntoRawFd};
+    let SocketAddr::V4(local) = local.parse().expect("an address") else { panic!("not IPv4") };
+    let SocketAddr::V4(remote) = remote else { panic!("not IPv4") };
+    let raw = |address: std::net::SocketAddrV4| libc::sockaddr_in {
+        sin_family: libc::AF_INET as u16,
+        sin_port: address.port().to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
+        sin_zero: [0; 8],
+    };
+    let (local, remote) = (raw(local), raw(remote));
+    let length = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    // SAFETY: system calls on a socket of our own with addresses of this length.
+    unsafe {
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0);
+        assert!(socket >= 0);
+        let stream = TcpStream::from_raw_fd(socket);
+        let fd = stream.into_raw_fd();
+        assert_eq!(libc::bind(fd, ptr::from_ref(&local).cast(), length), 0);
+        assert_eq!(libc::connect(fd, ptr::from_ref(&remote).cast(), length), 0);
+        TcpStream::from_raw_fd(fd)
+    }
+}
+
+#[proves("C-312", "C-314", "C-432", "C-433", "C-435", "C-446", "C-559")]
+#[test]
+fn connect_handler_accepts_with_a_returned_request() {
+    on_loopback(|| {
+        let (address, local) = open_listener();
+        let client = Client::new();
+        let events = [TdiEvent::CONNECT, TdiEvent::RECEIVE, TdiEvent::DISCONNECT];
+        client.listen_to(&address, &events);
+        let endpoints = [associated(&address, 11), associated(&address, 12)];
+        let returned = room();
+        let accepts = [accept_irp(&endpoints[0], Some(&returned)), accept_irp(&endpoints[1], None)];
+        let mut streams = Vec::new();
+        for accept in &accepts {
+            client.script(Answer::irp(0, accept.irp));
+            streams.push(TcpStream::connect(local).expect("accepted"));
+            assert_eq!(accept.wait(), (NtStatus::SUCCESS, 0));
+        }
+        let first = streams[0].local_addr().expect("an address");
+        assert_eq!(transport_address::parse(&returned.address, Family::V4), Ok(first));
+        let seen = client.seen();
+        assert_eq!(seen[0], Seen::Offered { address: transport_address::encode(first).as_bytes().to_vec() });
+        // A third finds nobody who answers for it.
+        assert!(is_refused(TcpStream::connect(local)));
+        client.seen();
+        streams[1].write_all(b"for the second").expect("room");
+        let seen = client.wait_for(|seen| bytes_of(seen).len() >= 14);
+        assert!(matches!(&seen[0], Seen::Received { context: 12, bytes, .. } if bytes == b"for the second"));
+        drop(streams.remove(0));
+        let released = Seen::Disconnected { context: 11, flags: disconnect_flags::RELEASE };
+        assert_eq!(client.wait_for(|seen| !seen.is_empty()), [released]);
+        for file in endpoints.iter().chain([&address]) {
+            file.close(Order::ReferenceFirst);
+        }
+        assert_eq!(drain(&streams[0]).1, End::Fin);
+    });
+}
+
+#[proves("C-222", "C-437", "C-439", "C-442")]
+#[test]
+fn request_that_cannot_accept_completes_with_an_error_and_the_peer_is_refused() {
+    on_loopback(|| {
+        let (address, local) = open_listener();
+        let client = Client::new();
+        client.listen_to(&address, &[TdiEvent::CONNECT]);
+        let strange = open_endpoint(5);
+        let accept = accept_irp(&strange, None);
+        client.script(Answer::irp(0, accept.irp));
+        assert!(is_refused(TcpStream::connect(local)), "not associated");
+        assert_eq!(accept.wait().0, NtStatus::INVALID_CONNECTION);
+        client.script(Answer::irp(0, ptr::null_mut()));
+        assert!(is_refused(TcpStream::connect(local)), "no IRP");
+        client.script(Answer::status(NtStatus::INSUFFICIENT_RESOURCES));
+        assert!(is_refused(TcpStream::connect(local)), "no resources");
+        strange.close(Order::HandleFirst);
+        address.close(Order::HandleFirst);
+    });
+}
+
+#[proves("C-178", "C-174", "C-175", "C-176")]
+#[test]
+fn closed_address_ends_listens_and_refuses_while_its_connections_go_on() {
+    on_loopback(|| {
+        let (address, local) = open_listener();
+        let (taken, waiting) = (associated(&address, 1), associated(&address, 2));
+        let first = listen(&taken, 0, None, None);
+        let mut stream = TcpStream::connect(local).expect("accepted");
+        assert_eq!(first.wait().0, NtStatus::SUCCESS);
+        let second = listen(&waiting, 0, None, None);
+        address.close(Order::HandleFirst);
+        assert!(second.is_done(), "C-568");
+        assert_eq!(second.wait(), (NtStatus::ADDRESS_CLOSED, 0));
+        assert!(is_refused(TcpStream::connect(local)));
+        stream.write_all(b"still here").expect("room");
+        assert_eq!(taken.receive(20).as_deref(), Ok(b"still here".as_slice()));
+        // The endpoint can go to another address (C-180).
+        assert_eq!(waiting.disassociate(), NtStatus::SUCCESS);
+        let other = open_address("0.0.0.0:0");
+        assert_eq!(waiting.associate(&other), NtStatus::SUCCESS);
+        for file in [&taken, &waiting, &other] {
+            file.close(Order::ReferenceFirst);
+        }
+    });
+}
+
+#[test]
+fn offers_between_two_listens_wait_for_the_second() {
+    on_loopback(|| {
+        let (address, local) = open_listener();
+        let endpoints = [associated(&address, 1), associated(&address, 2)];
+        let first = listen(&endpoints[0], 0, None, None);
+        let mut streams = [TcpStream::connect(local), TcpStream::connect(local)].map(|stream| stream.expect("taken"));
+        assert_eq!(first.wait().0, NtStatus::SUCCESS);
+        streams[1].write_all(b"patient").expect("room");
+        let second = listen(&endpoints[1], 0, None, None);
+        assert_eq!(second.wait().0, NtStatus::SUCCESS);
+        assert_eq!(endpoints[1].receive(20).as_deref(), Ok(b"patient".as_slice()));
+        for file in endpoints.iter().chain([&address]) {
+            file.close(Order::HandleFirst);
+        }
+    });
+}
