@@ -175,6 +175,9 @@ pub struct Buffer {
     mdls: Box<[UnsafeCell<Mdl>]>,
 }
 
+// SAFETY: as for `File`.
+unsafe impl Send for Buffer {}
+
 impl Buffer {
     pub fn new(bytes: impl Into<Box<[u8]>>) -> Self {
         let bytes = bytes.into();

@@ -1,0 +1,354 @@
+//! Cleanup and close with a live connection, from other threads, and from inside handlers.
+
+mod client;
+mod peer;
+mod scripted;
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use client::handlers::{Answer, Client};
+use client::*;
+use nt_abi::tdi::{TdiEvent, disconnect_flags, receive_flags};
+use nt_abi::{Irp, NtStatus};
+use peer::*;
+use proves::proves;
+use scripted::{Farewell, Script};
+
+fn scripted(test: impl FnOnce(&Script) + Send) {
+    let network = Script::new();
+    let shared = Arc::clone(&network);
+    with_transport(network, move |_| test(&shared));
+}
+
+fn remote() -> std::net::SocketAddr {
+    "10.0.0.2:80".parse().expect("an address")
+}
+
+#[proves("C-151", "C-155", "C-166")]
+#[test]
+fn cleanup_resets_a_connection_whose_received_bytes_nobody_took() {
+    on_loopback(|| {
+        let (peer, stream) = stream_peer();
+        let (address, endpoint) = open_pair(1);
+        assert_eq!(endpoint.connect(peer), NtStatus::SUCCESS);
+        let mut stream = stream();
+        stream.write_all(b"never taken").expect("room");
+        // One byte taken: the rest is there.
+        assert_eq!(endpoint.receive(1).as_deref(), Ok(b"n".as_slice()));
+        endpoint.close_handle();
+        assert_eq!(drain(&stream).1, End::Rst);
+        endpoint.dereference();
+        address.close(Order::HandleFirst);
+    });
+}
+
+#[proves("C-329", "C-155")]
+#[test]
+fn cleanup_delivers_what_was_sent_and_releases() {
+    on_loopback(|| {
+        let peer = Peer::new(|stream| drain(&stream));
+        let (address, endpoint) = open_pair(1);
+        assert_eq!(endpoint.connect(peer.address), NtStatus::SUCCESS);
+        // Less than the sockets hold, so it completes though the peer may not have read yet.
+        let bytes: Vec<u8> = (0..100_000_u32).map(|number| number as u8).collect();
+        assert_eq!(endpoint.send(&bytes), (NtStatus::SUCCESS, 100_000));
+        let buffer = Buffer::zeroed(10);
+        let receive = endpoint.start_receive(&buffer, receive_flags::NORMAL);
+        endpoint.close_handle();
+        assert_eq!(receive.wait(), (NtStatus::CANCELLED, 0));
+        let (got, end) = peer.join();
+        assert_eq!((got.len(), end), (bytes.len(), End::Fin));
+        assert!(got == bytes);
+        endpoint.dereference();
+        address.close(Order::HandleFirst);
+    });
+}
+
+#[proves("C-162", "C-163", "C-164", "C-569")]
+#[test]
+fn no_handler_is_called_after_cleanup_though_data_keeps_coming() {
+    for round in 0..20 {
+        on_loopback(|| {
+            let (peer, stream) = stream_peer();
+            let address = open_address("0.0.0.0:0");
+            let client = Client::new();
+            client.listen_to(&address, &[TdiEvent::RECEIVE, TdiEvent::DISCONNECT]);
+            let endpoint = open_endpoint(1);
+            assert_eq!(endpoint.associate(&address), NtStatus::SUCCESS);
+            assert_eq!(endpoint.connect(peer), NtStatus::SUCCESS);
+            let mut stream = stream();
+            let flood = thread::spawn(move || while stream.write_all(&[1; 4096]).is_ok() {});
+            client.wait_for(|seen| !seen.is_empty());
+            // Either of the two closes has to silence the handlers.
+            if round % 2 == 0 {
+                endpoint.close_handle()
+            } else {
+                address.close_handle()
+            }
+            client.seen();
+            thread::sleep(Duration::from_millis(2));
+            assert_eq!(client.seen(), []);
+            if round % 2 == 0 {
+                address.close_handle()
+            } else {
+                endpoint.close_handle()
+            }
+            endpoint.dereference();
+            address.dereference();
+            flood.join().expect("the peer");
+        });
+    }
+}
+
+#[proves("C-160", "C-569", "C-145")]
+#[test]
+fn cleanup_waits_for_a_handler_that_runs_on_another_thread() {
+    scripted(|network| {
+        let address = open_address("0.0.0.0:0");
+        let client = Client::new();
+        client.listen_to(&address, &[TdiEvent::RECEIVE]);
+        let endpoint = open_endpoint(1);
+        assert_eq!(endpoint.associate(&address), NtStatus::SUCCESS);
+        assert_eq!(endpoint.connect(remote()), NtStatus::SUCCESS);
+        let (inside, leave, left) = <(Arc<AtomicBool>, Arc<AtomicBool>, Arc<AtomicBool>)>::default();
+        let flags = (Arc::clone(&inside), Arc::clone(&leave), Arc::clone(&left));
+        client.script(Answer::take_all().then(move || {
+            flags.0.store(true, Ordering::SeqCst);
+            while !flags.1.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
+            flags.2.store(true, Ordering::SeqCst);
+        }));
+        network.line(0).deliver(b"data");
+        while !inside.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(5));
+                leave.store(true, Ordering::SeqCst);
+            });
+            endpoint.close_handle();
+        });
+        assert!(left.load(Ordering::SeqCst), "the close returned while the handler ran");
+        assert_eq!(network.line(0).farewell(), Some(Farewell::Fin));
+        endpoint.dereference();
+        address.close(Order::HandleFirst);
+    });
+}
+
+#[proves("C-142", "C-574")]
+#[test]
+fn handler_may_drop_the_last_reference_and_the_last_handle_of_its_own_endpoint() {
+    for order in [Order::HandleFirst, Order::ReferenceFirst] {
+        scripted(|network| {
+            let address = open_address("0.0.0.0:0");
+            let client = Client::new();
+            client.listen_to(&address, &[TdiEvent::RECEIVE]);
+            let endpoint = open_endpoint(1);
+            assert_eq!(endpoint.associate(&address), NtStatus::SUCCESS);
+            assert_eq!(endpoint.connect(remote()), NtStatus::SUCCESS);
+            client.script(Answer::take_all().then(move || endpoint.close(order)));
+            network.line(0).deliver(b"data");
+            client.wait_for(|seen| !seen.is_empty());
+            address.close(Order::HandleFirst);
+            // The rest follows when the handler has returned and deferred deletions have run.
+            while network.line(0).farewell().is_none() {
+                thread::yield_now();
+            }
+            nt_dispatcher::work::drain();
+        });
+    }
+}
+
+#[test]
+fn handlers_that_close_each_others_endpoint_do_not_wait_for_each_other() {
+    scripted(|network| {
+        let client = Client::new();
+        let pairs = [1, 2].map(|context| {
+            let (address, endpoint) = open_pair(context);
+            assert_eq!(endpoint.connect(remote()), NtStatus::SUCCESS);
+            (address, endpoint)
+        });
+        // Both handlers are in before either closes the other's.
+        let inside = Arc::new(AtomicUsize::new(0));
+        for other in [pairs[1].1, pairs[0].1] {
+            let inside = Arc::clone(&inside);
+            client.script(Answer::take_all().then(move || {
+                inside.fetch_add(1, Ordering::SeqCst);
+                while inside.load(Ordering::SeqCst) < 2 {
+                    thread::yield_now();
+                }
+                other.close_handle();
+            }));
+        }
+        // Data that waits is indicated by the registration itself, on the registering thread (C-494).
+        network.line(0).deliver(b"first");
+        network.line(1).deliver(b"second");
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                nt_dispatcher::thread::adopt_current().expect("a kernel thread");
+                while inside.load(Ordering::SeqCst) == 0 {
+                    thread::yield_now();
+                }
+                client.listen_to(&pairs[1].0, &[TdiEvent::RECEIVE]);
+            });
+            client.listen_to(&pairs[0].0, &[TdiEvent::RECEIVE]);
+        });
+        assert_eq!(client.seen().len(), 2);
+        for (address, endpoint) in pairs {
+            endpoint.dereference();
+            address.close(Order::HandleFirst);
+        }
+    });
+}
+
+unsafe extern "win64" fn close_inline(_device: u64, _irp: *mut Irp, file: *const File) -> NtStatus {
+    // SAFETY: the test's file.
+    unsafe { (*file).close_handle() };
+    NtStatus::MORE_PROCESSING_REQUIRED
+}
+
+#[test]
+fn completion_routine_may_close_its_own_endpoint() {
+    scripted(|network| {
+        let (address, endpoint) = open_pair(1);
+        assert_eq!(endpoint.connect(remote()), NtStatus::SUCCESS);
+        let buffer = Buffer::new(*b"last words");
+        let file = endpoint;
+        let send = Request::new(&endpoint, nt_abi::tdi::TdiRequest::SEND, [10, 0, 0, 0], buffer.mdl());
+        let send = send.on_completion(close_inline as *const () as u64, &raw const file as u64);
+        let send = send.send(&endpoint);
+        assert_eq!(send.returned, NtStatus::SUCCESS);
+        assert_eq!(network.line(0).farewell(), Some(Farewell::Fin));
+        assert_eq!(endpoint.send(b"late").0, NtStatus::CANCELLED);
+        endpoint.dereference();
+        address.close(Order::HandleFirst);
+    });
+}
+
+#[proves("C-133", "C-567")]
+#[test]
+fn second_cleanup_of_an_endpoint_does_nothing() {
+    scripted(|network| {
+        let (address, endpoint) = open_pair(1);
+        assert_eq!(endpoint.connect(remote()), NtStatus::SUCCESS);
+        endpoint.close_handle();
+        let again = nt_object::insert(endpoint.object as u64, 0, true, 0).expect("a handle");
+        assert_eq!(nt_io::file::close(again), NtStatus::SUCCESS);
+        assert_eq!(network.line(0).farewell(), Some(Farewell::Fin));
+        endpoint.dereference();
+        address.close(Order::HandleFirst);
+    });
+}
+
+#[proves("C-591", "C-549", "C-568", "C-569")]
+#[test]
+fn unloading_client_with_a_receive_pending_finds_it_ended() {
+    on_loopback(|| {
+        let (peer, stream) = stream_peer();
+        let address = open_address("0.0.0.0:0");
+        let client = Client::new();
+        let events = [TdiEvent::RECEIVE, TdiEvent::DISCONNECT];
+        client.listen_to(&address, &events);
+        let endpoint = open_endpoint(client.context());
+        assert_eq!(endpoint.associate(&address), NtStatus::SUCCESS);
+        assert_eq!(endpoint.connect(peer), NtStatus::SUCCESS);
+        let stream = stream();
+        let buffer = Buffer::zeroed(10);
+        let receive = endpoint.start_receive(&buffer, receive_flags::NORMAL);
+        for event in events {
+            assert_eq!(address.set_handler(event, 0, 0), NtStatus::SUCCESS);
+        }
+        assert_eq!(endpoint.abort(), NtStatus::SUCCESS);
+        assert!(receive.is_done());
+        assert_eq!(receive.wait(), (NtStatus::CONNECTION_ABORTED, 0));
+        endpoint.close(Order::ReferenceFirst);
+        address.close(Order::ReferenceFirst);
+        assert_eq!(client.seen(), []);
+        assert_eq!(drain(&stream).1, End::Rst);
+    });
+}
+
+#[proves("C-592", "C-330", "C-583", "C-584")]
+#[test]
+fn half_closing_client_gets_the_whole_answer() {
+    on_loopback(|| {
+        let peer = Peer::new(|mut stream| {
+            let (question, end) = drain(&stream);
+            for part in 0..10 {
+                stream.write_all(&[part; 5000]).expect("room");
+                thread::sleep(Duration::from_millis(1));
+            }
+            (question, end)
+        });
+        let address = open_address("0.0.0.0:0");
+        let client = Client::new();
+        client.listen_to(&address, &[TdiEvent::RECEIVE, TdiEvent::DISCONNECT]);
+        let endpoint = open_endpoint(1);
+        assert_eq!(endpoint.associate(&address), NtStatus::SUCCESS);
+        assert_eq!(endpoint.connect(peer.address), NtStatus::SUCCESS);
+        assert_eq!(endpoint.send(b"question").0, NtStatus::SUCCESS);
+        let release = endpoint.start_disconnect(disconnect_flags::RELEASE, None);
+        let got = client.wait_for_bytes(50_000);
+        let expected: Vec<u8> = (0..10).flat_map(|part| [part; 5000]).collect();
+        assert!(got == expected);
+        assert_eq!(release.wait(), (NtStatus::SUCCESS, 0));
+        endpoint.close(Order::HandleFirst);
+        address.close(Order::HandleFirst);
+        assert_eq!(peer.join(), (b"question".to_vec(), End::Fin));
+    });
+}
+
+#[test]
+fn sixty_four_endpoints_on_eight_threads_leave_nothing() {
+    on_loopback(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let peer = listener.local_addr().expect("its address");
+        let rounds = 10;
+        let server = thread::spawn(move || {
+            let serve = |_| {
+                let (mut stream, _) = listener.accept().expect("a connection");
+                thread::spawn(move || {
+                    stream.write_all(b"welcome").expect("room");
+                    drain(&stream)
+                })
+            };
+            let threads: Vec<_> = (0..64 * rounds).map(serve).collect();
+            threads.into_iter().map(|thread| thread.join().expect("a server")).collect::<Vec<_>>()
+        });
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    nt_dispatcher::thread::adopt_current().expect("a kernel thread");
+                    for _ in 0..rounds {
+                        let pairs: Vec<_> = (0..8).map(|number| open_pair(number)).collect();
+                        for (_, endpoint) in &pairs {
+                            assert_eq!(endpoint.connect(peer), NtStatus::SUCCESS);
+                            assert_eq!(endpoint.send(b"hello").0, NtStatus::SUCCESS);
+                        }
+                        for (_, endpoint) in &pairs {
+                            let mut got = Vec::new();
+                            while got.len() < 7 {
+                                got.extend(endpoint.receive(7 - got.len()).expect("the welcome"));
+                            }
+                            assert_eq!(got, b"welcome");
+                        }
+                        for (address, endpoint) in pairs {
+                            endpoint.close(Order::HandleFirst);
+                            address.close(Order::ReferenceFirst);
+                        }
+                    }
+                });
+            }
+        });
+        let all = server.join().expect("the server");
+        assert_eq!(all.len(), 64 * rounds);
+        assert!(all.iter().all(|(bytes, end)| bytes == b"hello" && *end == End::Fin));
+    });
+}
