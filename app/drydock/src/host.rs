@@ -1,11 +1,11 @@
-//! The child: hosts the drivers, carries out the plan, reports, ends.
+//! Where a process turns into the child.
 
 use std::env;
 use std::io::{self, Read};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::process;
 
-use crate::message::{Message, Sender};
+use crate::child;
 use crate::plan::Plan;
 use crate::supervisor::HOST_ENTRY_CALLED;
 
@@ -40,8 +40,5 @@ fn serve() -> io::Result<()> {
     // SAFETY: the supervisor mapped exactly these two descriptors for us, and nothing else here owns them.
     let (trace, messages) =
         unsafe { (OwnedFd::from_raw_fd(TRACE_DESCRIPTOR), OwnedFd::from_raw_fd(MESSAGE_DESCRIPTOR)) };
-    drop(trace);
-    let driver = plan.drivers.first().map(|path| path.display().to_string()).unwrap_or_default();
-    Sender::new(messages).send(&Message::DriverFailed { driver, why: "this build has no kernel yet".into() });
-    Ok(())
+    child::run(&plan, trace, messages)
 }

@@ -11,6 +11,7 @@
 //! A run happens in a child process, the same executable started again; [`host_entry`] is where that child
 //! turns off from the program's own `main`. The supervisor side ([`Dock::run`]) never runs driver code.
 
+mod child;
 mod dock;
 mod error;
 mod host;

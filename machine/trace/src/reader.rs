@@ -15,7 +15,7 @@ use crate::clock::{Calibration, Reading};
 use crate::layout::{
     CONTROL_COUNTERS, CONTROL_READER, CONTROL_SHARED, CONTROL_WRITER, DROPPED, Geometry, HEAD, MARGIN, TAIL, WRITTEN,
 };
-use crate::memory::{Line, Memory};
+use crate::memory::{Line, Memory, time_stamp};
 use crate::records::{self, BugCheckRecord, EndOfRun, FindingRecord, ImageRecord};
 use crate::text::{CONTINUATION, TEXT_BYTES_MAX, TEXT_LINE_BYTES};
 use crate::{Counter, Event, TraceFile};
@@ -80,10 +80,14 @@ impl TraceReader {
     /// Takes what was recorded up to the drain before this one, in order of time. Call it regularly: in
     /// lossless mode writers wait for it.
     pub fn drain(&mut self) -> Vec<Record> {
+        self.drain_since(Reading::now())
+    }
+
+    /// A drain that began at `now`.
+    fn drain_since(&mut self, now: Reading) -> Vec<Record> {
         let horizon = self.calibration.last().ticks;
-        let now = Reading::now();
         self.calibration.add(now);
-        self.read_rings(horizon, now.ticks);
+        self.read_rings(horizon);
         if self.virtual_time {
             // One ring holds everything, in its one true order.
             return self.hand_out(u64::MAX);
@@ -95,7 +99,7 @@ impl TraceReader {
     pub fn finish(&mut self) -> Vec<Record> {
         let horizon = self.calibration.last().ticks;
         self.calibration.add(Reading::now());
-        self.read_rings(horizon, u64::MAX);
+        self.read_rings(horizon);
         self.calibration.add(Reading::now());
         self.hand_out(u64::MAX)
     }
@@ -148,11 +152,10 @@ impl TraceReader {
         cells.fold(0, |sum: u64, line| sum.saturating_add(line.0[word].load(Relaxed)))
     }
 
-    /// Moves what is new from the rings to `held`. `horizon` is when they were last read, `now` the latest
-    /// stamp that can be true.
-    fn read_rings(&mut self, horizon: u64, now: u64) {
+    /// Moves what is new from the rings to `held`. `horizon` is when they were last read.
+    fn read_rings(&mut self, horizon: u64) {
         let lines = self.memory.lines();
-        let stamps = if self.virtual_time { Stamps::Virtual } else { Stamps::Ticks { horizon, now } };
+        let mut copies = Vec::with_capacity(self.rings.len());
         for (index, state) in self.rings.iter_mut().enumerate() {
             let first = self.geometry.ring(index);
             let control = self.geometry.control(index);
@@ -167,6 +170,13 @@ impl TraceReader {
             let written = writer.0[WRITTEN].load(Acquire);
             let copied = state.copy_new(slots, &writer.0[HEAD]);
             reader.0[TAIL].store(state.tail, Release);
+            copies.push((state, copied, written));
+        }
+        // Read behind all copies: no true stamp is later, and a reader that was kept from running meanwhile takes none
+        // of the honest ones for lies.
+        let latest = time_stamp();
+        let stamps = if self.virtual_time { Stamps::Virtual } else { Stamps::Ticks { horizon, latest } };
+        for (state, copied, written) in copies {
             state.parse(&copied, stamps, written, &mut self.held);
         }
     }
@@ -191,7 +201,7 @@ impl TraceReader {
 #[derive(Clone, Copy, Debug)]
 enum Stamps {
     Virtual,
-    Ticks { horizon: u64, now: u64 },
+    Ticks { horizon: u64, latest: u64 },
 }
 
 /// Slots copied out of a ring.
@@ -273,8 +283,8 @@ impl Stamps {
             Self::Virtual => stamp,
             // Without a stamp of its own it bears that of the event before it; but it was not there yet when the
             // ring was last read.
-            Self::Ticks { horizon, now } if !event.is_stamped() => stamp.max(horizon).min(now),
-            Self::Ticks { now, .. } => stamp.min(now),
+            Self::Ticks { horizon, latest } if !event.is_stamped() => stamp.max(horizon).min(latest),
+            Self::Ticks { latest, .. } => stamp.min(latest),
         }
     }
 }

@@ -120,6 +120,20 @@ fn drain_holds_back_what_another_ring_may_still_precede() {
 }
 
 #[test]
+fn events_recorded_while_a_drain_is_under_way_keep_their_order() {
+    let mut pair = pair(small(3, 64));
+    let (mut first, mut second) = (pair.writer.take_ring(1), pair.writer.take_ring(2));
+    let begun = Reading::now();
+    // The drain began, but its thread did not get to run before these were there.
+    second.record(numbered(1));
+    first.record(numbered(2));
+    second.record(numbered(3));
+    let mut records = pair.reader.drain_since(begun);
+    records.extend(pair.reader.finish());
+    assert_eq!(numbers(&records), [1, 2, 3]);
+}
+
+#[test]
 fn unstamped_event_is_not_placed_before_the_last_reading_of_its_ring() {
     let mut pair = pair(small(3, 64));
     let mut a = pair.writer.take_ring(1);

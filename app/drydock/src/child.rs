@@ -1,0 +1,132 @@
+//! The child: hosts the drivers, carries out the plan, reports, ends.
+//!
+//! One kernel thread drives everything: it brings the parts up from the bottom ([`start_kernel`]), loads the drivers,
+//! carries out what the plan asks of them, unloads them in reverse and looks for what they left behind. Whatever a driver
+//! does wrong on the way ends in the trace, and at worst in the end of this process.
+
+mod drivers;
+mod leftovers;
+mod network;
+mod requests;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use nt_dispatcher::{clock, thread, work};
+use tdi_transport::Transport;
+use trace::{EndOfRun, Event, TraceWriter};
+
+use crate::message::{Message, Sender};
+use crate::plan::Plan;
+use drivers::Loaded;
+
+/// Most bytes of an image; the largest drivers have a few dozen megabytes.
+const IMAGE_BYTES_MAX: u64 = 1 << 30;
+
+/// Carries out `plan`; what it came to goes into the trace and out as messages.
+///
+/// # Errors
+/// Why the kernel could not be brought up: our own fault, or the host's.
+pub fn run(plan: &Plan, trace: OwnedFd, messages: OwnedFd) -> io::Result<()> {
+    let trace = TraceWriter::map(&trace)?;
+    let mut messages = Sender::new(messages);
+    start_kernel(plan, trace)?;
+    let images = match read_images(plan) {
+        Ok(images) => images,
+        Err(failed) => {
+            messages.send(&failed);
+            return Ok(());
+        }
+    };
+    let transport = network::start(plan.network).map_err(io::Error::other)?;
+    let mut run = Run { plan, transport, drivers: Vec::new(), started: 0, unloaded: 0 };
+    match run.load(images) {
+        Ok(()) => run.drive(&mut messages),
+        Err(failed) => messages.send(&failed),
+    }
+    run.end();
+    trace.end_of_run(EndOfRun { started: run.started, unloaded: run.unloaded });
+    messages.send(&Message::Finished);
+    Ok(())
+}
+
+/// Brings up everything below the drivers, and makes this thread one of the kernel's.
+fn start_kernel(plan: &Plan, trace: &'static TraceWriter) -> io::Result<()> {
+    gate::set_trace(trace);
+    gate::bugcheck::install_panic_hook();
+    gate::fault::install()?;
+    nt_executive::install();
+    nt_object::set_deferred_delete(|body, delete_now| work::queue(Box::new(move || delete_now(body))));
+    thread::set_on_end(nt_io::irp::end_of_thread);
+    thread::adopt_current()?;
+    clock::refresh_shared_page();
+    let started = Event::RunStarted { seeded: plan.seed.is_some().into(), seed: plan.seed.unwrap_or_default() };
+    gate::record_with_text(started, env!("CARGO_PKG_VERSION"));
+    Ok(())
+}
+
+/// The images' bytes, read before any driver runs: from then on this process has no business with files.
+fn read_images(plan: &Plan) -> Result<Vec<Vec<u8>>, Message> {
+    plan.drivers.iter().map(|path| read_image(path).map_err(|why| drivers::failed(path, why))).collect()
+}
+
+fn read_image(path: &Path) -> Result<Vec<u8>, String> {
+    let cannot = |error: io::Error| format!("cannot read {}: {error}", path.display());
+    let metadata = path.metadata().map_err(cannot)?;
+    if !metadata.is_file() {
+        return Err(format!("{} is no regular file; name the driver's .sys file", path.display()));
+    }
+    if metadata.len() > IMAGE_BYTES_MAX {
+        return Err(format!("{} has {} bytes, which no driver has", path.display(), metadata.len()));
+    }
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(File::open(path).map_err(cannot)?, IMAGE_BYTES_MAX), &mut bytes)
+        .map_err(cannot)?;
+    Ok(bytes)
+}
+
+/// A run under way.
+struct Run<'a> {
+    plan: &'a Plan,
+    transport: &'static Transport,
+    drivers: Vec<Loaded>,
+    started: u32,
+    unloaded: u32,
+}
+
+impl Run<'_> {
+    /// Loads and starts the drivers in order; stops at the first that fails.
+    fn load(&mut self, images: Vec<Vec<u8>>) -> Result<(), Message> {
+        for (path, bytes) in self.plan.drivers.iter().zip(images) {
+            let loaded =
+                Loaded::load(path, &bytes, self.plan, &self.drivers).map_err(|why| drivers::failed(path, why))?;
+            self.drivers.push(loaded);
+            let loaded = self.drivers.last_mut().expect("pushed just now");
+            loaded.start().map_err(|why| drivers::failed(path, why))?;
+            self.started += 1;
+        }
+        Ok(())
+    }
+
+    /// Carries out what the plan asks of the drivers.
+    fn drive(&mut self, messages: &mut Sender) {
+        for (index, ioctl) in self.plan.ioctls.iter().enumerate() {
+            messages.send(&requests::device_control(index, ioctl));
+        }
+    }
+
+    /// Unloads in reverse, reports what is left, takes the transport down.
+    fn end(&mut self) {
+        for driver in self.drivers.iter_mut().rev() {
+            if driver.unload() {
+                self.unloaded += 1;
+            }
+        }
+        work::drain();
+        leftovers::report(&self.drivers, self.transport);
+        self.transport.stop();
+        gate::record(Event::RunEnded {});
+    }
+}

@@ -1,0 +1,228 @@
+//! One driver from its image to its unloading.
+
+use std::path::Path;
+
+use gate::export::Export;
+use nt_abi::{DeviceObject, DriverObject, NtStatus};
+use nt_dispatcher::{thread, wait, work};
+use nt_executive::registry::{self, Data};
+use nt_io::driver::{self, NewDriver};
+use nt_io::{device, stacks};
+use pe_image::{Image, LoadOptions};
+use trace::Event;
+
+use crate::message::Message;
+use crate::plan::{Plan, Setting};
+
+/// How often an unloading looks whether the driver is idle at last, and for how long each time, in units of 100 ns.
+const IDLE_LOOKS: u32 = 100;
+const IDLE_LOOK_100NS: i64 = 100_000;
+
+/// A driver that was loaded.
+pub struct Loaded {
+    image: Image,
+    object: *mut DriverObject,
+    name: String,
+    state: State,
+}
+
+/// How far its life has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Not started.
+    Mapped,
+    /// `DriverEntry` returned success.
+    Running,
+    /// `DriverEntry` returned an error: the driver must have undone everything itself (K-103).
+    Failed,
+    /// Unload has returned, or would have, had the driver not been busy.
+    Unloaded,
+}
+
+/// The message that a driver failed.
+pub fn failed(path: &Path, why: String) -> Message {
+    Message::DriverFailed { driver: file_name(path), why }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+/// A function or variable of the kernel or of tdi.sys.
+fn resolve(module: &str, name: &str) -> Option<&'static Export> {
+    nt_executive::table::resolve(module, name)
+}
+
+impl Loaded {
+    /// Maps and binds an image and makes its driver object; `before` are the drivers whose exports it may import.
+    ///
+    /// # Errors
+    /// What is wrong with the image, and what to do.
+    pub fn load(path: &Path, bytes: &[u8], plan: &Plan, before: &[Self]) -> Result<Self, String> {
+        let file = file_name(path);
+        let exported = |module: &str, name: &str| {
+            let of_module = before.iter().find(|loaded| loaded.image.name().eq_ignore_ascii_case(module))?;
+            of_module.image.export(name)
+        };
+        let options = LoadOptions { resolver: &resolve, drivers: &exported, seed: plan.seed };
+        let mut image = pe_image::load(bytes, &file, &options).map_err(|error| error.to_string())?;
+        let service = path.file_stem().map_or_else(|| file.clone(), |stem| stem.to_string_lossy().into_owned());
+        let registered = image.register().map_err(|error| error.to_string())?;
+        let new = NewDriver { name: &service, image: (image.base(), image.size()), entry: image.entry() };
+        let object = driver::create(&new).map_err(|status| match status {
+            NtStatus::OBJECT_NAME_COLLISION => format!(r"a driver named \Driver\{service} is loaded already"),
+            status => format!("no driver object could be made: {status:?}"),
+        })?;
+        registered.set_driver(object as u64);
+        let loaded = Event::ImageLoaded { base: image.base(), size: image.size().into(), driver: object as u64 };
+        gate::record_with_text(loaded, &file);
+        for missing in image.missing() {
+            let text = format!("{}!{}", missing.module, missing.name);
+            gate::record_with_text(Event::ImportMissing { driver: object as u64 }, &text);
+        }
+        set_parameters(&service, &plan.settings)?;
+        Ok(Self { image, object, name: service, state: State::Mapped })
+    }
+
+    /// Calls `DriverEntry`.
+    ///
+    /// # Errors
+    /// A sentence, when it returns an error.
+    pub fn start(&mut self) -> Result<(), String> {
+        // SAFETY: a live driver object over a mapped image.
+        let status = unsafe { driver::start(self.object, &self.name) };
+        if status.is_success() {
+            self.state = State::Running;
+            return Ok(());
+        }
+        self.state = State::Failed;
+        Err(format!("DriverEntry returned {status:?} ({:#010x})", status.0))
+    }
+
+    /// Unloads the driver if it is running and can be. Returns whether its Unload routine was called.
+    pub fn unload(&mut self) -> bool {
+        if self.state != State::Running {
+            return false;
+        }
+        // SAFETY: a live driver object.
+        if unsafe { (*self.object).driver_unload } == 0 {
+            let text = format!("{} has no Unload routine: it stays loaded to the end", self.image.name());
+            gate::record_with_text(Event::HostNote {}, &text);
+            return false;
+        }
+        self.state = State::Unloaded;
+        if let Some(why) = self.wait_until_idle() {
+            let message =
+                format!("the driver was not unloaded: {why}. NT waits with Unload until nobody uses its devices");
+            gate::finding("K-101", message, self.image.entry());
+            return false;
+        }
+        // SAFETY: a live driver object whose image is mapped.
+        let called = unsafe { driver::unload(self.object) };
+        // Deletions and work that the driver left to system threads, and threads on their way out.
+        work::drain();
+        self.wait_for_threads();
+        called
+    }
+
+    /// Why the driver cannot be unloaded yet, if it does not become idle soon.
+    fn wait_until_idle(&self) -> Option<String> {
+        let mut why = self.busy();
+        for _ in 0..IDLE_LOOKS {
+            why.as_ref()?;
+            work::drain();
+            wait::delay(-IDLE_LOOK_100NS);
+            why = self.busy();
+        }
+        why
+    }
+
+    fn busy(&self) -> Option<String> {
+        let mut why = None;
+        // SAFETY: a live driver object; its devices are checked to be alive.
+        unsafe {
+            driver::for_each_device(self.object, |device: *mut DeviceObject| {
+                let name = device::name(device).map_or("a device".into(), |name| String::from_utf16_lossy(&name));
+                let open = device::open_count(device);
+                if open > 0 {
+                    why = Some(format!("{name} has {open} open file objects or work items"));
+                } else if !(*device).attached_device.is_null() {
+                    why = Some(format!("something is attached to {name}"));
+                }
+            });
+        }
+        why
+    }
+
+    fn wait_for_threads(&self) {
+        for _ in 0..IDLE_LOOKS {
+            if !self.has_threads() {
+                return;
+            }
+            wait::delay(-IDLE_LOOK_100NS);
+        }
+    }
+
+    fn has_threads(&self) -> bool {
+        let mut found = false;
+        thread::for_each_running(|_, caller| found |= self.contains(caller));
+        found
+    }
+
+    /// Whether an address lies in the driver's image.
+    pub fn contains(&self, address: u64) -> bool {
+        gate::image::find(address).is_some_and(|image| image.base == self.image.base())
+    }
+
+    /// Whether what the driver left behind is its fault: it was unloaded, or should have undone everything (K-103).
+    pub fn is_gone(&self) -> bool {
+        matches!(self.state, State::Failed | State::Unloaded)
+    }
+
+    /// The driver object.
+    pub fn object(&self) -> *mut DriverObject {
+        self.object
+    }
+
+    /// Frees what the system kept for a driver that was unloaded, and takes its image away, unless a thread is still
+    /// in it.
+    pub fn retire(&self) {
+        stacks::free_driver_extensions(self.object as u64);
+        if !self.has_threads()
+            && let Err(error) = self.image.retire()
+        {
+            gate::record_with_text(Event::HostNote {}, &format!("{}: {error}", self.image.name()));
+        }
+    }
+}
+
+/// Writes the settings under the service's `Parameters` key.
+fn set_parameters(service: &str, settings: &[Setting]) -> Result<(), String> {
+    let refused = |status: NtStatus| format!("the registry does not take it: {status:?}");
+    registry::create_service_key(service, "Parameters").map_err(refused)?;
+    for Setting { name, value } in settings {
+        let data = number(value).map_or_else(|| Data::Text(value.clone()), Data::Number);
+        registry::set_value(service, name, &data).map_err(|status| format!("--set {name}: {}", refused(status)))?;
+    }
+    Ok(())
+}
+
+/// A value that reads as a 32-bit number, decimal or 0x.
+fn number(text: &str) -> Option<u32> {
+    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        // "+1" and the like are text.
+        None => text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    #[test]
+    fn numbers_become_dwords_and_everything_else_text() {
+        assert_eq!([number("80"), number("0x1F"), number("0")], [Some(80), Some(31), Some(0)]);
+        assert_eq!(["", "+1", "-1", "1.5", "127.0.0.1", "0x", "4294967296"].map(number), [None; 7]);
+    }
+}

@@ -1,0 +1,162 @@
+//! What drivers left behind (K-102): each thing with the place where it was made.
+//!
+//! A driver that has no Unload routine stays loaded, so what it holds is its own business; only those that were
+//! unloaded, or whose `DriverEntry` failed, are judged.
+
+use nt_abi::FileObject;
+use nt_dispatcher::thread;
+use nt_executive::{mdl, pool};
+use nt_io::device::{self, DEVICE};
+use nt_io::file::FILE;
+use nt_io::{driver, irp, work_item};
+use tdi_transport::Transport;
+
+use super::drivers::Loaded;
+
+/// Whatever could lead into an image that is gone.
+const RULE: &str = "K-102";
+/// A file object that never gets its IRP_MJ_CLOSE. Another rule than its handle's, because both are blamed on the
+/// same instruction and a rule is reported once for each.
+const NEVER_CLOSED: &str = "C-134";
+
+/// Reports everything that the drivers which are gone left behind, as findings, and retires their images.
+pub fn report(drivers: &[Loaded], transport: &Transport) {
+    let report = Report { drivers };
+    report.threads();
+    report.handles();
+    report.files();
+    report.packets();
+    report.memory();
+    report.devices();
+    report.links();
+    transport_requests(transport);
+    drivers.iter().filter(|driver| driver.is_gone()).for_each(Loaded::retire);
+}
+
+struct Report<'a> {
+    drivers: &'a [Loaded],
+}
+
+impl Report<'_> {
+    /// Whether the driver instruction at `caller` belongs to a driver that should have cleaned up.
+    fn is_fault_of_a_driver(&self, caller: u64) -> bool {
+        self.drivers.iter().any(|driver| driver.is_gone() && driver.contains(caller))
+    }
+
+    fn left(&self, caller: u64, what: impl FnOnce() -> String) {
+        self.broke(RULE, caller, what);
+    }
+
+    fn broke(&self, rule: &str, caller: u64, what: impl FnOnce() -> String) {
+        if self.is_fault_of_a_driver(caller) {
+            gate::finding(rule, what(), caller);
+        }
+    }
+
+    fn threads(&self) {
+        thread::for_each_running(|thread, caller| {
+            self.left(caller, || format!("a system thread ({thread:#x}) still runs; it was created here"));
+        });
+    }
+
+    fn handles(&self) {
+        nt_object::for_each_open(|entry| {
+            self.left(entry.caller, || {
+                let kind = nt_object::type_of(entry.body).map_or("object", |kind| kind.name);
+                let name = describe(entry.body);
+                format!("a handle ({:#x}) to a {kind} object{name} was not closed; it was opened here", entry.handle.0)
+            });
+        });
+    }
+
+    /// File objects without a handle that references keep.
+    fn files(&self) {
+        nt_object::for_each_live(&FILE, |body| {
+            if nt_object::handle_count(body) != Some(0) {
+                return;
+            }
+            self.broke(NEVER_CLOSED, nt_object::allocating_caller(body), || {
+                let count = nt_object::pointer_count(body).unwrap_or(0);
+                let name = describe(body);
+                let noun = if count == 1 { "reference" } else { "references" };
+                format!(
+                    "a File object{name} ({body:#x}) was not dereferenced: {count} {noun} left after its last handle \
+                     was closed, so no IRP_MJ_CLOSE was sent; it was opened here"
+                )
+            });
+        });
+    }
+
+    fn packets(&self) {
+        irp::for_each_live(|irp, caller| {
+            self.left(caller, || format!("an IRP ({irp:#x}) was not freed or completed; it was allocated here"));
+        });
+        work_item::for_each_live(|item, caller| {
+            self.left(caller, || format!("a work item ({item:#x}) was not freed; it was allocated here"));
+        });
+    }
+
+    fn memory(&self) {
+        pool::for_each_live(|block| {
+            self.left(block.caller, || {
+                let tag = String::from_utf8_lossy(&block.tag.to_le_bytes()).into_owned();
+                let printable: String =
+                    tag.chars().map(|letter| if letter.is_ascii_graphic() { letter } else { '.' }).collect();
+                format!(
+                    "{} bytes of pool with tag '{printable}' ({:#x}) were not freed; they were allocated here",
+                    block.bytes, block.address
+                )
+            });
+        });
+        mdl::for_each_live(|mdl, caller| {
+            self.left(caller, || format!("an MDL ({mdl:#x}) was not freed; it was allocated here"));
+        });
+    }
+
+    fn devices(&self) {
+        for gone in self.drivers.iter().filter(|driver| driver.is_gone()) {
+            // SAFETY: driver objects of this run live to its end.
+            unsafe {
+                driver::for_each_device(gone.object(), |device| {
+                    let caller = nt_object::allocating_caller(device as u64);
+                    self.left(caller, || {
+                        let name = describe(device as u64);
+                        format!("a Device object{name} ({:#x}) was not deleted; it was created here", device as u64)
+                    });
+                });
+            }
+        }
+    }
+
+    fn links(&self) {
+        nt_object::for_each_link(|name, caller| {
+            self.left(caller, || {
+                format!("the symbolic link {} was not deleted; it was created here", String::from_utf16_lossy(name))
+            });
+        });
+    }
+}
+
+/// The name of a file's device, or of a device, for messages; empty if there is none.
+fn describe(body: u64) -> String {
+    let Some(kind) = nt_object::type_of(body) else { return String::new() };
+    let device = if std::ptr::eq(kind, &FILE) {
+        // SAFETY: a live file object; its device pointer is only used as a key.
+        unsafe { (*(body as *const FileObject)).device_object }
+    } else if std::ptr::eq(kind, &DEVICE) {
+        body as *mut nt_abi::DeviceObject
+    } else {
+        std::ptr::null_mut()
+    };
+    device::name(device).map_or(String::new(), |name| format!(" of {}", String::from_utf16_lossy(&name)))
+}
+
+/// Requests that the transport still holds although every file is closed: a fault of ours.
+fn transport_requests(transport: &Transport) {
+    transport.for_each_leftover(|leftover| {
+        if let tdi_transport::Leftover::Request { irp, file: 0 } = leftover {
+            let text = format!("the transport holds a request ({irp:#x}) of a file that is gone; please report this");
+            gate::record_with_text(trace::Event::HostNote {}, &text);
+        }
+    });
+}
