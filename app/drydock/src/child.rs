@@ -14,6 +14,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use nt_dispatcher::executor::{self, Mode};
 use nt_dispatcher::{clock, thread, work};
 use tdi_transport::Transport;
 use trace::{EndOfRun, Event, TraceWriter};
@@ -29,45 +30,71 @@ const IMAGE_BYTES_MAX: u64 = 1 << 30;
 ///
 /// # Errors
 /// Why the kernel could not be brought up: our own fault, or the host's.
-pub fn run(plan: &Plan, trace: OwnedFd, messages: OwnedFd) -> io::Result<()> {
+pub fn run(plan: Plan, trace: OwnedFd, messages: OwnedFd) -> io::Result<()> {
     let trace = TraceWriter::map(&trace)?;
     let mut messages = Sender::new(messages);
-    start_kernel(plan, trace)?;
-    let images = match read_images(plan) {
+    start_kernel(&plan, trace)?;
+    // Before any driver runs: from then on this process has no business with files.
+    let images = match read_images(&plan) {
         Ok(images) => images,
         Err(failed) => {
             messages.send(&failed);
             return Ok(());
         }
     };
-    let transport = network::start(plan.network).map_err(io::Error::other)?;
-    let mut run = Run { plan, transport, drivers: Vec::new(), started: 0, unloaded: 0 };
-    match run.load(images) {
-        Ok(()) => run.drive(&mut messages),
-        Err(failed) => messages.send(&failed),
-    }
-    run.end();
-    trace.end_of_run(EndOfRun { started: run.started, unloaded: run.unloaded });
-    messages.send(&Message::Finished);
-    Ok(())
+    let mut job = Job { plan, trace, messages, images, outcome: Ok(()) };
+    executor::drive(drive, std::ptr::from_mut(&mut job) as u64)?;
+    job.outcome
 }
 
-/// Brings up everything below the drivers, and makes this thread one of the kernel's.
+/// Brings up everything below the drivers that needs no thread of the kernel.
 fn start_kernel(plan: &Plan, trace: &'static TraceWriter) -> io::Result<()> {
     gate::set_trace(trace);
     gate::bugcheck::install_panic_hook();
     gate::fault::install()?;
+    executor::start(plan.seed.map_or(Mode::Free, |seed| Mode::Seeded { seed }))?;
     nt_executive::install();
     nt_object::set_deferred_delete(|body, delete_now| work::queue(Box::new(move || delete_now(body))));
     thread::set_on_end(nt_io::irp::end_of_thread);
-    thread::adopt_current()?;
-    clock::refresh_shared_page();
-    let started = Event::RunStarted { seeded: plan.seed.is_some().into(), seed: plan.seed.unwrap_or_default() };
-    gate::record_with_text(started, env!("CARGO_PKG_VERSION"));
     Ok(())
 }
 
-/// The images' bytes, read before any driver runs: from then on this process has no business with files.
+/// What the kernel thread that drives the drivers is given.
+struct Job {
+    plan: Plan,
+    trace: &'static TraceWriter,
+    messages: Sender,
+    images: Vec<Vec<u8>>,
+    outcome: io::Result<()>,
+}
+
+/// The life of that thread; `job` is the address of a [`Job`].
+fn drive(job: u64) {
+    // SAFETY: `run` passes the address of its own job and waits for this function.
+    let job = unsafe { &mut *(job as *mut Job) };
+    job.outcome = job.carry_out();
+}
+
+impl Job {
+    fn carry_out(&mut self) -> io::Result<()> {
+        let Self { plan, trace, messages, images, .. } = self;
+        clock::refresh_shared_page();
+        let started = Event::RunStarted { seeded: plan.seed.is_some().into(), seed: plan.seed.unwrap_or_default() };
+        gate::record_with_text(started, env!("CARGO_PKG_VERSION"));
+        let transport = network::start(plan.network).map_err(io::Error::other)?;
+        let mut run = Run { plan, transport, drivers: Vec::new(), started: 0, unloaded: 0 };
+        match run.load(std::mem::take(images)) {
+            Ok(()) => run.drive(messages),
+            Err(failed) => messages.send(&failed),
+        }
+        run.end();
+        trace.end_of_run(EndOfRun { started: run.started, unloaded: run.unloaded });
+        messages.send(&Message::Finished);
+        Ok(())
+    }
+}
+
+/// The images' bytes.
 fn read_images(plan: &Plan) -> Result<Vec<Vec<u8>>, Message> {
     plan.drivers.iter().map(|path| read_image(path).map_err(|why| drivers::failed(path, why))).collect()
 }

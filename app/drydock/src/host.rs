@@ -40,5 +40,5 @@ fn serve() -> io::Result<()> {
     // SAFETY: the supervisor mapped exactly these two descriptors for us, and nothing else here owns them.
     let (trace, messages) =
         unsafe { (OwnedFd::from_raw_fd(TRACE_DESCRIPTOR), OwnedFd::from_raw_fd(MESSAGE_DESCRIPTOR)) };
-    child::run(&plan, trace, messages)
+    child::run(plan, trace, messages)
 }
