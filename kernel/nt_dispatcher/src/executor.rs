@@ -81,10 +81,11 @@ pub(crate) fn point() {
     }
 }
 
-/// Lets others run while the calling thread spins on `lock`, whose holder cannot go on otherwise.
-pub(crate) fn spin(lock: *const u64) {
+/// Lets others run while the calling thread spins until the bits `mask` of `word` are clear, which somebody else has
+/// to see to.
+pub(crate) fn spin(word: *const u32, mask: u32) {
     if is_seeded() {
-        seeded::spin(lock);
+        seeded::spin(word, mask);
     } else {
         std::thread::yield_now();
     }

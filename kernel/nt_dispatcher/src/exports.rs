@@ -4,6 +4,8 @@
 //! that called. That is the safety argument of every function below.
 
 mod events;
+mod levels;
+mod locks;
 mod spin_locks;
 mod threads;
 mod time;
@@ -12,7 +14,8 @@ use gate::export::{Export, count, flatten};
 
 use crate::thread::PROCESSORS;
 
-const TABLES: [&[Export]; 4] = [events::TABLE, spin_locks::TABLE, threads::TABLE, time::TABLE];
+const TABLES: [&[Export]; 6] =
+    [events::TABLE, levels::TABLE, locks::TABLE, spin_locks::TABLE, threads::TABLE, time::TABLE];
 
 /// What ntoskrnl exports of threads, waits, locks and time.
 pub static TABLE: &[Export] = &flatten::<{ count(&TABLES) }>(&TABLES);

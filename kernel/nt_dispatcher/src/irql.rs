@@ -1,8 +1,27 @@
-//! Raising and lowering the level (K-120), for host code that acts as a driver would.
+//! Raising and lowering the level (K-120).
 
 use nt_abi::Irql;
 
-/// Raises to `level` until dropped. Raising to a lower level does nothing.
+use crate::dpc;
+
+/// Raises to DISPATCH_LEVEL, if the level is not that high, and gives the level before.
+#[inline]
+pub(crate) fn raise_to_dispatch() -> Irql {
+    let old = gate::irql();
+    if old < Irql::DISPATCH {
+        gate::set_irql(Irql::DISPATCH);
+    }
+    old
+}
+
+/// Lowers to `level` and runs the DPCs that waited for that. For exports; no lock of the host may be held.
+#[inline]
+pub(crate) fn lower(level: Irql) {
+    gate::set_irql(level);
+    dpc::after_lowering(level);
+}
+
+/// Raises to `level` until dropped, for host code that acts as a driver would. Raising to a lower level does nothing.
 #[derive(Debug)]
 pub struct Raised {
     old: Irql,

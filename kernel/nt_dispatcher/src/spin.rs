@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nt_abi::Irql;
 use nt_abi::exception::BugCheck;
 
-use crate::{dpc, executor};
+use crate::{executor, irql};
 
 /// Turns before a spinning thread lets others run: the holder may be preempted by Linux.
 const TURNS_MAX: u32 = 200;
 /// A lock word that nobody holds: what drivers initialise it with, inline (K-004).
 const FREE: u64 = 0;
+/// Set in the word of a lock that is held; the rest is the holder's `KTHREAD`.
+const HELD: u32 = 1;
 
 /// The lock at `address`.
 ///
@@ -37,8 +39,7 @@ pub unsafe fn acquire(lock: *mut u64) {
 
 /// What the lock word holds while the calling thread has the lock.
 fn holder() -> u64 {
-    // The lowest bit: a thread without an object has a lock, too.
-    gate::thread::current_thread_object() | 1
+    gate::thread::current_thread_object() | u64::from(HELD)
 }
 
 #[cold]
@@ -53,12 +54,30 @@ fn acquire_contended(lock: &AtomicU64) {
         while lock.load(Ordering::Relaxed) != FREE {
             turns += 1;
             if turns % TURNS_MAX == 0 || executor::is_seeded() {
-                executor::spin(lock.as_ptr());
+                executor::spin(lock.as_ptr().cast(), HELD);
             } else {
                 hint::spin_loop();
             }
         }
     }
+}
+
+/// Takes the lock if it is free, without touching the level.
+///
+/// # Safety
+/// As for [`release`].
+pub unsafe fn try_acquire(lock: *mut u64) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { word(lock) }.compare_exchange(FREE, holder(), Ordering::Acquire, Ordering::Relaxed).is_ok()
+}
+
+/// Whether nobody holds the lock (`KeTestSpinLock`).
+///
+/// # Safety
+/// As for [`release`].
+pub unsafe fn is_free(lock: *mut u64) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { word(lock) }.load(Ordering::Acquire) == FREE
 }
 
 /// Gives the lock back without touching the level. Releasing a free lock is a finding (K-153).
@@ -77,10 +96,7 @@ pub unsafe fn release(lock: *mut u64) {
 /// # Safety
 /// As for [`release`].
 pub unsafe fn acquire_raise(lock: *mut u64) -> Irql {
-    let old = gate::irql();
-    if old < Irql::DISPATCH {
-        gate::set_irql(Irql::DISPATCH);
-    }
+    let old = irql::raise_to_dispatch();
     // SAFETY: the caller's promise.
     unsafe { acquire(lock) };
     old
@@ -93,6 +109,5 @@ pub unsafe fn acquire_raise(lock: *mut u64) -> Irql {
 pub unsafe fn release_lower(lock: *mut u64, old: Irql) {
     // SAFETY: the caller's promise.
     unsafe { release(lock) };
-    gate::set_irql(old);
-    dpc::after_lowering(old);
+    irql::lower(old);
 }

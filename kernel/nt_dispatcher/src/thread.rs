@@ -10,7 +10,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use gate::thread::{Block, host_stack};
 use nt_abi::dispatcher::{DispatcherType, Mutant};
 use nt_abi::exception::BugCheck;
-use nt_abi::{DispatcherHeader, ListEntry, NtStatus};
+use nt_abi::{DispatcherHeader, Irql, ListEntry, NtStatus};
 use nt_object::ObjectType;
 use trace::Event;
 
@@ -33,6 +33,8 @@ pub static THREAD: ObjectType = ObjectType::simple("Thread", |_| {});
 #[derive(Debug)]
 struct Record {
     parker: Parker,
+    /// Critical and guarded regions the thread is in (K-145).
+    regions: AtomicI32,
 }
 
 static FREE_RECORDS: Mutex<Vec<&'static Record>> = Mutex::new(Vec::new());
@@ -55,10 +57,46 @@ pub fn set_on_end(on_end: fn(thread: u64)) {
     let _ = ON_END.set(on_end);
 }
 
+fn current_record() -> &'static Record {
+    // SAFETY: `Identity::prepare` stored the address of a record that is never freed.
+    unsafe { &*((*gate::current()).dispatcher as *const Record) }
+}
+
 /// The calling thread's parker.
 pub(crate) fn current_parker() -> &'static Parker {
-    // SAFETY: `Identity::take_on` stored the address of a record that is never freed.
-    unsafe { &(*((*gate::current()).dispatcher as *const Record)).parker }
+    &current_record().parker
+}
+
+/// Enters a critical or guarded region. Nothing is delivered to threads here that a region would hold up; that it
+/// was entered is checked where drivers must have done it (K-145).
+pub(crate) fn enter_region() {
+    current_record().regions.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Leaves a critical or guarded region. `false` if the thread was in none.
+pub(crate) fn leave_region() -> bool {
+    let regions = &current_record().regions;
+    let was_inside = regions.load(Ordering::Relaxed) > 0;
+    if was_inside {
+        regions.fetch_sub(1, Ordering::Relaxed);
+    }
+    was_inside
+}
+
+/// Whether normal kernel APCs are disabled for the calling thread.
+pub(crate) fn is_in_region() -> bool {
+    gate::irql() >= Irql::APC || current_record().regions.load(Ordering::Relaxed) > 0
+}
+
+/// Ends the run because the calling thread waits for `object`, which it holds itself.
+#[cold]
+pub(crate) fn wait_for_self(object: u64, what: &str) -> ! {
+    gate::bugcheck::with_message(
+        BugCheck::DRYDOCK_DEADLOCK,
+        [1, gate::thread::current_thread_object(), object, 0],
+        gate::caller(),
+        format_args!("The thread waits for {what} ({object:#x}) that it holds itself: it would wait for ever."),
+    )
 }
 
 /// Whether `parker` is the calling thread's.
@@ -85,7 +123,9 @@ impl Identity {
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let block = Block::new(stack, body, number, processor as u16)?;
         let free = FREE_RECORDS.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let record = free.unwrap_or_else(|| Box::leak(Box::new(Record { parker: Parker::new() })));
+        let record =
+            free.unwrap_or_else(|| Box::leak(Box::new(Record { parker: Parker::new(), regions: AtomicI32::new(0) })));
+        record.regions.store(0, Ordering::Relaxed);
         // SAFETY: the block is new, and nobody runs on it yet.
         unsafe { (*block.host()).dispatcher = std::ptr::from_ref(record) as u64 };
         Ok(Self { body, block, record, processor })
@@ -198,6 +238,8 @@ fn spawn(body: u64, start: Start, context: u64) -> std::io::Result<()> {
 
 fn live(identity: Identity, start: Start, context: u64) {
     let routine = if let Start::Driver(routine) = start { routine } else { 0 };
+    // Drivers' threads begin inside a critical region (K-134).
+    identity.record.regions.store(i32::from(routine != 0), Ordering::Relaxed);
     gate::record(Event::ThreadStarted { thread: identity.body, start: routine });
     let job = (start, context);
     gate::call::enter(perform, std::ptr::from_ref(&job) as u64);

@@ -17,7 +17,7 @@ pub(super) fn report(fibers: &[Fiber]) -> ! {
         // SAFETY: blocks are never unmapped, and nothing runs on this one now.
         let (caller, id) = unsafe { ((*fiber.block.host()).caller, (*fiber.block.host()).id) };
         let what = match fiber.state {
-            State::Spinning { lock } => format!("spins on the lock at {lock:#x}"),
+            State::Spinning { lock, .. } => format!("spins on the lock at {lock:#x}"),
             State::Waiting { .. } if fiber.parker.object() != 0 => name(fiber.parker.object()),
             // Threads of the host that serve others have nothing to do.
             _ => continue,

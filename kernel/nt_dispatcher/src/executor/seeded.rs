@@ -48,8 +48,8 @@ pub(super) enum State {
     Ready,
     /// Until its parker is notified, or interrupt time has come.
     Waiting { deadline: Option<u64> },
-    /// Until the lock at this address is free.
-    Spinning { lock: u64 },
+    /// Until these bits of the lock at this address are clear.
+    Spinning { lock: u64, mask: u32 },
     /// Until the network is to be polled.
     Idle,
     /// The slot is free.
@@ -198,9 +198,9 @@ pub(crate) fn wait(deadline: Option<u64>) {
     switch(State::Waiting { deadline });
 }
 
-/// Lets others run until the lock is free.
-pub(super) fn spin(lock: *const u64) {
-    switch(State::Spinning { lock: lock as u64 });
+/// Lets others run until the bits `mask` of the lock are clear.
+pub(super) fn spin(lock: *const u32, mask: u32) {
+    switch(State::Spinning { lock: lock as u64, mask });
 }
 
 /// The life of a thread that polls the network when the scheduler says so.
@@ -352,7 +352,7 @@ impl Fiber {
                 self.parker.is_notified() || deadline.is_some_and(|deadline| deadline <= now)
             }
             // What cannot be read is no lock any more; its spinner will fault on it and be blamed.
-            State::Spinning { lock } => gate::memory::read_value::<u64>(lock).unwrap_or(0) == 0,
+            State::Spinning { lock, mask } => gate::memory::read_value::<u32>(lock).unwrap_or(0) & mask == 0,
             State::Idle | State::Ended => false,
         }
     }

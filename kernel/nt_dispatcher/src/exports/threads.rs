@@ -13,8 +13,6 @@ gate::exports! {
     "PsGetCurrentProcessId" = ps_get_current_process_id() -> u64, rules "K-100";
     "PsGetCurrentThreadId" = ps_get_current_thread_id() -> u64, rules "K-100";
     "KeGetCurrentThread" | "PsGetCurrentThread" = ke_get_current_thread() -> u64, rules "K-007";
-    "KeEnterCriticalRegion" = ke_enter_critical_region(), irql <= APC, rules "K-145";
-    "KeLeaveCriticalRegion" = ke_leave_critical_region(), irql <= APC, rules "K-145";
     data "PsThreadType" = thread_type_cell, rules "K-157";
 }
 
@@ -76,8 +74,3 @@ unsafe extern "win64" fn ps_get_current_thread_id() -> u64 {
 unsafe extern "win64" fn ke_get_current_thread() -> u64 {
     gate::thread::current_thread_object()
 }
-
-/// Kernel APCs are never delivered here, so there is nothing to hold up.
-unsafe extern "win64" fn ke_enter_critical_region() {}
-
-unsafe extern "win64" fn ke_leave_critical_region() {}

@@ -101,6 +101,16 @@ pub fn again(name: &str, variables: &[(&str, &str)]) -> Output {
         .expect("this program can be started again")
 }
 
+/// Runs the test `name` again and gives the findings' rules, in order.
+#[track_caller]
+pub fn findings(name: &str) -> Vec<String> {
+    let output = again(name, &[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let rule = |line: &str| Some(line.strip_prefix("finding ")?.split(' ').next()?.to_owned());
+    said.lines().filter_map(rule).collect()
+}
+
 /// Runs the test `name` again and expects that it ends the run with `code`; gives what was said.
 #[track_caller]
 pub fn expect_bugcheck(name: &str, code: nt_abi::exception::BugCheck) -> String {
