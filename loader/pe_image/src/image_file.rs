@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use arena::plan;
+
 use crate::exports::{self, Exports};
 use crate::functions::{self, Function};
 use crate::headers::{Headers, Section};
@@ -37,6 +39,29 @@ impl ImageFile {
         let mut image = vec![0; layout.size as usize];
         layout.copy(file, &mut image);
         Ok(Self { headers, layout, image })
+    }
+
+    /// Whether [`crate::load`] would load it, as far as the file decides that.
+    ///
+    /// # Errors
+    /// What loading would say.
+    pub fn check(&mut self) -> Result<(), ImageError> {
+        check(&self.headers, &self.layout)?;
+        // Tables are judged as they are when the image lies where the first one goes, because relocations can
+        // change them; afterwards everything is as the file says again.
+        let base = plan::IMAGES;
+        let relocated = relocate::relocate(base, &mut self.image, &self.headers)?;
+        let outcome = self.check_tables(base);
+        relocate::undo(base, &mut self.image, &self.headers, &relocated);
+        outcome
+    }
+
+    fn check_tables(&self, base: u64) -> Result<(), ImageError> {
+        security_cookie::find(View(&self.image), &self.headers, base)?;
+        self.exports()?;
+        self.imports()?;
+        self.functions()?;
+        Ok(())
     }
 
     /// What the image says about itself.
@@ -83,8 +108,8 @@ impl ImageFile {
     /// # Errors
     /// When the load configuration cannot be read.
     pub fn has_security_cookie(&self) -> Result<bool, ImageError> {
-        let offset = security_cookie::offset(View(&self.image), &self.headers, self.headers.preferred_base)?;
-        Ok(offset.is_some())
+        let cookie = security_cookie::find(View(&self.image), &self.headers, self.headers.preferred_base)?;
+        Ok(cookie.is_some())
     }
 
     /// The instructions of an x86-64 image. `functions` are those of [`ImageFile::functions`].
@@ -111,6 +136,21 @@ impl Code<'_> {
     pub fn rewritten(&self) -> impl Iterator<Item = u32> {
         self.plan.rewritten()
     }
+
+    /// What the instruction at an offset belongs to: the offset of a function, or, where no function is listed, of
+    /// the gap between two.
+    pub fn owner(&self, offset: u32) -> u32 {
+        self.map.owner(offset)
+    }
+}
+
+/// Whether an image can run here, as far as its headers and sections tell.
+///
+/// # Errors
+/// [`ImageError`] with the reason.
+pub fn check(headers: &Headers, layout: &Layout) -> Result<(), ImageError> {
+    headers.judge()?;
+    if layout.is_code(headers.entry) { Ok(()) } else { Err(ImageError::NoEntryPoint) }
 }
 
 /// The offsets that an image is called at from outside.

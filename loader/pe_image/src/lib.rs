@@ -47,7 +47,7 @@ use mapping::{Mapping, Place};
 use view::View;
 
 /// `IMAGE_SUBSYSTEM_NATIVE`: what drivers are linked for.
-const SUBSYSTEM_NATIVE: u16 = 1;
+pub const SUBSYSTEM_NATIVE: u16 = 1;
 
 /// How an image is bound.
 #[derive(Clone, Copy)]
@@ -100,9 +100,7 @@ pub fn load(bytes: &[u8], name: &str, options: &LoadOptions<'_>) -> Result<Image
     let headers = Headers::read(bytes)?;
     headers.judge()?;
     let layout = Layout::of(&headers, bytes)?;
-    if !layout.is_code(headers.entry) {
-        return Err(ImageError::NoEntryPoint);
-    }
+    image_file::check(&headers, &layout)?;
     // Until the end: what is mapped meanwhile lies at the next place.
     let place = Place::next();
     let mut mapping = place.map(layout.size)?;

@@ -31,6 +31,17 @@ pub fn relocate(base: u64, image: &mut [u8], headers: &Headers) -> Result<Vec<u3
     Ok(offsets)
 }
 
+/// Takes back what [`relocate`] did at the offsets it gave.
+pub fn undo(base: u64, image: &mut [u8], headers: &Headers, offsets: &[u32]) {
+    let distance = base.wrapping_sub(headers.preferred_base);
+    // The other way around, since addresses of a hostile image may lie over each other.
+    for &offset in offsets.iter().rev() {
+        if let Some(address) = View(image).u64(offset) {
+            put_u64(image, offset, address.wrapping_sub(distance));
+        }
+    }
+}
+
 /// Where the addresses lie, in order.
 pub fn offsets(image: View<'_>, headers: &Headers) -> Result<Vec<u32>, ImageError> {
     let table = headers.directory(directory::RELOCATION);

@@ -13,11 +13,11 @@ const DEFAULT: u64 = 0x0000_2B99_2DDF_A232;
 /// Cookies have 48 bits, so that a string function cannot copy one.
 const MASK: u64 = 0x0000_FFFF_FFFF_FFFF;
 
-/// Where the cookie lies in the image, if it has one.
+/// The offset of the cookie of an image at `base`, if it has one.
 ///
 /// # Errors
 /// When the load configuration or the cookie lies outside of the image.
-pub fn offset(image: View<'_>, headers: &Headers, base: u64) -> Result<Option<u32>, ImageError> {
+pub fn find(image: View<'_>, headers: &Headers, base: u64) -> Result<Option<u32>, ImageError> {
     let table = headers.directory(directory::LOAD_CONFIG);
     if table.size == 0 {
         return Ok(None);
@@ -29,13 +29,13 @@ pub fn offset(image: View<'_>, headers: &Headers, base: u64) -> Result<Option<u3
         return Ok(None);
     }
     let unreadable = || ImageError::BadTable("load configuration");
-    let at = table.offset.checked_add(COOKIE_ADDRESS).ok_or_else(unreadable)?;
-    match image.u64(at).ok_or_else(unreadable)? {
+    let address = table.offset.checked_add(COOKIE_ADDRESS).ok_or_else(unreadable)?;
+    match image.u64(address).ok_or_else(unreadable)? {
         0 => Ok(None),
-        address => {
-            let offset = u32::try_from(address.wrapping_sub(base)).ok();
-            let offset = offset.filter(|&offset| image.u64(offset).is_some());
-            Ok(Some(offset.ok_or(ImageError::BadTable("security cookie"))?))
+        value => {
+            let value = u32::try_from(value.wrapping_sub(base)).ok().filter(|&value| image.u64(value).is_some());
+            let value = value.ok_or(ImageError::BadTable("security cookie"))?;
+            Ok(Some(value))
         }
     }
 }
@@ -44,9 +44,10 @@ pub fn offset(image: View<'_>, headers: &Headers, base: u64) -> Result<Option<u3
 ///
 /// `seed` and the image's name decide the value in a seeded run; otherwise it is random.
 pub fn set(base: u64, image: &mut [u8], headers: &Headers, seed: Option<u64>, name: &str) -> Result<(), ImageError> {
-    let Some(offset) = offset(View(image), headers, base)? else { return Ok(()) };
-    if matches!(View(image).u64(offset), Some(0 | DEFAULT)) {
-        put_u64(image, offset, value(seed, name));
+    if let Some(cookie) = find(View(image), headers, base)?
+        && matches!(View(image).u64(cookie), Some(0 | DEFAULT))
+    {
+        put_u64(image, cookie, value(seed, name));
     }
     Ok(())
 }

@@ -167,7 +167,7 @@ impl<'a> CodeMap<'a> {
     }
 
     /// What an offset belongs to: a function by its first offset, or a gap between functions by its.
-    fn owner(&self, offset: u32) -> u32 {
+    pub fn owner(&self, offset: u32) -> u32 {
         match self.last_function(offset) {
             Some(function) if offset < function.end => function.whole,
             Some(function) => function.end,

@@ -55,10 +55,15 @@ proptest! {
     fn mutated_image_is_refused_or_loaded_and_reading_it_agrees(changes in changes()) {
         let file = changed(&changes);
         let loaded = load_file(&file);
-        let read = ImageFile::read(&file);
+        let Ok(mut read) = ImageFile::read(&file) else {
+            prop_assert!(loaded.is_err(), "loaded but not read");
+            return Ok(());
+        };
+        let before = read.bytes(0..read.headers().size).map(<[u8]>::to_vec);
+        let checked = read.check();
+        prop_assert_eq!(loaded.is_ok(), checked.is_ok(), "{:?} {:?}", loaded, checked);
+        prop_assert_eq!(read.bytes(0..read.headers().size).map(<[u8]>::to_vec), before, "a check changes nothing");
         if loaded.is_ok() {
-            let read = read.expect("what was loaded can be read");
-            prop_assert!(read.imports().is_ok() && read.exports().is_ok());
             let functions = read.functions().expect("what was loaded can be read");
             let code = read.code(&functions).expect("what was loaded can be read");
             let starts: Vec<_> = code.instructions().map(|(offset, _)| offset).collect();
