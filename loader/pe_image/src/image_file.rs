@@ -119,7 +119,7 @@ impl ImageFile {
     pub fn code<'a>(&'a self, functions: &'a [Function]) -> Result<Code<'a>, ImageError> {
         let relocated = relocate::offsets(View(&self.image), &self.headers)?;
         let exports = self.exports()?;
-        let roots = roots(&self.headers, &exports);
+        let roots = roots(&self.headers, &exports, functions);
         let map = CodeMap::of(&self.image, &self.layout, functions, roots, self.headers.preferred_base, &relocated);
         let plan = Plan::make(&map, &relocated);
         Ok(Code { map, plan })
@@ -130,6 +130,11 @@ impl Code<'_> {
     /// Every instruction that is certainly one, by offset; addresses in it are offsets too.
     pub fn instructions(&self) -> impl Iterator<Item = (u32, iced_x86::Instruction)> {
         self.map.instructions()
+    }
+
+    /// The instruction that starts at an offset, if one certainly does.
+    pub fn instruction(&self, offset: u32) -> Option<iced_x86::Instruction> {
+        self.map.at(offset)
     }
 
     /// Offsets of the instructions that loading rewrites.
@@ -154,8 +159,7 @@ pub fn check(headers: &Headers, layout: &Layout) -> Result<(), ImageError> {
 }
 
 /// The offsets that an image is called at from outside.
-pub fn roots(headers: &Headers, exports: &Exports) -> Vec<u32> {
-    let mut roots: Vec<_> = exports.numbered.values().copied().collect();
-    roots.push(headers.entry);
-    roots
+pub fn roots(headers: &Headers, exports: &Exports, functions: &[Function]) -> Vec<u32> {
+    let handlers = functions.iter().filter_map(|function| function.handler);
+    exports.numbered.values().copied().chain([headers.entry]).chain(handlers).collect()
 }

@@ -113,7 +113,7 @@ pub fn load(bytes: &[u8], name: &str, options: &LoadOptions<'_>) -> Result<Image
     let exports = exports::read(View(image), &headers)?;
     let imports = imports::read(View(image), &headers)?;
     let functions = functions::read(View(image), &headers)?;
-    let roots = image_file::roots(&headers, &exports);
+    let roots = image_file::roots(&headers, &exports, &functions);
     let map = patch::CodeMap::of(image, &layout, &functions, roots, base, &relocated);
     let plan = patch::Plan::make(&map, &relocated);
 
