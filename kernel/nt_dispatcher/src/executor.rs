@@ -81,6 +81,15 @@ pub(crate) fn point() {
     }
 }
 
+/// Lets another thread run, if one can (`ZwYieldExecution`).
+pub(crate) fn give_way() {
+    if is_seeded() {
+        seeded::give_way();
+    } else {
+        std::thread::yield_now();
+    }
+}
+
 /// Lets others run while the calling thread spins until the bits `mask` of `word` are clear, which somebody else has
 /// to see to.
 pub(crate) fn spin(word: *const u32, mask: u32) {

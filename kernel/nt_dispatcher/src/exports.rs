@@ -4,18 +4,28 @@
 //! that called. That is the safety argument of every function below.
 
 mod events;
+mod handles;
 mod levels;
 mod locks;
 mod spin_locks;
 mod threads;
 mod time;
+mod work;
 
 use gate::export::{Export, count, flatten};
 
 use crate::thread::PROCESSORS;
 
-const TABLES: [&[Export]; 6] =
-    [events::TABLE, levels::TABLE, locks::TABLE, spin_locks::TABLE, threads::TABLE, time::TABLE];
+const TABLES: [&[Export]; 8] = [
+    events::TABLE,
+    handles::TABLE,
+    levels::TABLE,
+    locks::TABLE,
+    spin_locks::TABLE,
+    threads::TABLE,
+    time::TABLE,
+    work::TABLE,
+];
 
 /// What ntoskrnl exports of threads, waits, locks and time.
 pub static TABLE: &[Export] = &flatten::<{ count(&TABLES) }>(&TABLES);

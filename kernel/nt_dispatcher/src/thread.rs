@@ -23,6 +23,12 @@ use crate::{clock_thread, poller, wait};
 pub(crate) const STACK_BYTES: usize = 512 << 10;
 /// Bytes of a thread object; drivers read nothing past the header.
 const BODY_BYTES: u64 = 0x400;
+/// Where the thread's id lies in its object, its priority, and its base priority's increment.
+const ID: u64 = 0x100;
+const PRIORITY: u64 = 0x108;
+const BASE_INCREMENT: u64 = 0x10C;
+/// The priority that system threads begin with.
+const PRIORITY_AT_FIRST: i32 = 8;
 /// Processor numbers handed out; drivers index arrays of KeNumberProcessors entries with them.
 pub const PROCESSORS: u32 = 64;
 
@@ -39,6 +45,8 @@ struct Record {
 
 static FREE_RECORDS: Mutex<Vec<&'static Record>> = Mutex::new(Vec::new());
 static NUMBERS: AtomicU16 = AtomicU16::new(0);
+/// Thread ids are multiples of 4; the first is behind the system process'.
+static LAST_ID: AtomicU64 = AtomicU64::new(4);
 /// One bit for each leased processor number.
 static LEASED: AtomicU64 = AtomicU64::new(0);
 static ON_END: OnceLock<fn(thread: u64)> = OnceLock::new();
@@ -198,8 +206,59 @@ fn new_object(caller: u64) -> Option<u64> {
         (*header).kind = DispatcherType::THREAD;
         let list = &raw mut (*header).wait_list_head;
         *list = ListEntry { flink: list, blink: list };
+        ((body + ID) as *mut u64).write(LAST_ID.fetch_add(4, Ordering::Relaxed) + 4);
+        ((body + PRIORITY) as *mut i32).write(PRIORITY_AT_FIRST);
     }
     Some(body)
+}
+
+/// The id of a thread, 0 if `thread` is none.
+pub fn id(thread: u64) -> u64 {
+    // SAFETY: a live thread's body; the id does not change while it lives.
+    if is_thread(thread) { unsafe { *((thread + ID) as *const u64) } } else { 0 }
+}
+
+/// The thread with an id, referenced.
+pub fn lookup(wanted: u64) -> Option<u64> {
+    let mut found = None;
+    nt_object::for_each_live(&THREAD, |body| {
+        if found.is_none() && nt_object::try_reference(body) {
+            if id(body) == wanted {
+                found = Some(body);
+            } else {
+                nt_object::dereference(body);
+            }
+        }
+    });
+    found
+}
+
+fn is_thread(body: u64) -> bool {
+    nt_object::type_of(body).is_some_and(|kind| std::ptr::eq(kind, &THREAD))
+}
+
+/// A word of a thread's object; what is no thread ends the run.
+fn word<'a>(thread: u64, offset: u64) -> &'a AtomicI32 {
+    if !is_thread(thread) {
+        gate::bugcheck(BugCheck::REFERENCE_BY_POINTER, [0, thread, 0, 0]);
+    }
+    // SAFETY: a thread's body, whose memory stays mapped whatever happens to it.
+    unsafe { AtomicI32::from_ptr((thread + offset) as *mut i32) }
+}
+
+/// A thread's priority. Kept and told, but of no effect.
+pub fn priority(thread: u64) -> i32 {
+    word(thread, PRIORITY).load(Ordering::Relaxed)
+}
+
+/// Sets a thread's priority and gives the one before.
+pub fn set_priority(thread: u64, priority: i32) -> i32 {
+    word(thread, PRIORITY).swap(priority, Ordering::Relaxed)
+}
+
+/// Sets how far a thread's base priority is from its process', and gives the distance before.
+pub fn set_base_increment(thread: u64, increment: i32) -> i32 {
+    word(thread, BASE_INCREMENT).swap(increment, Ordering::Relaxed)
 }
 
 /// Starts a thread at PASSIVE_LEVEL and gives its object, referenced for the caller.

@@ -1,13 +1,17 @@
 //! Work at PASSIVE_LEVEL on threads of the host (K-136): deferred deletions and drivers' work items.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use gate::memory::{read_value, write_value};
+use nt_abi::dispatcher::WorkQueueItem;
+use nt_abi::exception::BugCheck;
 
 use crate::bell::Bell;
 use crate::thread::{self, Start};
 
-/// Worker threads. Two, so that one work item may wait for another.
-const WORKERS: usize = 2;
+/// Most worker threads: so many pieces of work may wait for others at a time.
+const WORKERS_MAX: usize = 16;
 
 /// One piece of work.
 pub type Work = Box<dyn FnOnce() + Send>;
@@ -17,26 +21,81 @@ struct Queue {
     work: VecDeque<Work>,
     /// Pieces taken and not finished.
     running: usize,
+    workers: usize,
+    /// Drivers' items that are queued, with who queued each.
+    items: BTreeMap<u64, u64>,
 }
 
-static QUEUE: Mutex<Queue> = Mutex::new(Queue { work: VecDeque::new(), running: 0 });
+static QUEUE: Mutex<Queue> =
+    Mutex::new(Queue { work: VecDeque::new(), running: 0, workers: 0, items: BTreeMap::new() });
 static WORK_CAME: Bell = Bell::new();
 static WORK_DONE: Bell = Bell::new();
-static WORKERS_STARTED: Once = Once::new();
 
 /// Queues a piece of work; it starts in the order of queueing.
 ///
 /// IRQL: up to DISPATCH_LEVEL. Allocates: work is queued rarely, and never on a transfer's path.
 pub fn queue(work: Work) {
-    WORKERS_STARTED.call_once(|| {
-        for _ in 0..WORKERS {
-            if let Ok(thread) = thread::create(Start::Host(worker), 0, 0) {
+    let mut queue = lock();
+    queue.work.push_back(work);
+    let is_busy = queue.work.len() + queue.running > queue.workers;
+    let is_new = is_busy && queue.workers < WORKERS_MAX;
+    queue.workers += usize::from(is_new);
+    drop(queue);
+    if is_new {
+        match thread::create(Start::Host(worker), 0, 0) {
+            Ok(thread) => {
                 nt_object::dereference(thread);
             }
+            // The workers there are get to it.
+            Err(_) => lock().workers -= 1,
         }
-    });
-    lock().work.push_back(work);
+    }
     WORK_CAME.ring();
+}
+
+/// Queues a driver's `WORK_QUEUE_ITEM` (`ExQueueWorkItem`). It is off the queue when its routine is called, which may
+/// free it or queue it again (K-136). One that is queued already ends the run (K-137).
+///
+/// # Safety
+/// `item` is an initialised item that stays mapped until its routine is called.
+///
+/// IRQL: up to DISPATCH_LEVEL.
+pub unsafe fn queue_item(item: *mut WorkQueueItem, caller: u64) {
+    let address = item as u64;
+    if lock().items.insert(address, caller).is_some() {
+        gate::bugcheck::with_message(
+            BugCheck::WORKER_INVALID,
+            [2, address, 0, 0],
+            caller,
+            "A work item was queued that is queued already.",
+        );
+    }
+    // SAFETY: the caller's promise. Not null while queued, as on Windows, where it is linked.
+    unsafe { (*item).list.flink = &raw mut (*item).list };
+    queue(Box::new(move || {
+        lock().items.remove(&address);
+        let Ok(body) = read_value::<WorkQueueItem>(address) else { item_is_gone(address, caller) };
+        if write_value(address, 0u64).is_err() || body.list.flink as u64 != address {
+            item_is_gone(address, caller);
+        }
+        // SAFETY: the driver asked for this routine to be called so.
+        unsafe { gate::call::call1(body.worker_routine, body.parameter) };
+    }));
+}
+
+fn item_is_gone(item: u64, caller: u64) -> ! {
+    gate::bugcheck::with_message(
+        BugCheck::WORKER_INVALID,
+        [1, item, 0, 0],
+        caller,
+        "A work item that was queued here was freed, initialised again or overwritten while it was queued.",
+    )
+}
+
+/// Visits drivers' items that are queued, with who queued each: for the report when a driver is unloaded (K-102).
+pub fn for_each_item(mut visit: impl FnMut(u64, u64)) {
+    let items = lock().items.clone();
+    items.into_iter().for_each(|(item, caller)| visit(item, caller));
 }
 
 /// Waits until nothing is queued or running. For the end of a run; not from a worker.

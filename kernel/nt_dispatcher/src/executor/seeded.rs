@@ -187,10 +187,14 @@ extern "win64" fn hook() {
 /// Lets another thread run, if the seed says so and the level allows it.
 pub(crate) fn preempt() {
     if gate::irql() < Irql::DISPATCH && RANDOM.below(RATE.load(Ordering::Relaxed)) == 0 {
-        // Who was just preempted goes on at once only if nobody else can run.
-        PREEMPTED.store(CURRENT.load(Ordering::Relaxed), Ordering::Relaxed);
-        switch(State::Ready);
+        give_way();
     }
+}
+
+/// Lets another thread run. The calling one goes on at once only if nobody else can.
+pub(super) fn give_way() {
+    PREEMPTED.store(CURRENT.load(Ordering::Relaxed), Ordering::Relaxed);
+    switch(State::Ready);
 }
 
 /// Waits until the calling thread's parker is notified or `deadline` has come.

@@ -1,0 +1,236 @@
+//! Events by handle and name, and waits on handles.
+
+use nt_abi::dispatcher::DispatcherType;
+use nt_abi::object::attributes;
+use nt_abi::{FileObject, Handle, KernelEvent, NtStatus, ObjectAttributes, UnicodeString};
+
+use super::timeout_of;
+use crate::event_object::{self, EVENT, Kind};
+use crate::thread::THREAD;
+use crate::wait::{self, WaitType};
+use crate::{event, executor};
+
+gate::exports! {
+    /// Dispatcher objects behind handles.
+    pub static TABLE in "ntoskrnl.exe";
+    "ZwCreateEvent" | "NtCreateEvent" = zw_create_event(handle: *mut Handle, access: u32, attributes: *const ObjectAttributes, kind: u32, signalled: u8) -> NtStatus, irql <= PASSIVE, rules "K-124 K-159";
+    "ZwOpenEvent" | "NtOpenEvent" = zw_open_event(handle: *mut Handle, access: u32, attributes: *const ObjectAttributes) -> NtStatus, irql <= PASSIVE, rules "K-159";
+    "ZwSetEvent" | "NtSetEvent" = zw_set_event(handle: Handle, old: *mut i32) -> NtStatus, irql <= PASSIVE, rules "K-124 K-155";
+    "ZwResetEvent" | "NtResetEvent" = zw_reset_event(handle: Handle, old: *mut i32) -> NtStatus, irql <= PASSIVE, rules "K-124 K-155";
+    "ZwClearEvent" | "NtClearEvent" = zw_clear_event(handle: Handle) -> NtStatus, irql <= PASSIVE, rules "K-124 K-155";
+    "IoCreateNotificationEvent" = io_create_notification_event(name: *const UnicodeString, handle: *mut Handle) -> u64, irql <= PASSIVE, rules "K-124";
+    "IoCreateSynchronizationEvent" = io_create_synchronization_event(name: *const UnicodeString, handle: *mut Handle) -> u64, irql <= PASSIVE, rules "K-124";
+    "ZwWaitForSingleObject" | "NtWaitForSingleObject" = zw_wait_for_single_object(handle: Handle, alertable: u8, timeout: *const i64) -> NtStatus, irql <= PASSIVE, rules "K-125 K-155";
+    "ZwWaitForMultipleObjects" | "NtWaitForMultipleObjects" = zw_wait_for_multiple_objects(count: u32, handles: *const Handle, wait_type: u32, alertable: u8, timeout: *const i64) -> NtStatus, irql <= PASSIVE, rules "K-126 K-155";
+    data "ExEventObjectType" = event_type_cell, rules "K-157";
+}
+
+fn event_type_cell() -> u64 {
+    static CELL: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    std::ptr::from_ref(CELL.get_or_init(|| EVENT.block())) as u64
+}
+
+/// The name and flags of object attributes, both of which may be missing.
+///
+/// # Safety
+/// `attributes` is null or a driver's OBJECT_ATTRIBUTES.
+unsafe fn name_and_flags(attributes: *const ObjectAttributes) -> Result<(Option<Vec<u16>>, u32), NtStatus> {
+    if attributes.is_null() {
+        return Ok((None, 0));
+    }
+    // SAFETY: the caller's promise.
+    let ObjectAttributes { root_directory, object_name, attributes: flags, .. } = unsafe { *attributes };
+    if object_name.is_null() {
+        return Ok((None, flags));
+    }
+    // Directories are no objects here that a handle could lead to.
+    if root_directory != Handle(0) {
+        return Err(NtStatus::OBJECT_TYPE_MISMATCH);
+    }
+    let name = gate::memory::read_unicode(object_name as u64).map_err(|_| NtStatus::ACCESS_VIOLATION)?;
+    Ok((Some(name), flags))
+}
+
+/// # Safety
+/// As the export.
+unsafe fn create_event(
+    handle: *mut Handle,
+    access: u32,
+    attributes: *const ObjectAttributes,
+    kind: Kind,
+) -> Result<NtStatus, NtStatus> {
+    // SAFETY: the caller's promise.
+    let (name, flags) = unsafe { name_and_flags(attributes) }?;
+    let (opened, _, was_there) = event_object::create(name.as_deref(), kind, access, flags, gate::caller())?;
+    // SAFETY: the caller's promise.
+    unsafe { handle.write(opened) };
+    Ok(if was_there { NtStatus::OBJECT_NAME_EXISTS } else { NtStatus::SUCCESS })
+}
+
+fn kind_of(kind: u32) -> DispatcherType {
+    if kind == 0 { DispatcherType::NOTIFICATION_EVENT } else { DispatcherType::SYNCHRONIZATION_EVENT }
+}
+
+unsafe extern "win64" fn zw_create_event(
+    handle: *mut Handle,
+    access: u32,
+    attributes: *const ObjectAttributes,
+    kind: u32,
+    signalled: u8,
+) -> NtStatus {
+    if kind > 1 {
+        return NtStatus::INVALID_PARAMETER;
+    }
+    let kind = Kind { kind: kind_of(kind), signalled: signalled != 0 };
+    // SAFETY: see the module above.
+    unsafe { create_event(handle, access, attributes, kind) }.unwrap_or_else(|status| status)
+}
+
+unsafe extern "win64" fn zw_open_event(
+    handle: *mut Handle,
+    access: u32,
+    attributes: *const ObjectAttributes,
+) -> NtStatus {
+    // SAFETY: see the module above.
+    let opened = unsafe { name_and_flags(attributes) }.and_then(|(name, flags)| {
+        let name = name.ok_or(NtStatus::OBJECT_PATH_SYNTAX_BAD)?;
+        event_object::open(&name, access, flags, gate::caller())
+    });
+    match opened {
+        Ok(opened) => {
+            // SAFETY: see the module above.
+            unsafe { handle.write(opened) };
+            NtStatus::SUCCESS
+        }
+        Err(status) => status,
+    }
+}
+
+/// Does something to the event behind a handle, and gives its state before.
+fn with_event(handle: Handle, change: unsafe fn(*mut KernelEvent) -> i32) -> Result<i32, NtStatus> {
+    let (body, _) = nt_object::reference_by_handle(handle, Some(EVENT.block()))?;
+    // SAFETY: a live event.
+    let old = unsafe { change(body as *mut KernelEvent) };
+    nt_object::dereference(body);
+    executor::point();
+    Ok(old)
+}
+
+/// # Safety
+/// `to` is null or a driver's place for the state.
+unsafe fn give_state(state: Result<i32, NtStatus>, to: *mut i32) -> NtStatus {
+    match state {
+        Ok(old) => {
+            if !to.is_null() {
+                // SAFETY: the caller's promise.
+                unsafe { to.write_unaligned(old) };
+            }
+            NtStatus::SUCCESS
+        }
+        Err(status) => status,
+    }
+}
+
+unsafe extern "win64" fn zw_set_event(handle: Handle, old: *mut i32) -> NtStatus {
+    // SAFETY: see the module above.
+    unsafe { give_state(with_event(handle, event::set), old) }
+}
+
+unsafe extern "win64" fn zw_reset_event(handle: Handle, old: *mut i32) -> NtStatus {
+    // SAFETY: see the module above.
+    unsafe { give_state(with_event(handle, event::reset), old) }
+}
+
+unsafe extern "win64" fn zw_clear_event(handle: Handle) -> NtStatus {
+    with_event(handle, event::reset).map_or_else(|status| status, |_| NtStatus::SUCCESS)
+}
+
+/// An event that is shared by name: made signalled if there is none yet. Null if that fails.
+///
+/// # Safety
+/// As the exports.
+unsafe fn io_create_event(name: *const UnicodeString, handle: *mut Handle, kind: DispatcherType) -> u64 {
+    let name = if name.is_null() { None } else { gate::memory::read_unicode(name as u64).ok() };
+    let kind = Kind { kind, signalled: true };
+    let flags = attributes::OPENIF | attributes::KERNEL_HANDLE;
+    match event_object::create(name.as_deref(), kind, 0, flags, gate::caller()) {
+        Ok((opened, body, _)) => {
+            // SAFETY: the caller's promise.
+            unsafe { handle.write(opened) };
+            body
+        }
+        Err(_) => 0,
+    }
+}
+
+unsafe extern "win64" fn io_create_notification_event(name: *const UnicodeString, handle: *mut Handle) -> u64 {
+    // SAFETY: see the module above.
+    unsafe { io_create_event(name, handle, DispatcherType::NOTIFICATION_EVENT) }
+}
+
+unsafe extern "win64" fn io_create_synchronization_event(name: *const UnicodeString, handle: *mut Handle) -> u64 {
+    // SAFETY: see the module above.
+    unsafe { io_create_event(name, handle, DispatcherType::SYNCHRONIZATION_EVENT) }
+}
+
+/// An object behind a handle, referenced, and what of it can be waited on.
+fn waitable(handle: Handle) -> Result<(u64, u64), NtStatus> {
+    let (body, _) = nt_object::reference_by_handle(handle, None)?;
+    match nt_object::type_of(body) {
+        Some(kind) if std::ptr::eq(kind, &EVENT) || std::ptr::eq(kind, &THREAD) => Ok((body, body)),
+        // The type belongs to the I/O manager, but the event is in a layout that everybody knows.
+        Some(kind) if kind.name == "File" => Ok((body, body + std::mem::offset_of!(FileObject, event) as u64)),
+        _ => {
+            nt_object::dereference(body);
+            Err(NtStatus::OBJECT_TYPE_MISMATCH)
+        }
+    }
+}
+
+unsafe extern "win64" fn zw_wait_for_single_object(handle: Handle, _alertable: u8, timeout: *const i64) -> NtStatus {
+    let (body, object) = match waitable(handle) {
+        Ok(found) => found,
+        Err(status) => return status,
+    };
+    // SAFETY: a live dispatcher object; for the timeout see the module above.
+    let status = unsafe { wait::wait_single(object, timeout_of(timeout)) };
+    nt_object::dereference(body);
+    status
+}
+
+unsafe extern "win64" fn zw_wait_for_multiple_objects(
+    count: u32,
+    handles: *const Handle,
+    wait_type: u32,
+    _alertable: u8,
+    timeout: *const i64,
+) -> NtStatus {
+    if count == 0 || count as usize > wait::OBJECTS_MAX {
+        return NtStatus::INVALID_PARAMETER;
+    }
+    let wait_type = if wait_type == 0 { WaitType::All } else { WaitType::Any };
+    let mut bodies = Vec::with_capacity(count as usize);
+    let mut objects = Vec::with_capacity(count as usize);
+    let mut status = NtStatus::SUCCESS;
+    for index in 0..count as usize {
+        // SAFETY: see the module above.
+        match waitable(unsafe { handles.add(index).read_unaligned() }) {
+            Ok((body, object)) => {
+                bodies.push(body);
+                objects.push(object);
+            }
+            Err(error) => {
+                status = error;
+                break;
+            }
+        }
+    }
+    if status == NtStatus::SUCCESS {
+        // SAFETY: live dispatcher objects; for the timeout see the module above.
+        status = unsafe { wait::wait_multiple(&objects, wait_type, timeout_of(timeout)) };
+    }
+    bodies.into_iter().for_each(|body| {
+        nt_object::dereference(body);
+    });
+    status
+}

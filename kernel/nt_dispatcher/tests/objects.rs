@@ -1,0 +1,329 @@
+//! Events by handle, threads and work items, called as drivers call them.
+
+mod common;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use common::{Memory, in_the_kernel, is_child, wait_for};
+use nt_abi::dispatcher::WorkQueueItem;
+use nt_abi::exception::BugCheck;
+use nt_abi::object::attributes;
+use nt_abi::{Handle, Irql, KernelEvent, NtStatus, ObjectAttributes, UnicodeString};
+use nt_dispatcher::thread::THREAD;
+use nt_dispatcher::work;
+use proves::proves;
+
+/// Object attributes with a name, as InitializeObjectAttributes makes them.
+fn named(name: &str, flags: u32) -> u64 {
+    let attributes = Memory::<ObjectAttributes>::new().address() as *mut ObjectAttributes;
+    // SAFETY: new memory.
+    unsafe {
+        (*attributes).length = 0x30;
+        (*attributes).object_name = string(name) as *mut UnicodeString;
+        (*attributes).attributes = flags;
+    }
+    attributes as u64
+}
+
+fn string(text: &str) -> u64 {
+    let units: &'static mut [u16] = Box::leak(text.encode_utf16().collect::<Vec<_>>().into_boxed_slice());
+    let string = Memory::<UnicodeString>::new().address() as *mut UnicodeString;
+    // SAFETY: new memory.
+    unsafe {
+        (*string).length = (units.len() * 2) as u16;
+        (*string).maximum_length = (units.len() * 2) as u16;
+        (*string).buffer = units.as_mut_ptr();
+    }
+    string as u64
+}
+
+/// Calls something that writes a handle first, and gives the status and the handle.
+macro_rules! call_for_handle {
+    ($name:literal $(, $argument:expr)*) => {{
+        let mut handle = 0u64;
+        let status = NtStatus(call!($name, &raw mut handle $(, $argument)*) as u32);
+        (status, handle)
+    }};
+}
+
+fn close(handle: u64) {
+    nt_object::close(Handle(handle)).expect("an open handle");
+}
+
+fn wait_on_handle(handle: u64) -> NtStatus {
+    let now = 0i64;
+    NtStatus(call!("ZwWaitForSingleObject", handle, 0, &raw const now) as u32)
+}
+
+#[proves("K-124")]
+#[test]
+fn event_by_handle_is_set_reset_and_waited_for() {
+    in_the_kernel(|| {
+        let (status, event) = call_for_handle!("ZwCreateEvent", 0x1F0003, 0, 1, 0);
+        assert_eq!(status, NtStatus::SUCCESS);
+        assert_eq!(wait_on_handle(event), NtStatus::TIMEOUT);
+        let mut old = 7i32;
+        assert_eq!(call!("ZwSetEvent", event, &raw mut old) as u32, 0);
+        assert_eq!(old, 0);
+        assert_eq!([wait_on_handle(event), wait_on_handle(event)], [NtStatus::SUCCESS, NtStatus::TIMEOUT]);
+        call!("ZwSetEvent", event, 0);
+        call!("ZwResetEvent", event, &raw mut old);
+        assert_eq!((old, wait_on_handle(event)), (1, NtStatus::TIMEOUT));
+        close(event);
+        assert_eq!(wait_on_handle(event), NtStatus::INVALID_HANDLE);
+    });
+}
+
+#[test]
+fn named_event_is_shared_until_its_last_handle_goes() {
+    in_the_kernel(|| {
+        let name = r"\BaseNamedObjects\Shared";
+        let (status, first) = call_for_handle!("ZwCreateEvent", 0, named(name, 0), 0, 0);
+        assert_eq!(status, NtStatus::SUCCESS);
+        let (status, _) = call_for_handle!("ZwCreateEvent", 0, named(name, 0), 0, 0);
+        assert_eq!(status, NtStatus::OBJECT_NAME_COLLISION);
+        let (status, second) = call_for_handle!("ZwCreateEvent", 0, named(name, attributes::OPENIF), 0, 0);
+        assert_eq!(status, NtStatus::OBJECT_NAME_EXISTS);
+        let (status, third) = call_for_handle!("ZwOpenEvent", 0, named(name, 0));
+        assert_eq!(status, NtStatus::SUCCESS);
+        call!("ZwSetEvent", first, 0);
+        assert_eq!([wait_on_handle(second), wait_on_handle(third)], [NtStatus::SUCCESS; 2]);
+        [first, second, third].into_iter().for_each(close);
+        let (status, _) = call_for_handle!("ZwOpenEvent", 0, named(name, 0));
+        assert_eq!(status, NtStatus::OBJECT_NAME_NOT_FOUND);
+    });
+}
+
+#[test]
+fn name_of_something_else_is_no_event() {
+    in_the_kernel(|| {
+        let (status, _) = call_for_handle!("ZwOpenEvent", 0, named(r"\Device", 0));
+        assert_eq!(status, NtStatus::OBJECT_TYPE_MISMATCH);
+        let (status, _) = call_for_handle!("ZwCreateEvent", 0, named(r"\Nowhere\Event", 0), 0, 0);
+        assert_eq!(status, NtStatus::OBJECT_PATH_NOT_FOUND);
+        let (status, _) = call_for_handle!("ZwCreateEvent", 0, 0, 2, 0);
+        assert_eq!(status, NtStatus::INVALID_PARAMETER);
+    });
+}
+
+#[proves("K-159")]
+#[test]
+fn kernel_handles_have_their_high_bits_set() {
+    in_the_kernel(|| {
+        let (_, plain) = call_for_handle!("ZwCreateEvent", 0, 0, 0, 0);
+        let flags = named(r"\BaseNamedObjects\Kernel", attributes::KERNEL_HANDLE);
+        let (_, kernel) = call_for_handle!("ZwCreateEvent", 0, flags, 0, 0);
+        assert!(plain < 0x8000_0000 && kernel >= 0xFFFF_FFFF_8000_0000);
+        close(plain);
+        close(kernel);
+    });
+}
+
+#[test]
+fn event_that_the_io_manager_makes_begins_signalled_and_is_shared_by_name() {
+    in_the_kernel(|| {
+        let (mut handle, mut again) = (0u64, 0u64);
+        let name = string(r"\BaseNamedObjects\Notify");
+        let event = call!("IoCreateNotificationEvent", name, &raw mut handle);
+        assert_eq!(wait_for(event, Some(0)), NtStatus::SUCCESS);
+        call!("KeClearEvent", event);
+        assert_eq!(call!("IoCreateNotificationEvent", name, &raw mut again), event);
+        assert_eq!(wait_on_handle(again), NtStatus::TIMEOUT);
+        close(handle);
+        close(again);
+        assert!(!nt_object::is_live(event));
+    });
+}
+
+#[proves("K-155")]
+#[test]
+fn handle_of_another_type_is_told() {
+    extern "win64" fn nothing(_context: u64) {}
+    in_the_kernel(|| {
+        let routine = nothing as *const () as u64;
+        let (status, thread) = call_for_handle!("PsCreateSystemThread", 0, 0, 0, 0, routine, 0);
+        assert_eq!(status, NtStatus::SUCCESS);
+        assert_eq!(call!("ZwSetEvent", thread, 0) as u32, NtStatus::OBJECT_TYPE_MISMATCH.0);
+        assert_eq!(call!("ZwSetEvent", 0x7FFF_FFF0u64, 0) as u32, NtStatus::INVALID_HANDLE.0);
+        assert_eq!(call!("ZwWaitForSingleObject", thread, 0, 0) as u32, 0, "a thread can be waited for");
+        close(thread);
+    });
+}
+
+#[proves("K-126")]
+#[test]
+fn wait_for_handles_tells_which_was_signalled() {
+    in_the_kernel(|| {
+        let events = [0, 1, 2].map(|_| call_for_handle!("ZwCreateEvent", 0, 0, 0, 0).1);
+        call!("ZwSetEvent", events[2], 0);
+        let now = 0i64;
+        let wait = |kind: u64| call!("ZwWaitForMultipleObjects", 3, events.as_ptr(), kind, 0, &raw const now) as u32;
+        assert_eq!((wait(1), wait(0)), (2, NtStatus::TIMEOUT.0));
+        events.into_iter().for_each(close);
+        assert_eq!(wait(1), NtStatus::INVALID_HANDLE.0);
+    });
+}
+
+#[proves("K-157")]
+#[test]
+fn type_exports_are_pointers_to_the_types() {
+    in_the_kernel(|| {
+        for (name, block) in [
+            ("ExEventObjectType", nt_dispatcher::event_object::EVENT.block()),
+            ("PsThreadType", THREAD.block()),
+            ("PsProcessType", nt_dispatcher::process::PROCESS.block()),
+        ] {
+            // SAFETY: the export is a pointer variable.
+            assert_eq!(unsafe { *(common::export(name) as *const u64) }, block, "{name}");
+        }
+    });
+}
+
+#[proves("K-100")]
+#[test]
+fn threads_have_ids_and_belong_to_the_system_process() {
+    in_the_kernel(|| {
+        let (id, me) = (call!("PsGetCurrentThreadId"), call!("KeGetCurrentThread"));
+        assert_eq!((id % 4, call!("PsGetThreadId", me)), (0, id));
+        let mut found = 0u64;
+        assert_eq!(call!("PsLookupThreadByThreadId", id, &raw mut found) as u32, 0);
+        assert_eq!(found, me);
+        nt_object::dereference(found);
+        assert_eq!(call!("PsLookupThreadByThreadId", 3, &raw mut found) as u32, NtStatus::INVALID_PARAMETER.0);
+        let process = call!("IoGetCurrentProcess");
+        assert_eq!((call!("PsGetCurrentProcessId"), call!("PsGetProcessId", process)), (4, 4));
+        // SAFETY: the export is a pointer variable.
+        assert_eq!(unsafe { *(common::export("PsInitialSystemProcess") as *const u64) }, process);
+        let client_id = [4u64, id];
+        let (status, handle) = call_for_handle!("ZwOpenThread", 0, 0, client_id.as_ptr());
+        assert_eq!(status, NtStatus::SUCCESS);
+        close(handle);
+        let (status, _) = call_for_handle!("ZwOpenThread", 0, 0, [4u64, 2].as_ptr());
+        assert_eq!(status, NtStatus::INVALID_CID);
+    });
+}
+
+#[test]
+fn priorities_are_kept() {
+    in_the_kernel(|| {
+        let me = call!("KeGetCurrentThread");
+        assert_eq!(call!("KeSetPriorityThread", me, 16) as i32, 8);
+        assert_eq!(call!("KeQueryPriorityThread", me) as i32, 16);
+        let priority = 12i32;
+        let current = -2i64;
+        assert_eq!(call!("ZwSetInformationThread", current, 2, &raw const priority, 4) as u32, 0);
+        assert_eq!(call!("KeSetPriorityThread", me, 8) as i32, 12);
+        let status = |class: u64, length: u64| {
+            NtStatus(call!("ZwSetInformationThread", current, class, &raw const priority, length) as u32)
+        };
+        assert_eq!([status(2, 8), status(99, 4)], [NtStatus::INFO_LENGTH_MISMATCH, NtStatus::INVALID_INFO_CLASS]);
+    });
+}
+
+#[test]
+fn stack_limits_enclose_the_stack() {
+    in_the_kernel(|| {
+        let (mut low, mut high) = (0u64, 0u64);
+        call!("IoGetStackLimits", &raw mut low, &raw mut high);
+        let here = &raw const low as u64;
+        assert!((low..high).contains(&here));
+        assert!(call!("IoGetRemainingStackSize") < here - low);
+    });
+}
+
+#[proves("K-134")]
+#[test]
+fn thread_of_the_system_cannot_be_terminated_by_a_driver() {
+    if is_child() {
+        return in_the_kernel(|| {
+            assert_eq!(call!("PsTerminateSystemThread", 0) as u32, NtStatus::INVALID_PARAMETER.0);
+        });
+    }
+    assert_eq!(common::findings("thread_of_the_system_cannot_be_terminated_by_a_driver"), ["K-134"]);
+}
+
+/// What work item routines saw: the item's `flink` and the level.
+static SEEN: Mutex<Vec<(u64, Irql)>> = Mutex::new(Vec::new());
+
+fn new_item(routine: extern "win64" fn(u64), parameter: u64) -> u64 {
+    let item = Memory::<WorkQueueItem>::new().address();
+    // SAFETY: new memory, filled as ExInitializeWorkItem does inline.
+    unsafe {
+        (*(item as *mut WorkQueueItem)).worker_routine = routine as *const () as u64;
+        (*(item as *mut WorkQueueItem)).parameter = parameter;
+    }
+    item
+}
+
+#[proves("K-136")]
+#[test]
+fn work_item_is_off_the_queue_when_its_routine_runs_and_may_be_queued_again_there() {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    extern "win64" fn routine(item: u64) {
+        // SAFETY: the item of this test.
+        let flink = unsafe { (*(item as *const WorkQueueItem)).list.flink } as u64;
+        SEEN.lock().expect("no panic").push((flink, gate::irql()));
+        if RUNS.fetch_add(1, Ordering::SeqCst) < 2 {
+            call!("ExQueueWorkItem", item, 1);
+        }
+    }
+    in_the_kernel(|| {
+        let item = new_item(routine, 0);
+        // SAFETY: not queued yet.
+        unsafe { (*(item as *mut WorkQueueItem)).parameter = item };
+        call!("ExQueueWorkItem", item, 1);
+        work::drain();
+        assert_eq!(*SEEN.lock().expect("no panic"), [(0, Irql::PASSIVE); 3]);
+        work::for_each_item(|item, _| panic!("{item:#x} is queued"));
+    });
+}
+
+#[proves("K-136")]
+#[test]
+fn work_items_may_wait_for_later_ones() {
+    static EVENTS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+    extern "win64" fn wait_then_set(index: u64) {
+        wait_for(EVENTS[0].load(Ordering::SeqCst), None);
+        if index == 0 {
+            call!("KeSetEvent", EVENTS[1].load(Ordering::SeqCst), 0, 0);
+        }
+    }
+    extern "win64" fn set(_parameter: u64) {
+        call!("KeSetEvent", EVENTS[0].load(Ordering::SeqCst), 0, 0);
+    }
+    in_the_kernel(|| {
+        for event in &EVENTS {
+            let memory = Memory::<KernelEvent>::new().address();
+            call!("KeInitializeEvent", memory, 0, 0);
+            event.store(memory, Ordering::SeqCst);
+        }
+        for index in 0..8 {
+            call!("ExQueueWorkItem", new_item(wait_then_set, index), 0);
+        }
+        call!("ExQueueWorkItem", new_item(set, 0), 0);
+        assert_eq!(wait_for(EVENTS[1].load(Ordering::SeqCst), None), NtStatus::SUCCESS);
+    });
+}
+
+#[proves("K-137")]
+#[test]
+fn work_item_queued_twice_ends_the_run() {
+    extern "win64" fn wait_for_ever(event: u64) {
+        wait_for(event, None);
+    }
+    if is_child() {
+        return in_the_kernel(|| {
+            let event = Memory::<KernelEvent>::new().address();
+            call!("KeInitializeEvent", event, 0, 0);
+            // All workers are busy, so that the next item stays queued.
+            for _ in 0..16 {
+                call!("ExQueueWorkItem", new_item(wait_for_ever, event), 0);
+            }
+            let item = new_item(wait_for_ever, event);
+            call!("ExQueueWorkItem", item, 0);
+            call!("ExQueueWorkItem", item, 0);
+        });
+    }
+    common::expect_bugcheck("work_item_queued_twice_ends_the_run", BugCheck::WORKER_INVALID);
+}
