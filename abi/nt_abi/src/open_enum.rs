@@ -15,6 +15,11 @@ macro_rules! open_enum {
             pub const fn name(self) -> Option<&'static str> {
                 match self.0 { $(x if x == $value => Some(stringify!($variant)),)* _ => None }
             }
+
+            /// The value with this constant's name.
+            pub fn named(name: &str) -> Option<Self> {
+                match name { $(stringify!($variant) => Some(Self($value)),)* _ => None }
+            }
         }
 
         impl core::fmt::Debug for $name {

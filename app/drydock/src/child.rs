@@ -22,6 +22,7 @@ use trace::{EndOfRun, Event, TraceWriter};
 use crate::message::{Message, Sender};
 use crate::plan::Plan;
 use drivers::Loaded;
+use requests::Opened;
 
 /// Most bytes of an image; the largest drivers have a few dozen megabytes.
 const IMAGE_BYTES_MAX: u64 = 1 << 30;
@@ -139,9 +140,11 @@ impl Run<'_> {
 
     /// Carries out what the plan asks of the drivers.
     fn drive(&mut self, messages: &mut Sender) {
-        for (index, ioctl) in self.plan.ioctls.iter().enumerate() {
-            messages.send(&requests::device_control(index, ioctl));
+        let mut opened = Opened::default();
+        for (index, action) in self.plan.actions.iter().enumerate() {
+            messages.send(&opened.carry_out(index, action));
         }
+        opened.close_all();
     }
 
     /// Unloads in reverse, reports what is left, takes the transport down.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::outputs::Wanted;
-use crate::plan::{Ioctl, Network, Plan, Setting};
+use crate::plan::{Action, Network, Plan, Setting};
 use crate::{DockError, Verdict, supervisor};
 
 /// A run in the making: drivers, network, settings, and what should be written down.
@@ -40,9 +40,9 @@ impl Dock {
         self
     }
 
-    /// Sends a device control request once all drivers are loaded.
-    pub fn ioctl(mut self, ioctl: Ioctl) -> Self {
-        self.plan.ioctls.push(ioctl);
+    /// Asks something of a driver once all are loaded: a device control request, a read, a write.
+    pub fn action(mut self, action: Action) -> Self {
+        self.plan.actions.push(action);
         self
     }
 

@@ -6,10 +6,17 @@ use trace::{BugCheckRecord, Counter, FindingRecord, TraceReader};
 use crate::message::Message;
 use crate::plan::Plan;
 use crate::supervisor::ChildEnd;
-use crate::verdict::{Bugcheck, Counts, Finding, IoctlResult, Outcome, Verdict};
+use crate::verdict::{ActionResult, Bugcheck, Counts, Finding, Outcome, Verdict};
 
 /// Judges a run.
-pub fn judge(plan: &Plan, trace: &TraceReader, messages: &[Message], end: &ChildEnd, broken: Vec<Finding>) -> Verdict {
+pub fn judge(
+    plan: &Plan,
+    trace: &TraceReader,
+    messages: &[Message],
+    end: &ChildEnd,
+    broken: Vec<Finding>,
+    prints: Vec<String>,
+) -> Verdict {
     let mut findings: Vec<Finding> = trace.findings().into_iter().map(finding).collect();
     findings.extend(broken);
     let failure = messages.iter().find_map(|message| match message {
@@ -32,10 +39,11 @@ pub fn judge(plan: &Plan, trace: &TraceReader, messages: &[Message], end: &Child
         outcome,
         findings,
         counts: counts(trace),
-        ioctls: messages.iter().filter_map(|message| answer(plan, message)).collect(),
+        actions: messages.iter().filter_map(|message| answer(plan, message)).collect(),
         bugcheck,
         failure,
         events_lost: trace.lost(),
+        prints,
     }
 }
 
@@ -55,17 +63,10 @@ fn counts(trace: &TraceReader) -> Counts {
     }
 }
 
-fn answer(plan: &Plan, message: &Message) -> Option<IoctlResult> {
-    let Message::Ioctl { index, status, information, out } = message else { return None };
-    let asked = plan.ioctls.get(*index)?;
-    let out = out.clone();
-    Some(IoctlResult {
-        device: asked.device.clone(),
-        code: asked.code,
-        status: *status,
-        information: *information,
-        out,
-    })
+fn answer(plan: &Plan, message: &Message) -> Option<ActionResult> {
+    let Message::Done { index, status, information, out } = message else { return None };
+    let action = plan.actions.get(*index)?.to_string();
+    Some(ActionResult { action, status: *status, information: *information, out: out.clone() })
 }
 
 fn recorded(record: &BugCheckRecord) -> Bugcheck {

@@ -20,11 +20,13 @@ mod message;
 mod names;
 mod outputs;
 mod plan;
+mod scenario;
 mod supervisor;
 mod verdict;
 
 pub use dock::Dock;
 pub use error::DockError;
 pub use host::host_entry;
-pub use plan::{Ioctl, Network, Setting};
-pub use verdict::{Bugcheck, Counts, Finding, IoctlResult, Outcome, Verdict};
+pub use plan::{Action, Network, Setting, Target};
+pub use scenario::{Expectations, Scenario, ScenarioError};
+pub use verdict::{ActionResult, Bugcheck, Counts, Finding, Outcome, Verdict};

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
-/// Longest line the supervisor accepts: an IOCTL's output in hex fits.
+/// Longest line the supervisor accepts: an action's output in hex fits.
 const LINE_MAX: u64 = 4 << 20;
 /// Most lines the supervisor accepts.
 const LINES_MAX: usize = 10_000;
@@ -26,8 +26,8 @@ pub enum Message {
         /// What is wrong and what to do.
         why: String,
     },
-    /// The answer to an IOCTL.
-    Ioctl {
+    /// What an action came to.
+    Done {
         /// Which of the plan's.
         index: usize,
         /// Final NTSTATUS.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use figure::{Narrator, Options};
 use nt_abi::exception::BugCheck;
-use trace::{Record, TraceReader};
+use trace::{Event, Record, TraceReader};
 use verifier::Verifier;
 
 use crate::verdict::{Finding, Verdict};
@@ -15,6 +15,8 @@ use crate::{DockError, names};
 
 /// Most events a figure is drawn from; beyond them the run is too long for one page anyway.
 const FIGURE_EVENTS_MAX: usize = 200_000;
+/// How many lines that drivers print are kept for expectations.
+const PRINTS_MAX: usize = 10_000;
 /// How many of the last events a crash file shows.
 const CRASH_EVENTS: usize = 200;
 
@@ -43,6 +45,7 @@ pub struct Outputs {
     verifier: Verifier,
     figure: Vec<Record>,
     last: VecDeque<Record>,
+    prints: Vec<String>,
 }
 
 impl Outputs {
@@ -55,7 +58,15 @@ impl Outputs {
         }
         let narrator = Narrator::new(names::nt());
         let (figure, last) = (Vec::new(), VecDeque::with_capacity(CRASH_EVENTS));
-        Ok(Self { wanted, trace, narrator, verifier: Verifier::new(names::nt().function), figure, last })
+        Ok(Self {
+            wanted,
+            trace,
+            narrator,
+            verifier: Verifier::new(names::nt().function),
+            figure,
+            last,
+            prints: Vec::new(),
+        })
     }
 
     /// Takes the next events.
@@ -72,12 +83,20 @@ impl Outputs {
             if self.draws() && self.figure.len() < FIGURE_EVENTS_MAX {
                 self.figure.push(record.clone());
             }
+            if matches!(record.event, Event::DebugPrint { .. }) && self.prints.len() < PRINTS_MAX {
+                self.prints.push(record.text.trim_end_matches(['\r', '\n']).to_owned());
+            }
             if self.last.len() == CRASH_EVENTS {
                 self.last.pop_front();
             }
             self.last.push_back(record);
         }
         Ok(())
+    }
+
+    /// What drivers printed.
+    pub fn take_prints(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.prints)
     }
 
     /// Rules that the events themselves show to be broken. `complete`: the run came to its end.

@@ -1,5 +1,6 @@
 //! What a run is to do: given to the child by the supervisor as one JSON document.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,18 +28,95 @@ pub struct Setting {
     pub value: String,
 }
 
-/// A device control request sent after all drivers are loaded.
+/// Which file a step is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ioctl {
-    /// Device or symbolic link, such as `\Device\Hello` or `\??\Hello`.
-    pub device: String,
-    /// Control code; its low two bits say how buffers are passed.
-    pub code: u32,
-    /// Input bytes.
-    #[serde(default)]
-    pub input: Vec<u8>,
-    /// Room for output, in bytes.
-    pub output_max: u32,
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// A device or symbolic link, such as `\\Device\\Hello` or `\\??\\Hello`, opened for this step alone.
+    Device(String),
+    /// What [`Action::Open`] opened under this name.
+    Opened(String),
+}
+
+/// One thing asked of a driver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Opens a device and keeps it open under a name.
+    Open {
+        /// Device or symbolic link.
+        device: String,
+        /// What later steps call it.
+        name: String,
+    },
+    /// Closes what was opened.
+    Close {
+        /// Its name.
+        name: String,
+    },
+    /// Sends a device control request.
+    Ioctl {
+        /// To whom.
+        target: Target,
+        /// Control code; its low two bits say how buffers are passed.
+        code: u32,
+        /// Input bytes.
+        #[serde(default)]
+        input: Vec<u8>,
+        /// Room for output, in bytes.
+        output_max: u32,
+    },
+    /// Reads.
+    Read {
+        /// From whom.
+        target: Target,
+        /// Bytes to ask for.
+        length: u32,
+        /// Byte offset.
+        offset: u64,
+    },
+    /// Writes.
+    Write {
+        /// To whom.
+        target: Target,
+        /// The bytes.
+        data: Vec<u8>,
+        /// Byte offset.
+        offset: u64,
+    },
+    /// Lets time pass, virtual time in a seeded run.
+    Wait {
+        /// How long.
+        milliseconds: u32,
+    },
+}
+
+impl Action {
+    /// A device control request to a device that is opened for it alone.
+    pub fn ioctl(device: impl Into<String>, code: u32, input: Vec<u8>, output_max: u32) -> Self {
+        Self::Ioctl { target: Target::Device(device.into()), code, input, output_max }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device(name) | Self::Opened(name) => f.write_str(name),
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open { device, name } => write!(f, "open {device} as {name}"),
+            Self::Close { name } => write!(f, "close {name}"),
+            Self::Ioctl { target, code, .. } => write!(f, "ioctl {target} {code:#010x}"),
+            Self::Read { target, length, .. } => write!(f, "read {target}, {length} bytes"),
+            Self::Write { target, data, .. } => write!(f, "write {target}, {} bytes", data.len()),
+            Self::Wait { milliseconds } => write!(f, "wait {milliseconds} ms"),
+        }
+    }
 }
 
 /// Everything the child needs to know.
@@ -50,8 +128,8 @@ pub struct Plan {
     pub network: Network,
     /// See [`Setting`].
     pub settings: Vec<Setting>,
-    /// See [`Ioctl`].
-    pub ioctls: Vec<Ioctl>,
+    /// What is asked of the drivers once all are started.
+    pub actions: Vec<Action>,
     /// The seeded executor with this seed; the free executor without.
     pub seed: Option<u64>,
     /// How long the whole run may take; the driver is stopped after it.

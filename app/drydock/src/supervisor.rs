@@ -73,7 +73,7 @@ pub fn run(plan: &Plan, wanted: Wanted, host_program: Option<PathBuf>) -> Result
     let end = ChildEnd { status, timed_out, last_words };
     let complete = messages.contains(&Message::Finished);
     let broken = outputs.broken_rules(reader.lost(), complete);
-    let verdict = judge::judge(plan, &reader, &messages, &end, broken);
+    let verdict = judge::judge(plan, &reader, &messages, &end, broken, outputs.take_prints());
     outputs.finish(&reader, &verdict)?;
     Ok(verdict)
 }

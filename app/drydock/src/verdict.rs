@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::names;
+
 /// The run in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -72,13 +74,11 @@ pub struct Counts {
     pub bytes_received: u64,
 }
 
-/// The answer to one `--ioctl`.
+/// What one action came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct IoctlResult {
-    /// As asked.
-    pub device: String,
-    /// As asked.
-    pub code: u32,
+pub struct ActionResult {
+    /// What was asked, in words.
+    pub action: String,
     /// Final NTSTATUS.
     pub status: u32,
     /// `IoStatus.Information`.
@@ -114,14 +114,17 @@ pub struct Verdict {
     pub findings: Vec<Finding>,
     /// See [`Counts`].
     pub counts: Counts,
-    /// One per `--ioctl`, in order.
-    pub ioctls: Vec<IoctlResult>,
+    /// One per action, in order.
+    pub actions: Vec<ActionResult>,
     /// Set when the outcome is [`Outcome::Bugcheck`].
     pub bugcheck: Option<Bugcheck>,
     /// Why the driver failed, when the outcome is [`Outcome::DriverFailed`].
     pub failure: Option<String>,
     /// Events lost because the reader was too slow (never with `--trace`, `--figure` or `--seed`).
     pub events_lost: u64,
+    /// What the drivers printed, line by line, as far as it is kept.
+    #[serde(skip)]
+    pub prints: Vec<String>,
 }
 
 impl Verdict {
@@ -155,10 +158,9 @@ impl fmt::Display for Bugcheck {
     }
 }
 
-impl fmt::Display for IoctlResult {
+impl fmt::Display for ActionResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let status = nt_abi::NtStatus(self.status);
-        write!(f, "{} {:#010x} -> {status:?}, {} bytes", self.device, self.code, self.information)?;
+        write!(f, "{} -> {}, {} bytes", self.action, names::status(self.status), self.information)?;
         if !self.out.is_empty() {
             write!(f, ": {}", self.out)?;
         }

@@ -4,12 +4,24 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use drydock::{Ioctl, Network, Setting};
+use drydock::{Action, Network, Setting};
 
 const EXAMPLE: &str = "Example:
   drydock run tdi_client.sys --set Host=127.0.0.1 --set Port=8080 --set Path=/ --figure close.svg
 
 Exit status: 0 clean, 1 findings, 2 bugcheck or driver failure, 64 wrong use.";
+
+const TEST_EXAMPLE: &str = "Example:
+  drydock test tests/driver --junit results.xml
+
+A scenario file names drivers, settings, requests and what must come of them; docs/scenario-file.md describes it.
+Exit status: 0 all as expected, 1 not all, 2 nothing could be run, 64 wrong use.";
+
+const COMPLETIONS_EXAMPLE: &str = "Example:
+  drydock completions bash > ~/.local/share/bash-completion/completions/drydock";
+
+const MAN_EXAMPLE: &str = "Example:
+  drydock man > ~/.local/share/man/man1/drydock.1";
 
 /// Runs unmodified Windows kernel-mode network drivers as Linux processes.
 #[derive(Debug, Parser)]
@@ -24,6 +36,29 @@ pub enum Command {
     /// Load drivers, drive them, unload them, and say what happened.
     #[command(after_help = EXAMPLE)]
     Run(RunOptions),
+    /// Run scenario files and say which went as expected.
+    #[command(after_help = TEST_EXAMPLE)]
+    Test(TestOptions),
+    /// Print a completion script for a shell.
+    #[command(after_help = COMPLETIONS_EXAMPLE)]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    #[command(after_help = MAN_EXAMPLE)]
+    Man,
+}
+
+#[derive(Debug, Args)]
+pub struct TestOptions {
+    /// Scenario files, or folders with scenario files (*.toml)
+    #[arg(value_name = "FILE|DIR", required = true)]
+    pub paths: Vec<PathBuf>,
+
+    /// Write the results as JUnit XML
+    #[arg(long, value_name = "FILE.xml")]
+    pub junit: Option<PathBuf>,
 }
 
 /// Where connections may go.
@@ -40,8 +75,12 @@ pub enum NetworkName {
 #[derive(Debug, Args)]
 pub struct RunOptions {
     /// Driver images (PE32+, x86-64), loaded in this order
-    #[arg(value_name = "DRIVER.sys", required = true)]
+    #[arg(value_name = "DRIVER.sys", required_unless_present = "scenario")]
     pub drivers: Vec<PathBuf>,
+
+    /// Take drivers, settings, requests and expectations from a scenario file
+    #[arg(long, value_name = "FILE.toml", conflicts_with_all = ["drivers", "net", "settings", "ioctls", "seed", "timeout"])]
+    pub scenario: Option<PathBuf>,
 
     /// Which network the transport stands on
     #[arg(long, value_enum, default_value = "loopback", value_name = "NETWORK")]
@@ -98,13 +137,13 @@ pub struct RunOptions {
 
 impl RunOptions {
     /// The `--ioctl` requests with their inputs.
-    pub fn ioctl_requests(&self) -> Result<Vec<Ioctl>, String> {
+    pub fn actions(&self) -> Result<Vec<Action>, String> {
         if self.inputs.len() > self.ioctls.len() / 2 {
             return Err("there are more --in than --ioctl".into());
         }
         let request = |(index, pair): (usize, &[String])| {
             let input = self.inputs.get(index).map(|text| hex(text)).transpose()?.unwrap_or_default();
-            Ok(Ioctl { device: pair[0].clone(), code: number(&pair[1])?, input, output_max: self.out_size })
+            Ok(Action::ioctl(&pair[0], number(&pair[1])?, input, self.out_size))
         };
         self.ioctls.chunks_exact(2).enumerate().map(request).collect()
     }
@@ -157,17 +196,18 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> RunOptions {
-        let Command::Run(options) = Arguments::parse_from(line.split_whitespace()).command;
-        options
+        match Arguments::parse_from(line.split_whitespace()).command {
+            Command::Run(options) => options,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
     fn ioctl_takes_the_input_at_its_position() {
         let options = parse(r"drydock run a.sys --ioctl \Device\A 0x10 --in 0aFF --ioctl \Device\B 17");
-        let requests = options.ioctl_requests().expect("well formed");
-        assert_eq!((requests[0].code, requests[0].input.as_slice()), (0x10, &[0x0A, 0xFF][..]));
-        assert_eq!((requests[1].device.as_str(), requests[1].code), (r"\Device\B", 17));
-        assert!(requests[1].input.is_empty());
+        let actions = options.actions().expect("well formed");
+        assert_eq!(actions[0], Action::ioctl(r"\Device\A", 0x10, vec![0x0A, 0xFF], 4096));
+        assert_eq!(actions[1], Action::ioctl(r"\Device\B", 17, vec![], 4096));
     }
 
     #[test]
@@ -179,6 +219,8 @@ mod tests {
             "drydock run a.sys --timeout 0",
             "drydock run a.sys --net moon",
             "drydock run a.sys --in 00",
+            "drydock run a.sys --scenario b.toml",
+            "drydock test",
         ] {
             assert!(Arguments::try_parse_from(line.split_whitespace()).is_err(), "{line}");
         }

@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod generate;
 mod run;
+mod test;
 
 use std::process::ExitCode;
 
@@ -24,8 +26,13 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    let Command::Run(options) = arguments.command;
-    match run::run(&options) {
+    let outcome = match &arguments.command {
+        Command::Run(options) => run::run(options),
+        Command::Test(options) => test::test(options),
+        Command::Completions { shell } => generate::completions(*shell),
+        Command::Man => generate::man(),
+    };
+    match outcome {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             eprintln!("drydock: {error}");

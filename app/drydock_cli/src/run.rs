@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
-use drydock::{Dock, DockError, Outcome, Verdict};
+use drydock::{Dock, DockError, Outcome, Scenario, Verdict};
 
 use crate::arguments::RunOptions;
 
@@ -37,19 +37,13 @@ impl fmt::Display for RunError {
 
 /// Runs the drivers and prints the account and the verdict; gives the exit status.
 pub fn run(options: &RunOptions) -> Result<u8, RunError> {
-    let mut dock = Dock::new().network(options.network()).timeout(options.timeout).crash_directory(&options.crash_dir);
-    for driver in &options.drivers {
-        dock = dock.load(driver);
-    }
-    for setting in &options.settings {
-        dock = dock.set(&setting.name, &setting.value);
-    }
-    for ioctl in options.ioctl_requests().map_err(RunError::Usage)? {
-        dock = dock.ioctl(ioctl);
-    }
-    if let Some(seed) = options.seed {
-        dock = dock.seed(seed);
-    }
+    let scenario = options.scenario.as_ref().map(Scenario::load).transpose();
+    let scenario = scenario.map_err(|error| RunError::Usage(error.to_string()))?;
+    let mut dock = match &scenario {
+        Some(scenario) => scenario.dock(),
+        None => dock_of(options)?,
+    };
+    dock = dock.crash_directory(&options.crash_dir);
     if let Some(file) = &options.figure {
         dock = dock.figure(file);
     }
@@ -66,7 +60,30 @@ pub fn run(options: &RunOptions) -> Result<u8, RunError> {
     }
     let verdict = dock.run().map_err(RunError::Dock)?;
     print_verdict(&verdict, options.json).map_err(|error| RunError::Dock(DockError::output("stdout", error)))?;
-    Ok(verdict.outcome.exit_status())
+    let Some(scenario) = scenario else { return Ok(verdict.outcome.exit_status()) };
+    let differences = scenario.differences(&verdict);
+    for difference in &differences {
+        eprintln!("differs  {difference}");
+    }
+    Ok(u8::from(!differences.is_empty()))
+}
+
+/// The run that the command line describes.
+fn dock_of(options: &RunOptions) -> Result<Dock, RunError> {
+    let mut dock = Dock::new().network(options.network()).timeout(options.timeout);
+    for driver in &options.drivers {
+        dock = dock.load(driver);
+    }
+    for setting in &options.settings {
+        dock = dock.set(&setting.name, &setting.value);
+    }
+    for action in options.actions().map_err(RunError::Usage)? {
+        dock = dock.action(action);
+    }
+    Ok(match options.seed {
+        Some(seed) => dock.seed(seed),
+        None => dock,
+    })
 }
 
 fn print_verdict(verdict: &Verdict, json: bool) -> io::Result<()> {
@@ -83,8 +100,8 @@ fn print_verdict(verdict: &Verdict, json: bool) -> io::Result<()> {
     if let Some(failure) = &verdict.failure {
         writeln!(out, "failed   {failure}")?;
     }
-    for ioctl in &verdict.ioctls {
-        writeln!(out, "ioctl    {ioctl}")?;
+    for action in &verdict.actions {
+        writeln!(out, "action   {action}")?;
     }
     if verdict.events_lost > 0 {
         writeln!(out, "note     {} events were overwritten before they could be read", verdict.events_lost)?;

@@ -1,31 +1,96 @@
-//! What the plan asks of a driver's devices.
+//! What the plan asks of drivers' devices.
+
+use std::collections::BTreeMap;
 
 use nt_abi::object::attributes;
-use nt_abi::{Handle, NtStatus};
+use nt_abi::{Handle, IoStatusBlock, NtStatus};
+use nt_dispatcher::wait;
 use nt_io::file::{self, Open};
 
 use crate::message::Message;
-use crate::plan::Ioctl;
+use crate::plan::{Action, Target};
 
-/// `GENERIC_READ | GENERIC_WRITE`.
-const ACCESS: u32 = 0xC000_0000;
+/// `GENERIC_READ | GENERIC_WRITE | SYNCHRONIZE`.
+const ACCESS: u32 = 0xC010_0000;
 /// `FILE_OPEN` with `FILE_SYNCHRONOUS_IO_NONALERT`.
 const OPTIONS: u32 = 1 << 24 | 0x20;
+/// Units of 100 ns in a millisecond.
+const MILLISECOND_100NS: i64 = 10_000;
 
-/// Opens the device, sends a device control request, waits for it, closes the device.
-pub fn device_control(index: usize, ioctl: &Ioctl) -> Message {
-    let mut output = vec![0; ioctl.output_max as usize];
-    let outcome = open(&ioctl.device).and_then(|handle| {
-        let outcome = file::device_control(handle, ioctl.code, &ioctl.input, &mut output);
-        file::close(handle);
-        outcome
-    });
-    let (status, information) = match outcome {
-        Ok(iosb) => (iosb.status, iosb.information),
-        Err(status) => (status, 0),
-    };
-    let filled = if status.is_error() { 0 } else { (information as usize).min(output.len()) };
-    Message::Ioctl { index, status: status.0, information, out: hex(&output[..filled]) }
+/// The devices that steps opened by name.
+#[derive(Default)]
+pub struct Opened(BTreeMap<String, Handle>);
+
+/// What a request came to: its status block and its output.
+type Outcome = Result<(IoStatusBlock, Vec<u8>), NtStatus>;
+
+impl Opened {
+    /// Does what is asked and waits for it.
+    pub fn carry_out(&mut self, index: usize, action: &Action) -> Message {
+        let outcome = match action {
+            Action::Open { device, name } => self.open(device, name),
+            Action::Close { name } => self.close(name),
+            Action::Ioctl { target, code, input, output_max } => self.on(target, |handle| {
+                let mut output = vec![0; *output_max as usize];
+                let iosb = file::device_control(handle, *code, input, &mut output)?;
+                Ok((iosb, output))
+            }),
+            Action::Read { target, length, offset } => self.on(target, |handle| {
+                let mut output = vec![0; *length as usize];
+                let iosb = file::read(handle, &mut output, *offset)?;
+                Ok((iosb, output))
+            }),
+            Action::Write { target, data, offset } => {
+                self.on(target, |handle| Ok((file::write(handle, data, *offset)?, Vec::new())))
+            }
+            Action::Wait { milliseconds } => {
+                wait::delay(-i64::from(*milliseconds) * MILLISECOND_100NS);
+                succeeded()
+            }
+        };
+        let (iosb, output) = outcome.unwrap_or_else(|status| (IoStatusBlock::new(status, 0), Vec::new()));
+        let filled = if iosb.status.is_error() { 0 } else { (iosb.information as usize).min(output.len()) };
+        Message::Done { index, status: iosb.status.0, information: iosb.information, out: hex(&output[..filled]) }
+    }
+
+    /// Closes what is still open.
+    pub fn close_all(self) {
+        for handle in self.0.into_values() {
+            file::close(handle);
+        }
+    }
+
+    fn open(&mut self, device: &str, name: &str) -> Outcome {
+        if self.0.contains_key(name) {
+            return Err(NtStatus::OBJECT_NAME_COLLISION);
+        }
+        self.0.insert(name.into(), open(device)?);
+        succeeded()
+    }
+
+    fn close(&mut self, name: &str) -> Outcome {
+        let handle = self.0.remove(name).ok_or(NtStatus::INVALID_HANDLE)?;
+        match file::close(handle) {
+            NtStatus::SUCCESS => succeeded(),
+            status => Err(status),
+        }
+    }
+
+    fn on(&self, target: &Target, request: impl FnOnce(Handle) -> Outcome) -> Outcome {
+        match target {
+            Target::Opened(name) => request(*self.0.get(name).ok_or(NtStatus::INVALID_HANDLE)?),
+            Target::Device(device) => {
+                let handle = open(device)?;
+                let outcome = request(handle);
+                file::close(handle);
+                outcome
+            }
+        }
+    }
+}
+
+fn succeeded() -> Outcome {
+    Ok((IoStatusBlock::new(NtStatus::SUCCESS, 0), Vec::new()))
 }
 
 fn open(device: &str) -> Result<Handle, NtStatus> {

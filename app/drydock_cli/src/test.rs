@@ -1,0 +1,151 @@
+//! `drydock test`: runs scenario files and says which went as expected.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use drydock::{DockError, Scenario};
+
+use crate::arguments::TestOptions;
+use crate::run::RunError;
+
+/// What became of one scenario.
+struct Tested {
+    name: String,
+    took: Duration,
+    /// How it differed from what its file expects, or why it could not be run.
+    differences: Vec<String>,
+}
+
+/// Runs all scenarios; 0 if all went as expected, else 1.
+pub fn test(options: &TestOptions) -> Result<u8, RunError> {
+    let files = scenario_files(&options.paths)?;
+    let mut tested = Vec::new();
+    for file in &files {
+        let one = run_one(file);
+        tell(&one).map_err(|error| RunError::Dock(DockError::output("stdout", error)))?;
+        tested.push(one);
+    }
+    if let Some(path) = &options.junit {
+        let written = std::fs::write(path, junit(&tested));
+        written.map_err(|error| RunError::Dock(DockError::output(path.display().to_string(), error)))?;
+    }
+    let failed = tested.iter().filter(|one| !one.differences.is_empty()).count();
+    let summary = writeln!(io::stdout(), "{} passed, {failed} failed", tested.len() - failed);
+    summary.map_err(|error| RunError::Dock(DockError::output("stdout", error)))?;
+    Ok(u8::from(failed > 0))
+}
+
+/// The files named, and the `.toml` files of the folders named, in the order of their names.
+fn scenario_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, RunError> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let cannot = |error: io::Error| RunError::Usage(format!("cannot read {}: {error}", path.display()));
+        let mut found = Vec::new();
+        for entry in path.read_dir().map_err(cannot)? {
+            let entry = entry.map_err(cannot)?.path();
+            if entry.extension().is_some_and(|ending| ending == "toml") {
+                found.push(entry);
+            }
+        }
+        found.sort();
+        if found.is_empty() {
+            return Err(RunError::Usage(format!("{} holds no scenario file (*.toml)", path.display())));
+        }
+        files.extend(found);
+    }
+    Ok(files)
+}
+
+fn run_one(file: &Path) -> Tested {
+    let started = Instant::now();
+    let name = file.file_stem().map_or_else(|| file.display().to_string(), |stem| stem.to_string_lossy().into_owned());
+    let differences = match Scenario::load(file) {
+        Err(error) => vec![error.to_string()],
+        Ok(scenario) => match scenario.dock().run() {
+            Err(error) => vec![error.to_string()],
+            Ok(verdict) => scenario.differences(&verdict),
+        },
+    };
+    Tested { name, took: started.elapsed(), differences }
+}
+
+fn tell(one: &Tested) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let word = if one.differences.is_empty() { "ok" } else { "FAILED" };
+    writeln!(out, "{word:<6} {} ({:.3} s)", one.name, one.took.as_secs_f64())?;
+    for difference in &one.differences {
+        for line in difference.lines() {
+            writeln!(out, "       {line}")?;
+        }
+    }
+    out.flush()
+}
+
+/// JUnit XML as CI systems read it: one suite, a case for each scenario.
+fn junit(tested: &[Tested]) -> String {
+    let failed = tested.iter().filter(|one| !one.differences.is_empty()).count();
+    let total: Duration = tested.iter().map(|one| one.took).sum();
+    let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "<testsuite name=\"drydock\" tests=\"{}\" failures=\"{failed}\" time=\"{:.3}\">",
+        tested.len(),
+        total.as_secs_f64()
+    );
+    for one in tested {
+        let (name, took) = (escaped(&one.name), one.took.as_secs_f64());
+        let _ = write!(text, "  <testcase classname=\"drydock\" name=\"{name}\" time=\"{took:.3}\"");
+        if one.differences.is_empty() {
+            text.push_str("/>\n");
+            continue;
+        }
+        let message = escaped(&one.differences[0]);
+        let all = escaped(&one.differences.join("\n"));
+        let _ = writeln!(text, ">\n    <failure message=\"{message}\">{all}</failure>\n  </testcase>");
+    }
+    text.push_str("</testsuite>\n");
+    text
+}
+
+/// Text as it may stand in an element or an attribute. Characters that XML cannot hold become question marks.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\n' => out.push_str("&#10;"),
+            '\t' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'.. => out.push(character),
+            _ => out.push('?'),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn junit_counts_failures_and_escapes_what_drivers_say() {
+        let one = |name: &str, differences: &[&str]| Tested {
+            name: name.into(),
+            took: Duration::from_millis(1500),
+            differences: differences.iter().map(|text| (*text).into()).collect(),
+        };
+        let xml = junit(&[one("good", &[]), one("b&d", &["printed <\"\u{1}\">", "second"])]);
+        assert!(xml.contains(r#"tests="2" failures="1" time="3.000""#), "{xml}");
+        assert!(xml.contains(r#"<testcase classname="drydock" name="good" time="1.500"/>"#), "{xml}");
+        assert!(xml.contains(r#"name="b&amp;d""#), "{xml}");
+        assert!(xml.contains("printed &lt;&quot;?&quot;&gt;&#10;second"), "{xml}");
+    }
+}
