@@ -279,6 +279,12 @@ unsafe fn send(
     major: MajorFunction,
     fill: impl FnOnce(*mut Irp, *mut IoStackLocation),
 ) -> IoStatusBlock {
+    // Counted here and not where requests are sent, because filters send them on.
+    match major {
+        MajorFunction::CLEANUP => gate::count(Counter::Cleanups, 1),
+        MajorFunction::CLOSE => gate::count(Counter::Closes, 1),
+        _ => {}
+    }
     // SAFETY: the caller's file object; event and status block live until the request is complete.
     unsafe {
         let device = device::related(file);

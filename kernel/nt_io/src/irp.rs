@@ -284,7 +284,7 @@ pub unsafe fn call_driver(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus 
         let major = (*location).major_function;
         let index = usize::from(major.0).min(MAJOR_FUNCTIONS - 1);
         let routine = (*(*device).driver_object).major_function[index];
-        count(major);
+        gate::count(Counter::Irps, 1);
         gate::record(Event::IrpDispatched {
             irp: irp as u64,
             device: device as u64,
@@ -295,15 +295,6 @@ pub unsafe fn call_driver(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus 
         let status = NtStatus(gate::call::call2(routine, device as u64, irp as u64) as u32);
         gate::record(Event::IrpReturned { irp: irp as u64, status: status.0 });
         status
-    }
-}
-
-fn count(major: MajorFunction) {
-    gate::count(Counter::Irps, 1);
-    match major {
-        MajorFunction::CLEANUP => gate::count(Counter::Cleanups, 1),
-        MajorFunction::CLOSE => gate::count(Counter::Closes, 1),
-        _ => {}
     }
 }
 
