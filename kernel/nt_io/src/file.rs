@@ -385,10 +385,7 @@ pub fn close(handle: Handle) -> NtStatus {
     let closed = nt_object::close(handle);
     gate::set_irql(level);
     match closed {
-        Ok((object, remaining)) => {
-            gate::record(Event::HandleClosed { handle: handle.0, object, remaining: remaining.max(0) as u32 });
-            NtStatus::SUCCESS
-        }
+        Ok(_) => NtStatus::SUCCESS,
         Err(status) => status,
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use arena::{Region, plan};
 use nt_abi::{Handle, NtStatus};
+use trace::Event;
 
 use crate::object;
 
@@ -168,7 +169,7 @@ pub fn reference_by_handle(handle: Handle, object_type: Option<u64>) -> Result<(
 
 /// Closes a handle: its type is told, then the handle's reference goes (C-124, C-135).
 ///
-/// Gives the body the handle was for (for events; it may be gone) and how many handles are left.
+/// Gives the body the handle was for (it may be gone) and how many handles are left.
 ///
 /// # Errors
 /// STATUS_INVALID_HANDLE; nothing happens then.
@@ -183,6 +184,8 @@ pub fn close(handle: Handle) -> Result<(u64, i64), NtStatus> {
     }
     table.give_entry(number);
     let left = object::count_handle(body, -1);
+    // Before its type is told: cleanup and close are consequences.
+    gate::record(Event::HandleClosed { handle: handle.0, object: body, remaining: left.max(0) as u32 });
     if let Some(object_type) = object::type_of(body) {
         (object_type.handle_closed)(body, left);
     }
