@@ -238,9 +238,12 @@ impl Address {
         self.settle();
     }
 
-    /// The remote node has withdrawn an offer that this address still holds.
-    pub fn handle_offer_withdrawn(&mut self, offer: OfferId) {
+    /// The remote node has withdrawn an offer. Returns whether it was waiting here; if not, it is on its way
+    /// to an endpoint or to the connect handler, or over.
+    pub fn handle_offer_withdrawn(&mut self, offer: OfferId) -> bool {
+        let before = self.waiting.len();
         self.waiting.retain(|waiting| waiting.id != offer);
+        self.waiting.len() < before
     }
 
     /// The connect handler has returned and its answer is worked off.

@@ -130,8 +130,10 @@ impl Endpoint {
                 self.complete(returned.id, status::EMPTY_RECEIVE);
                 false
             }
-            // It gets the bytes that follow those taken, before any receive queued meanwhile (C-483).
+            // It gets the bytes that follow those taken, before any receive queued meanwhile (C-483). One
+            // that holds bytes already would have a gap where this one steps in front of it.
             Some(returned) => {
+                self.end_partial();
                 let receive = Receive::new(returned.id, returned.length, returned.flags).taking_also(kind);
                 self.receives.push_front(receive);
                 true

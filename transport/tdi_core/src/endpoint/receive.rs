@@ -234,9 +234,13 @@ impl Endpoint {
 
     /// Expedited data ends the wait of a receive that holds normal data already (C-391).
     pub(super) fn end_early(&mut self) {
-        if !self.expedited.is_ready() {
-            return;
+        if self.expedited.is_ready() {
+            self.end_partial();
         }
+    }
+
+    /// Completes the receives that hold bytes but wait for more.
+    pub(super) fn end_partial(&mut self) {
         while let Some(receive) = self.receives.remove(|receive| receive.filled > 0) {
             self.complete_transfer(receive.id, NtStatus::SUCCESS, receive.filled);
         }

@@ -103,6 +103,20 @@ fn an_irp_returned_by_the_expedited_handler_takes_expedited_data() {
 }
 
 #[test]
+fn an_irp_of_the_expedited_handler_does_not_tear_a_receive_apart() {
+    let mut world = World::with_handlers();
+    world.answers.push_back(Answer::takes_and_returns(1, 4));
+    world.during("!<x>", |world| {
+        world.receive_with(6, NORMAL | receive_flags::NO_PUSH);
+        world.peer_sends(b"abc");
+    });
+    world.peer_sends_urgent(b"x");
+    world.peer_sends(b"def");
+    // The handler's IRP steps in front and takes either kind, so the other ends with what it holds.
+    world.expect("!<x> receive=SUCCESS/3 returned=SUCCESS/3");
+}
+
+#[test]
 fn urgent_data_that_arrives_during_the_handler_follows_what_was_shown() {
     let mut world = World::with_handlers();
     world.during("!<ab>", |world| {

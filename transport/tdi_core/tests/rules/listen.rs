@@ -358,7 +358,8 @@ fn an_offer_that_is_withdrawn_while_it_waits_is_forgotten() {
     let gone = world.offer(remote());
     let kept = world.offer(other());
     assert!(world.addresses[0].is_quiet());
-    world.addresses[0].handle_offer_withdrawn(gone.id);
+    assert!(world.addresses[0].handle_offer_withdrawn(gone.id));
+    assert!(!world.addresses[0].handle_offer_withdrawn(gone.id));
     let listen = world.listen();
     assert_eq!(world.requests[&listen].peer, Some(remote()), "as the network confirms it");
     assert_ne!(gone.id, kept.id);
