@@ -57,7 +57,7 @@ fn a_closed_address_has_no_handlers_and_takes_none() {
     world.expect("RST");
 }
 
-#[proves("C-175", "C-176", "C-174")]
+#[proves("C-169", "C-175", "C-176", "C-174")]
 #[test]
 fn connections_outlive_the_closing_of_their_address() {
     let mut world = World::connected();

@@ -153,7 +153,7 @@ fn a_cancelled_receive_that_holds_bytes_reports_them() {
     assert_eq!(world.state(), StateName::Established);
 }
 
-#[proves("C-231", "C-579")]
+#[proves("C-579")]
 #[test]
 fn cancelling_a_partly_sent_send_ends_the_connection() {
     let mut world = World::connected();

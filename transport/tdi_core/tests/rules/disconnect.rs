@@ -44,7 +44,7 @@ fn abort_forces_a_pending_release_to_end() {
     world.expect("FIN RST disconnect=CONNECTION_ABORTED disconnect#2=SUCCESS");
 }
 
-#[proves("C-329", "C-330", "C-377")]
+#[proves("C-322", "C-329", "C-330", "C-377")]
 #[test]
 fn release_follows_the_sends_queued_before_it() {
     let mut world = World::connected();
@@ -81,7 +81,7 @@ fn after_a_release_the_whole_answer_of_a_slow_peer_arrives() {
     assert_eq!(world.state(), StateName::Associated);
 }
 
-#[proves("C-331", "C-520", "C-525")]
+#[proves("C-331", "C-356", "C-520", "C-525")]
 #[test]
 fn release_completes_when_the_remote_node_has_released() {
     let mut world = World::connected();
