@@ -19,8 +19,8 @@ impl Transport {
         if let Some(mut endpoint) = self.endpoint_of(file) {
             endpoint.core.handle_cleanup(now());
             let id = endpoint.core.id();
-            self.pump(endpoint, None);
-            return self.finish_endpoint_cleanup(sent, id);
+            let is_quiet = self.pump(endpoint, None).is_quiet;
+            return if is_quiet { sent.complete(NtStatus::SUCCESS, 0) } else { self.finish_endpoint_cleanup(sent, id) };
         }
         if let Some(mut address) = self.address_of(file) {
             address.core.handle_cleanup();

@@ -180,7 +180,7 @@ impl Transport {
             }
         };
         match endpoint.core.handle_request(now(), id, request) {
-            Outcome::Taken => self.pump(endpoint, Some(Own { id, irp })).unwrap_or(NtStatus::PENDING),
+            Outcome::Taken => self.pump(endpoint, Some(Own { id, irp })).status.unwrap_or(NtStatus::PENDING),
             Outcome::Done(status) => {
                 self.requests.take(id);
                 drop(endpoint);
@@ -214,7 +214,6 @@ impl Transport {
         if status.is_success() {
             gate::record(Event::EndpointAssociated { endpoint: endpoint.file, address: address_file as u64 });
         }
-        self.pump(endpoint, None);
         status
     }
 

@@ -31,6 +31,15 @@ pub(crate) struct Own {
     pub(crate) irp: *mut Irp,
 }
 
+/// How an endpoint was left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pumped {
+    /// What the caller's own request was completed with, if it was; otherwise it is pending now.
+    pub(crate) status: Option<NtStatus>,
+    /// Nothing is out at the client and nothing waits.
+    pub(crate) is_quiet: bool,
+}
+
 /// What was left to do so that it does not keep a thread for ever.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Later {
@@ -56,23 +65,17 @@ impl After {
 }
 
 impl Transport {
-    /// Works off an endpoint's outputs. Returns the status that `own` was completed with, if it was; otherwise it
-    /// is pending now.
-    pub(crate) fn pump<'a>(&'a self, endpoint: Locked<'a, EndpointState>, own: Option<Own>) -> Option<NtStatus> {
+    /// Works off an endpoint's outputs.
+    pub(crate) fn pump<'a>(&'a self, endpoint: Locked<'a, EndpointState>, own: Option<Own>) -> Pumped {
         let mut after = After::default();
-        let status = self.turn(endpoint, own, &mut after);
+        let pumped = self.turn(endpoint, own, &mut after);
         for id in after.addresses.into_iter().flatten() {
             self.pump_address(id);
         }
-        status
+        pumped
     }
 
-    fn turn<'a>(
-        &'a self,
-        mut endpoint: Locked<'a, EndpointState>,
-        mut own: Option<Own>,
-        after: &mut After,
-    ) -> Option<NtStatus> {
+    fn turn<'a>(&'a self, mut endpoint: Locked<'a, EndpointState>, mut own: Option<Own>, after: &mut After) -> Pumped {
         let name = endpoint.name();
         let mut status = None;
         let mut calls = 0;
@@ -84,8 +87,9 @@ impl Transport {
             match endpoint.core.poll_output() {
                 Some(Output::Network(command)) => self.carry_out(&mut endpoint, command),
                 Some(Output::Address(id, message)) => {
-                    self.pass(&endpoint, id, message);
-                    after.note(id);
+                    if self.pass(&endpoint, id, message) {
+                        after.note(id);
+                    }
                 }
                 Some(Output::Complete(completion)) => {
                     calls += 1;
@@ -114,18 +118,17 @@ impl Transport {
         if let Some(own) = own.take() {
             self.pend(&mut endpoint, own);
         }
-        self.leave(endpoint);
-        status
+        Pumped { status, is_quiet: self.leave(endpoint) }
     }
 
-    /// Gives an endpoint's message to its address.
-    fn pass(&self, endpoint: &Locked<'_, EndpointState>, id: AddressId, message: AddressMessage) {
+    /// Gives an endpoint's message to its address. Returns whether there is something to do for that now.
+    fn pass(&self, endpoint: &Locked<'_, EndpointState>, id: AddressId, message: AddressMessage) -> bool {
         if matches!(message, AddressMessage::Detach { .. }) {
             gate::record(Event::EndpointDisassociated { endpoint: endpoint.file });
         }
-        if let Some(mut address) = self.addresses.lock(id) {
-            address.core.handle_message(endpoint.core.id(), message);
-        }
+        let Some(mut address) = self.addresses.lock(id) else { return false };
+        address.core.handle_message(endpoint.core.id(), message);
+        address.is_closed || !address.core.is_quiet()
     }
 
     /// Marks a request pending and makes it cancellable (C-203). `true` if it was cancelled before that (C-575).
@@ -176,8 +179,9 @@ impl Transport {
         endpoint
     }
 
-    /// The end of a turn: the deadline, and whatever waited until nothing is out at the client.
-    pub(crate) fn leave(&self, mut endpoint: Locked<'_, EndpointState>) {
+    /// The end of a turn: the deadline, and whatever waited until nothing is out at the client. Returns whether
+    /// nothing is.
+    pub(crate) fn leave(&self, mut endpoint: Locked<'_, EndpointState>) -> bool {
         let name = endpoint.name();
         let deadline = endpoint.core.poll_timeout().map_or(u64::MAX, |deadline| deadline.0);
         if deadline != endpoint.timer {
@@ -188,7 +192,7 @@ impl Transport {
             }
         }
         if !endpoint.core.is_quiet() {
-            return;
+            return false;
         }
         let cleanup = std::mem::take(&mut endpoint.cleanup);
         let awaited_by = endpoint.awaited_by.take();
@@ -205,6 +209,7 @@ impl Transport {
             // SAFETY: the CLEANUP that was stored when it was marked pending; taken out just now.
             unsafe { completion::complete_with(cleanup as *mut Irp, NtStatus::SUCCESS, 0) };
         }
+        true
     }
 
     /// Has the poller go on with this.

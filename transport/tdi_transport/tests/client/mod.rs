@@ -39,14 +39,24 @@ pub fn with_transport(network: Arc<dyn Network>, test: impl FnOnce(&'static Tran
             nt_dispatcher::work::queue(Box::new(move || delete(body)));
         });
         let transport = tdi_transport::start(network, tdi_core::Config::default()).expect("a transport");
+        let running = Running(transport);
         test(transport);
         nt_dispatcher::work::drain();
         assert_eq!(leftovers(transport), []);
-        transport.stop();
+        drop(running);
         let mut left = 0;
         irp::for_each_live(|_, _| left += 1);
         assert_eq!(left, 0, "packets");
     });
+}
+
+/// Stops the transport, also when the test fails, so that the next test can start one.
+struct Running(&'static Transport);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 /// Runs `work` on a kernel thread of its own.

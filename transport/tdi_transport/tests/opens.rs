@@ -1,0 +1,358 @@
+//! Opens, sharing, queries, and filters in front of the devices.
+
+mod client;
+mod peer;
+mod scripted;
+
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use client::*;
+use net_api::NetError;
+use nt_abi::tdi::{TdiRequest, query};
+use nt_abi::{DeviceObject, DriverObject, FileObject, Irp, MajorFunction, NtStatus, ea};
+use nt_io::device::NewDevice;
+use nt_io::driver::NewDriver;
+use nt_io::{completion, device, driver, irp};
+use peer::on_loopback;
+use proves::proves;
+use scripted::Script;
+use tdi_core::transport_address::{self, Family};
+
+const SHARE_READ: u16 = 1;
+
+fn scripted(test: impl FnOnce(&Script) + Send) {
+    let network = Script::new();
+    let shared = Arc::clone(&network);
+    with_transport(network, move |_| test(&shared));
+}
+
+fn open(list: &[u8]) -> Result<File, NtStatus> {
+    try_open(r"\Device\Tcp", list, 0)
+}
+
+fn address_list(address: &str, share: u16) -> Result<File, NtStatus> {
+    try_open(r"\Device\Tcp", &address_ea(address.parse().expect("an address")), share)
+}
+
+fn kind(file: &File) -> u64 {
+    // SAFETY: an open file.
+    unsafe { (*file.object).fs_context2 }
+}
+
+#[proves("C-001", "C-002", "C-003", "C-006", "C-009", "C-010", "C-070", "C-090", "C-080")]
+#[test]
+fn every_device_opens_as_a_control_channel() {
+    scripted(|_| {
+        for name in [
+            r"\Device\Tcp",
+            r"\device\tcp6",
+            r"\DEVICE\UDP",
+            r"\Device\Udp6",
+            r"\Device\RawIp",
+            r"\Device\RawIp6",
+            r"\Device\Ip",
+            r"\Device\Ip6",
+            r"\Device\IPMULTICAST",
+        ] {
+            let channel = try_open(name, &[], 3).expect(name);
+            assert_eq!(kind(&channel), 3);
+            channel.close(Order::HandleFirst);
+        }
+    });
+}
+
+#[proves("C-032", "C-071", "C-072", "C-088", "C-089", "C-093", "C-113", "C-116", "C-550", "C-556")]
+#[test]
+fn kind_of_open_is_decided_by_the_ea_list_alone() {
+    scripted(|network| {
+        for context in [0, 1, u64::MAX, 0xDEAD_BEEF_0000_0000] {
+            let endpoint = open(&endpoint_ea(context)).expect("an endpoint");
+            assert_eq!(kind(&endpoint), 2);
+            endpoint.close(Order::ReferenceFirst);
+        }
+        let any = transport_address::encode("0.0.0.0:0".parse().expect("an address"));
+        // 26 bytes for a 22-byte address, in a buffer of 300 bytes (C-546).
+        let mut value = any.as_bytes().to_vec();
+        value.resize(26, 0);
+        let mut list = ea_entry(ea::TRANSPORT_ADDRESS, &value);
+        list.resize(300, 0xEE);
+        let address = open(&list).expect("an address");
+        assert_eq!(kind(&address), 1);
+        address.close(Order::HandleFirst);
+        assert_eq!(network.lines(), 0);
+    });
+}
+
+#[proves("C-073", "C-074", "C-081", "C-086", "C-094", "C-115")]
+#[test]
+fn unusable_ea_lists_are_refused_and_leave_nothing() {
+    scripted(|network| {
+        let address = address_ea("0.0.0.0:0".parse().expect("an address"));
+        let mut both = endpoint_ea(1);
+        both.resize(36, 0);
+        both[0] = 36;
+        both.extend(&address);
+        assert_eq!(open(&both).err(), Some(NtStatus::INVALID_PARAMETER));
+        assert_eq!(open(&ea_entry(b"Transportaddress", &[0; 22])).err(), Some(NtStatus::INVALID_EA_NAME));
+        assert_eq!(open(&ea_entry(ea::CONNECTION_CONTEXT, &[0; 7])).err(), Some(NtStatus::INVALID_PARAMETER));
+        let on = |device, list: &[u8]| try_open(device, list, 0).err();
+        assert_eq!(on(r"\Device\Udp", &endpoint_ea(1)), Some(NtStatus::INVALID_PARAMETER));
+        assert_eq!(on(r"\Device\Ip", &address), Some(NtStatus::INVALID_DEVICE_REQUEST));
+        let ip6 = transport_address::encode("[::]:0".parse().expect("an address"));
+        assert_eq!(
+            open(&ea_entry(ea::TRANSPORT_ADDRESS, ip6.as_bytes())).err(),
+            Some(NtStatus::INVALID_ADDRESS_COMPONENT)
+        );
+        let ip4 = transport_address::encode("0.0.0.0:0".parse().expect("an address"));
+        for length in 0..22 {
+            let short = ea_entry(ea::TRANSPORT_ADDRESS, &ip4.as_bytes()[..length]);
+            assert_eq!(open(&short).err(), Some(NtStatus::NONEXISTENT_EA_ENTRY), "{length} bytes");
+        }
+        network.fail_open(NetError::AddressNotAvailable);
+        assert_eq!(open(&address).err(), Some(NtStatus::INVALID_ADDRESS), "C-095");
+    });
+}
+
+#[proves("C-101", "C-103", "C-104", "C-109", "C-111", "C-168", "D-131")]
+#[test]
+fn sharing_is_what_the_first_opener_agreed_to() {
+    scripted(|_| {
+        let exclusive = address_list("0.0.0.0:4000", 0).expect("a free port");
+        for share in [0, SHARE_READ] {
+            assert_eq!(address_list("0.0.0.0:4000", share).err(), Some(NtStatus::SHARING_VIOLATION));
+        }
+        exclusive.close(Order::HandleFirst);
+        let shared = [0, 1].map(|_| address_list("0.0.0.0:4000", SHARE_READ).expect("shared"));
+        assert_eq!(address_list("0.0.0.0:4000", 0).err(), Some(NtStatus::ADDRESS_ALREADY_EXISTS));
+        let (status, answer) = shared[0].query(query::ADDRESS_INFO, 100);
+        assert_eq!((status, &answer[..4]), (NtStatus::SUCCESS, &2_u32.to_le_bytes()[..]));
+        let floating = [0, 1].map(|_| address_list("0.0.0.0:0", 0).expect("a port of its own"));
+        for file in shared.iter().chain(&floating) {
+            file.close(Order::HandleFirst);
+        }
+        address_list("0.0.0.0:4000", 0).expect("free again").close(Order::HandleFirst);
+    });
+}
+
+#[test]
+fn failed_open_on_the_network_gives_the_claim_back() {
+    scripted(|network| {
+        network.fail_open(NetError::AddressInUse);
+        assert_eq!(address_list("0.0.0.0:4001", 0).err(), Some(NtStatus::ADDRESS_ALREADY_EXISTS));
+        address_list("0.0.0.0:4001", 0).expect("the claim is free").close(Order::HandleFirst);
+    });
+}
+
+#[proves("C-100", "C-280", "C-564", "D-128", "D-130", "D-132", "D-133")]
+#[test]
+fn address_query_shows_the_port_on_addresses_and_connections() {
+    on_loopback(|| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let (address, endpoint) = open_pair(1);
+        let of = |file: &File| {
+            let (status, answer) = file.query(query::ADDRESS_INFO, 26);
+            assert_eq!(status, NtStatus::SUCCESS);
+            transport_address::parse(&answer[4..], Family::V4).expect("an address")
+        };
+        assert_ne!(of(&address).port(), 0);
+        assert_eq!(of(&endpoint), of(&address));
+        let pinned = of(&address).port();
+        assert_eq!(endpoint.connect(listener.local_addr().expect("an address")), NtStatus::SUCCESS);
+        let (_stream, peer_sees) = listener.accept().expect("a connection");
+        assert_eq!(of(&endpoint), peer_sees);
+        assert_eq!(peer_sees.port(), pinned);
+        endpoint.close(Order::HandleFirst);
+        address.close(Order::HandleFirst);
+    });
+}
+
+#[proves(
+    "C-011", "C-012", "D-122", "D-124", "D-125", "D-126", "D-127", "D-129", "D-136", "D-137", "D-138", "D-139", "D-140"
+)]
+#[test]
+fn queries_answer_what_they_know_and_how_much_fits() {
+    scripted(|_| {
+        let channel = try_open(r"\Device\Tcp", &[], 0).expect("a control channel");
+        let (status, info) = channel.query(query::PROVIDER_INFO, 40);
+        assert_eq!((status, info.len()), (NtStatus::SUCCESS, 40));
+        let word = |at: usize| u32::from_le_bytes(info[at..at + 4].try_into().expect("four bytes"));
+        let expected = [0x0100, u32::MAX, 0, 65_507, 0x007B_89AF, 1, 65_535, 0];
+        assert_eq!([0, 4, 8, 12, 16, 20, 24, 28].map(word), expected);
+        let (status, part) = channel.query(query::PROVIDER_INFO, 10);
+        assert_eq!((status, part.as_slice()), (NtStatus::BUFFER_OVERFLOW, &info[..10]));
+        let no_mdl = channel.request(TdiRequest::QUERY_INFORMATION, [2, 0, 0, 0], ptr::null_mut());
+        assert_eq!(no_mdl.wait(), (NtStatus::INVALID_PARAMETER, 0));
+        assert_eq!(channel.query(0x77, 10), (NtStatus::NOT_IMPLEMENTED, vec![]));
+        assert_eq!(channel.query(query::ADDRESS_INFO, 100).0, NtStatus::INVALID_DEVICE_REQUEST);
+        assert_eq!(channel.query(query::MAX_DATAGRAM_INFO, 4), (NtStatus::SUCCESS, 65_507_u32.to_le_bytes().to_vec()));
+        assert_eq!(channel.query(query::PROVIDER_STATISTICS, 300).1.len(), 216);
+        let ip = try_open(r"\Device\Ip", &[], 0).expect("a control channel");
+        assert_eq!(ip.query(query::PROVIDER_INFO, 40), (NtStatus::NOT_IMPLEMENTED, vec![]));
+        let multicast = try_open(r"\Device\IPMULTICAST", &[], 0).expect("a control channel");
+        assert_eq!(multicast.query(query::PROVIDER_INFO, 40), (NtStatus::INVALID_PARAMETER, vec![]));
+        let endpoint = open_endpoint(1);
+        assert_eq!(endpoint.query(query::ADDRESS_INFO, 100), (NtStatus::INVALID_CONNECTION, vec![]));
+        assert_eq!(endpoint.query(query::CONNECTION_INFO, 100), (NtStatus::INVALID_CONNECTION, vec![]));
+        for file in [channel, ip, multicast, endpoint] {
+            file.close(Order::HandleFirst);
+        }
+    });
+}
+
+#[proves("C-087", "C-146", "C-119")]
+#[test]
+fn control_channel_works_between_cleanup_and_close() {
+    scripted(|_| {
+        let channel = try_open(r"\Device\Tcp", &[], 0).expect("a control channel");
+        let device = channel.device();
+        channel.close_handle();
+        assert_eq!(channel.device(), device);
+        assert_eq!(channel.query(query::PROVIDER_INFO, 40).0, NtStatus::SUCCESS);
+        channel.dereference();
+    });
+}
+
+#[test]
+fn scribbled_file_objects_find_nothing_and_break_nothing() {
+    scripted(|_| {
+        let (address, endpoint) = open_pair(1);
+        // SAFETY: open files; a driver could write there, too.
+        unsafe {
+            let right = (*endpoint.object).fs_context;
+            for wrong in [0, u64::MAX, right + 1, right ^ 1 << 32] {
+                (*endpoint.object).fs_context = wrong;
+                assert_eq!(endpoint.abort(), NtStatus::INVALID_DEVICE_REQUEST, "{wrong:#x}");
+            }
+            (*endpoint.object).fs_context = right;
+        }
+        let lost = File { handle: nt_abi::Handle(0), object: 0x10 as *mut FileObject };
+        let request = Request::new(&endpoint, TdiRequest::SEND, [0; 4], ptr::null_mut());
+        // SAFETY: a packet of our own that was not sent yet.
+        unsafe { (*irp::next_location(request.irp)).file_object = lost.object };
+        assert_eq!(request.send(&endpoint).wait().0, NtStatus::INVALID_DEVICE_REQUEST);
+        endpoint.close(Order::HandleFirst);
+        address.close(Order::HandleFirst);
+    });
+}
+
+static SEEN: AtomicU32 = AtomicU32::new(0);
+
+unsafe extern "win64" fn pass_down(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus {
+    SEEN.fetch_add(1, Ordering::SeqCst);
+    // SAFETY: called as a dispatch routine: passes the packet on as IoSkipCurrentIrpStackLocation does, to the device
+    // whose address the test put into the extension.
+    unsafe {
+        let below = *((*device).device_extension as *const u64) as *mut DeviceObject;
+        (*irp).current_location += 1;
+        (*irp).current_stack_location = (*irp).current_stack_location.add(1);
+        irp::call_driver(below, irp)
+    }
+}
+
+/// A driver whose device passes everything to the one below it.
+struct Filter {
+    driver: *mut DriverObject,
+    device: *mut DeviceObject,
+    below: *mut DeviceObject,
+}
+
+impl Filter {
+    fn over(target: *mut DeviceObject) -> Self {
+        SEEN.store(0, Ordering::SeqCst);
+        let driver = driver::create(&NewDriver { name: "filter", image: (0, 0), entry: 0 }).expect("a driver object");
+        let new =
+            NewDevice { driver, extension: 8, name: None, device_type: 0x12, characteristics: 0, exclusive: false };
+        // SAFETY: the driver object just made and a live device.
+        unsafe {
+            (*driver).major_function.fill(pass_down as *const () as u64);
+            let device = device::create(&new, 0).expect("a device");
+            let extension = (*device).device_extension as *mut u64;
+            let below = device::attach(device, target, |below| *extension = below as u64);
+            Self { driver, device, below }
+        }
+    }
+}
+
+impl Drop for Filter {
+    fn drop(&mut self) {
+        let name: Vec<u16> = r"\Driver\filter".encode_utf16().collect();
+        // SAFETY: all are alive.
+        unsafe {
+            device::detach(self.below);
+            device::delete(self.device);
+            nt_object::remove(&name).expect("the driver's name");
+            nt_object::dereference(self.driver as u64);
+        }
+    }
+}
+
+#[proves("C-147", "D-275", "D-276", "D-284", "D-286")]
+#[test]
+fn filter_attached_to_the_device_sees_every_request() {
+    scripted(|network| {
+        let before = open_endpoint(0);
+        let filter = Filter::over(before.device());
+        assert_eq!(before.device(), filter.device);
+        let (address, endpoint) = open_pair(1);
+        assert_eq!(endpoint.connect("10.0.0.2:80".parse().expect("an address")), NtStatus::SUCCESS);
+        assert_eq!(endpoint.send(b"through"), (NtStatus::SUCCESS, 7));
+        assert_eq!(network.line(0).sent(), b"through");
+        endpoint.close(Order::HandleFirst);
+        address.close(Order::HandleFirst);
+        before.close(Order::HandleFirst);
+        // Two creates, associate, connect, send, three cleanups, three closes.
+        assert_eq!(SEEN.load(Ordering::SeqCst), 11);
+    });
+}
+
+unsafe extern "win64" fn refuse(_device: *mut DeviceObject, irp: *mut Irp) -> NtStatus {
+    // SAFETY: called as a dispatch routine.
+    unsafe { completion::complete_with(irp, NtStatus::ACCESS_DENIED, 0) }
+}
+
+#[proves("D-278")]
+#[test]
+fn dispatch_table_of_the_driver_object_can_be_hooked() {
+    scripted(|_| {
+        let name: Vec<u16> = r"\Driver\Tcpip".encode_utf16().collect();
+        let body = nt_object::lookup(&name).expect("the driver object").body;
+        let slot = usize::from(MajorFunction::INTERNAL_DEVICE_CONTROL.0);
+        let (address, endpoint) = open_pair(1);
+        // SAFETY: a live driver object.
+        unsafe {
+            let table = &mut (*(body as *mut DriverObject)).major_function;
+            let original = std::mem::replace(&mut table[slot], refuse as *const () as u64);
+            assert_eq!(endpoint.connect("10.0.0.2:80".parse().expect("an address")), NtStatus::ACCESS_DENIED);
+            table[slot] = original;
+        }
+        assert_eq!(endpoint.connect("10.0.0.2:80".parse().expect("an address")), NtStatus::SUCCESS);
+        endpoint.close(Order::HandleFirst);
+        address.close(Order::HandleFirst);
+    });
+}
+
+#[test]
+fn leftovers_are_told_with_their_file_objects() {
+    let network = Script::new();
+    with_transport(network, |transport| {
+        use tdi_transport::Leftover;
+        let (address, endpoint) = open_pair(1);
+        assert_eq!(endpoint.connect("10.0.0.2:80".parse().expect("an address")), NtStatus::SUCCESS);
+        let buffer = Buffer::zeroed(4);
+        let receive = endpoint.start_receive(&buffer, 0);
+        let file = endpoint.object as u64;
+        let expected = [
+            Leftover::Request { irp: receive.irp as u64, file },
+            Leftover::Endpoint { file, connected: true, closed: false },
+            Leftover::Address { file: address.object as u64, closed: false },
+        ];
+        assert_eq!(leftovers(transport), expected);
+        address.close(Order::HandleFirst);
+        let held = Leftover::Address { file: address.object as u64, closed: true };
+        assert_eq!(leftovers(transport)[2], held, "its endpoint holds it");
+        endpoint.close(Order::HandleFirst);
+        assert!(receive.is_done());
+    });
+}
