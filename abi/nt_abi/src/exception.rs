@@ -37,6 +37,7 @@ open_enum! {
         #[allow(missing_docs)] ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY = 0xFC,
         #[allow(missing_docs)] DPC_WATCHDOG_VIOLATION = 0x133,
         #[allow(missing_docs)] KERNEL_SECURITY_CHECK_FAILURE = 0x139,
+        #[allow(missing_docs)] THREAD_TERMINATE_HELD_MUTEX = 0x4000_008A,
         /// Ours, not Windows': the driver called an import that Drydock does not implement.
         DRYDOCK_UNIMPLEMENTED_IMPORT = 0xD0C0_0001,
         /// Ours: Drydock itself failed an internal check.

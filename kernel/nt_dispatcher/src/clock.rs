@@ -1,7 +1,6 @@
 //! Time as drivers see it, in units of 100 ns (K-125, K-135).
 
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::executor::{self, seeded};
@@ -68,16 +67,10 @@ pub fn deadline(timeout: i64) -> u64 {
     now.saturating_add((timeout as u64).saturating_sub(system_time_100ns()))
 }
 
-/// Brings the shared page's clocks up to date. Called at every tick and whenever a thread has slept.
-pub fn refresh_shared_page() {
-    static BUSY: AtomicBool = AtomicBool::new(false);
-    if BUSY.swap(true, Ordering::Acquire) {
-        // Another thread is at it.
-        return;
-    }
+/// Brings the shared page's clocks up to date: at every tick, or whenever virtual time moves. One thread at a time.
+pub(crate) fn refresh_shared_page() {
     let now = now_100ns();
     gate::shared_page::set_times(system_time_100ns(), now, now / TICK_100NS);
-    BUSY.store(false, Ordering::Release);
 }
 
 #[cfg(test)]

@@ -108,7 +108,6 @@ impl Parker {
             futex_wait(&self.state, ASLEEP, deadline);
         }
         self.state.store(AWAKE, Ordering::Release);
-        clock::refresh_shared_page();
     }
 }
 

@@ -3,9 +3,10 @@
 //! A thread's object (`KTHREAD` to drivers) is an `nt_object` body that begins with a dispatcher header, so
 //! it can be waited on; what the host keeps lies in a [`Record`] of its own, reached through GS.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicI32, AtomicU16, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use gate::thread::{Block, host_stack};
 use nt_abi::dispatcher::{DispatcherType, Mutant};
@@ -27,6 +28,8 @@ const BODY_BYTES: u64 = 0x400;
 const ID: u64 = 0x100;
 const PRIORITY: u64 = 0x108;
 const BASE_INCREMENT: u64 = 0x10C;
+/// Where the number of mutexes lies that it holds.
+const MUTEXES: u64 = 0x110;
 /// The priority that system threads begin with.
 const PRIORITY_AT_FIRST: i32 = 8;
 /// Processor numbers handed out; drivers index arrays of KeNumberProcessors entries with them.
@@ -41,8 +44,12 @@ struct Record {
     parker: Parker,
     /// Critical and guarded regions the thread is in (K-145).
     regions: AtomicI32,
+    /// Alerted, and no alertable wait has ended for that yet (K-125).
+    is_alerted: AtomicBool,
 }
 
+/// The records of threads that have not ended, by their objects.
+static RUNNING: Mutex<BTreeMap<u64, &'static Record>> = Mutex::new(BTreeMap::new());
 static FREE_RECORDS: Mutex<Vec<&'static Record>> = Mutex::new(Vec::new());
 static NUMBERS: AtomicU16 = AtomicU16::new(0);
 /// Thread ids are multiples of 4; the first is behind the system process'.
@@ -63,6 +70,10 @@ pub enum Start {
 /// Sets what is told of each thread that ends, before its object is signalled (K-067). Set once.
 pub fn set_on_end(on_end: fn(thread: u64)) {
     let _ = ON_END.set(on_end);
+}
+
+fn running() -> MutexGuard<'static, BTreeMap<u64, &'static Record>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn current_record() -> &'static Record {
@@ -94,6 +105,24 @@ pub(crate) fn leave_region() -> bool {
 /// Whether normal kernel APCs are disabled for the calling thread.
 pub(crate) fn is_in_region() -> bool {
     gate::irql() >= Irql::APC || current_record().regions.load(Ordering::Relaxed) > 0
+}
+
+/// Alerts a thread: its alertable wait, this or the next, ends with STATUS_ALERTED. Gives whether it was alerted
+/// already.
+///
+/// IRQL: up to DISPATCH_LEVEL.
+pub fn alert(thread: u64) -> bool {
+    let running = running().get(&thread).copied();
+    let Some(record) = running else { return false };
+    let was_alerted = record.is_alerted.swap(true, Ordering::AcqRel);
+    record.parker.unpark();
+    was_alerted
+}
+
+/// Takes the calling thread's alert, if there is one.
+pub(crate) fn take_alert() -> bool {
+    let is_alerted = &current_record().is_alerted;
+    is_alerted.load(Ordering::Acquire) && is_alerted.swap(false, Ordering::AcqRel)
 }
 
 /// Ends the run because the calling thread waits for `object`, which it holds itself.
@@ -131,11 +160,18 @@ impl Identity {
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let block = Block::new(stack, body, number, processor as u16)?;
         let free = FREE_RECORDS.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let record =
-            free.unwrap_or_else(|| Box::leak(Box::new(Record { parker: Parker::new(), regions: AtomicI32::new(0) })));
+        let record = free.unwrap_or_else(|| {
+            Box::leak(Box::new(Record {
+                parker: Parker::new(),
+                regions: AtomicI32::new(0),
+                is_alerted: AtomicBool::new(false),
+            }))
+        });
         record.regions.store(0, Ordering::Relaxed);
+        record.is_alerted.store(false, Ordering::Relaxed);
         // SAFETY: the block is new, and nobody runs on it yet.
         unsafe { (*block.host()).dispatcher = std::ptr::from_ref(record) as u64 };
+        running().insert(body, record);
         Ok(Self { body, block, record, processor })
     }
 
@@ -153,6 +189,16 @@ impl Identity {
         }
         // A driver that ended its thread inside a completion routine did so inside the network's poll, perhaps.
         poller::abandon(&self.record.parker);
+        running().remove(&self.body);
+        let mutexes = word(self.body, MUTEXES).load(Ordering::Acquire);
+        if mutexes > 0 {
+            gate::bugcheck::with_message(
+                BugCheck::THREAD_TERMINATE_HELD_MUTEX,
+                [self.body, 0, 0, 0],
+                nt_object::allocating_caller(self.body),
+                format_args!("A thread that was created here ended while it held {mutexes} mutex(es)."),
+            );
+        }
         gate::record(Event::ThreadEnded { thread: self.body });
         // SAFETY: the object is alive: this thread holds a reference until the next lines.
         unsafe { signal_state(self.body) }.store(1, Ordering::SeqCst);
@@ -343,6 +389,7 @@ pub(crate) unsafe fn take_mutant(object: u64, thread: u64) -> bool {
     let taken = state.compare_exchange(1, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok();
     if taken {
         owner.store(thread, Ordering::Release);
+        word(thread, MUTEXES).fetch_add(1, Ordering::Relaxed);
     }
     taken
 }
@@ -360,11 +407,12 @@ pub(crate) unsafe fn owns_mutant(object: u64, thread: u64) -> bool {
 ///
 /// # Safety
 /// `object` is an initialised mutant that `thread` owns.
-pub(crate) unsafe fn return_mutant(object: u64, _thread: u64) {
+pub(crate) unsafe fn return_mutant(object: u64, thread: u64) {
     // SAFETY: the caller's promise.
     let (state, owner) = unsafe { (signal_state(object), owner(object)) };
     if state.load(Ordering::Relaxed) == 0 {
         owner.store(0, Ordering::Release);
+        word(thread, MUTEXES).fetch_sub(1, Ordering::Relaxed);
     }
     state.fetch_add(1, Ordering::SeqCst);
 }

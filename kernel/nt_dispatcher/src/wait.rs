@@ -37,6 +37,7 @@ struct Waiter {
     /// `KTHREAD`, for mutants.
     thread: u64,
     wants_all: bool,
+    alertable: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -186,13 +187,24 @@ pub enum WaitType {
 /// `object` is an initialised dispatcher object that stays mapped until the wait is over.
 ///
 /// IRQL: up to DISPATCH_LEVEL with a timeout of 0, else up to APC_LEVEL.
+#[inline]
 pub unsafe fn wait_single(object: u64, timeout: Option<i64>) -> NtStatus {
+    // SAFETY: the caller's promise.
+    unsafe { wait_single_alertable(object, timeout, false) }
+}
+
+/// As [`wait_single`]; also ALERTED if `alertable` and the thread is alerted before the object is signalled.
+///
+/// # Safety
+/// As [`wait_single`].
+#[inline]
+pub unsafe fn wait_single_alertable(object: u64, timeout: Option<i64>, alertable: bool) -> NtStatus {
     // SAFETY: the caller's promise.
     if unsafe { take_signal(object, gate::thread::current_thread_object()) } {
         return NtStatus::SUCCESS;
     }
     // SAFETY: the caller's promise.
-    unsafe { wait_blocking(&[object], WaitType::Any, timeout) }
+    unsafe { wait_blocking(&[object], WaitType::Any, timeout, alertable) }
 }
 
 /// Waits for several objects. SUCCESS plus the index of the object that ended a wait for any, SUCCESS for
@@ -203,6 +215,20 @@ pub unsafe fn wait_single(object: u64, timeout: Option<i64>) -> NtStatus {
 ///
 /// IRQL: as [`wait_single`].
 pub unsafe fn wait_multiple(objects: &[u64], wait_type: WaitType, timeout: Option<i64>) -> NtStatus {
+    // SAFETY: the caller's promise.
+    unsafe { wait_multiple_alertable(objects, wait_type, timeout, false) }
+}
+
+/// As [`wait_multiple`]; also ALERTED, as [`wait_single_alertable`].
+///
+/// # Safety
+/// As [`wait_multiple`].
+pub unsafe fn wait_multiple_alertable(
+    objects: &[u64],
+    wait_type: WaitType,
+    timeout: Option<i64>,
+    alertable: bool,
+) -> NtStatus {
     if objects.is_empty() || objects.len() > OBJECTS_MAX {
         return NtStatus::INVALID_PARAMETER;
     }
@@ -214,10 +240,10 @@ pub unsafe fn wait_multiple(objects: &[u64], wait_type: WaitType, timeout: Optio
         }
     }
     // SAFETY: the caller's promise.
-    unsafe { wait_blocking(objects, wait_type, timeout) }
+    unsafe { wait_blocking(objects, wait_type, timeout, alertable) }
 }
 
-unsafe fn wait_blocking(objects: &[u64], wait_type: WaitType, timeout: Option<i64>) -> NtStatus {
+unsafe fn wait_blocking(objects: &[u64], wait_type: WaitType, timeout: Option<i64>, alertable: bool) -> NtStatus {
     let all = wait_type == WaitType::All;
     if timeout == Some(0) {
         // SAFETY: the caller's promise.
@@ -232,6 +258,7 @@ unsafe fn wait_blocking(objects: &[u64], wait_type: WaitType, timeout: Option<i6
         parker: thread::current_parker(),
         thread: gate::thread::current_thread_object(),
         wants_all: all,
+        alertable,
     };
     // SAFETY: the caller's promise; `waiter` outlives the call.
     unsafe { wait_queued(objects, &waiter, timeout.map(clock::deadline)) }
@@ -263,14 +290,19 @@ unsafe fn wait_queued(objects: &[u64], waiter: &Waiter, deadline: Option<u64>) -
             WAITING | LOOK_AGAIN => {}
             index => break NtStatus(index),
         }
-        if deadline.is_some_and(|deadline| clock::now_100ns() >= deadline) {
+        let over = if waiter.alertable && thread::take_alert() {
+            Some(NtStatus::ALERTED)
+        } else {
+            deadline.filter(|&deadline| clock::now_100ns() >= deadline).map(|_| NtStatus::TIMEOUT)
+        };
+        if let Some(status) = over {
             if waiter.wants_all {
                 // Nobody grants such a wait but the waiter itself, which just tried.
-                break NtStatus::TIMEOUT;
+                break status;
             }
             match waiter.granted.compare_exchange(WAITING, 0, Ordering::AcqRel, Ordering::Acquire) {
                 Err(index) => break NtStatus(index),
-                Ok(_) => break NtStatus::TIMEOUT,
+                Ok(_) => break status,
             }
         }
         if !told {
@@ -342,6 +374,11 @@ pub fn has_waiters(object: u64, count: usize) -> bool {
 ///
 /// IRQL: up to APC_LEVEL.
 pub fn delay(timeout: i64) {
+    delay_alertable(timeout, false);
+}
+
+/// As [`delay`]: SUCCESS, or ALERTED if `alertable` and the thread is alerted meanwhile.
+pub fn delay_alertable(timeout: i64, alertable: bool) -> NtStatus {
     let level = gate::irql();
     if level >= Irql::DISPATCH {
         gate::bugcheck(BugCheck::ATTEMPTED_SWITCH_FROM_DPC, [0, level.0.into(), gate::caller(), 0]);
@@ -349,7 +386,13 @@ pub fn delay(timeout: i64) {
     let deadline = clock::deadline(timeout);
     let parker = thread::current_parker();
     executor::point();
-    while clock::now_100ns() < deadline {
+    loop {
+        if alertable && thread::take_alert() {
+            return NtStatus::ALERTED;
+        }
+        if clock::now_100ns() >= deadline {
+            return NtStatus::SUCCESS;
+        }
         parker.park(Some(deadline));
     }
 }

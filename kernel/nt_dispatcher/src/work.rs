@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gate::memory::{read_value, write_value};
+use nt_abi::Irql;
 use nt_abi::dispatcher::WorkQueueItem;
 use nt_abi::exception::BugCheck;
 
@@ -54,7 +55,8 @@ pub fn queue(work: Work) {
 }
 
 /// Queues a driver's `WORK_QUEUE_ITEM` (`ExQueueWorkItem`). It is off the queue when its routine is called, which may
-/// free it or queue it again (K-136). One that is queued already ends the run (K-137).
+/// free it or queue it again (K-136). One that is queued already ends the run (K-137), and so does a routine that
+/// returns above PASSIVE_LEVEL (K-152).
 ///
 /// # Safety
 /// `item` is an initialised item that stays mapped until its routine is called.
@@ -79,7 +81,15 @@ pub unsafe fn queue_item(item: *mut WorkQueueItem, caller: u64) {
             item_is_gone(address, caller);
         }
         // SAFETY: the driver asked for this routine to be called so.
-        unsafe { gate::call::call1(body.worker_routine, body.parameter) };
+        let (_, level) = unsafe { gate::call::call1_telling_level(body.worker_routine, body.parameter) };
+        if level != Irql::PASSIVE {
+            gate::bugcheck::with_message(
+                BugCheck::WORKER_THREAD_RETURNED_AT_BAD_IRQL,
+                [body.worker_routine, level.0.into(), body.parameter, address],
+                body.worker_routine,
+                "A work item's routine returned above PASSIVE_LEVEL.",
+            );
+        }
     }));
 }
 

@@ -327,3 +327,186 @@ fn work_item_queued_twice_ends_the_run() {
     }
     common::expect_bugcheck("work_item_queued_twice_ends_the_run", BugCheck::WORKER_INVALID);
 }
+
+#[proves("K-152")]
+#[test]
+fn work_item_that_returns_at_a_raised_level_ends_the_run() {
+    extern "win64" fn raise(_parameter: u64) {
+        call!("KeRaiseIrqlToDpcLevel");
+    }
+    if is_child() {
+        return in_the_kernel(|| {
+            call!("ExQueueWorkItem", new_item(raise, 0), 0);
+            work::drain();
+        });
+    }
+    let name = "work_item_that_returns_at_a_raised_level_ends_the_run";
+    common::expect_bugcheck(name, BugCheck::WORKER_THREAD_RETURNED_AT_BAD_IRQL);
+}
+
+#[proves("K-152")]
+#[test]
+fn work_item_whose_memory_is_reused_while_it_is_queued_ends_the_run() {
+    extern "win64" fn wait_for_ever(event: u64) {
+        wait_for(event, None);
+    }
+    extern "win64" fn wait_once(event: u64) {
+        wait_for(event, None);
+    }
+    if is_child() {
+        return in_the_kernel(|| {
+            let [never, once] = [0, 1].map(|_| {
+                let event = Memory::<KernelEvent>::new().address();
+                call!("KeInitializeEvent", event, 0, 0);
+                event
+            });
+            for _ in 0..15 {
+                call!("ExQueueWorkItem", new_item(wait_for_ever, never), 0);
+            }
+            call!("ExQueueWorkItem", new_item(wait_once, once), 0);
+            let item = new_item(wait_once, once);
+            call!("ExQueueWorkItem", item, 0);
+            // SAFETY: the item of this test.
+            unsafe { (item as *mut WorkQueueItem).cast::<u8>().write_bytes(0, size_of::<WorkQueueItem>()) };
+            call!("KeSetEvent", once, 0, 0);
+            wait_for(never, None);
+        });
+    }
+    let name = "work_item_whose_memory_is_reused_while_it_is_queued_ends_the_run";
+    common::expect_bugcheck(name, BugCheck::WORKER_INVALID);
+}
+
+/// Starts a driver's thread and gives its object, referenced.
+fn driver_thread(routine: extern "win64" fn(u64), context: u64) -> u64 {
+    let routine = nt_dispatcher::thread::Start::Driver(routine as *const () as u64);
+    nt_dispatcher::thread::create(routine, context, 0).expect("a thread")
+}
+
+#[proves("K-125")]
+#[test]
+fn alert_ends_alertable_waits_only() {
+    static STATUS: AtomicU64 = AtomicU64::new(0);
+    extern "win64" fn wait_alertably(event: u64) {
+        let status = call!("KeWaitForSingleObject", event, 0, 0, 1, 0) as u32;
+        STATUS.store(status.into(), Ordering::SeqCst);
+    }
+    in_the_kernel(|| {
+        let event = Memory::<KernelEvent>::new().address();
+        call!("KeInitializeEvent", event, 0, 0);
+        let thread = driver_thread(wait_alertably, event);
+        while !nt_dispatcher::wait::has_waiters(event, 1) {
+            std::thread::yield_now();
+        }
+        assert_eq!(call!("KeAlertThread", thread, 0) as u8, 0);
+        common::join(thread);
+        assert_eq!(STATUS.load(Ordering::SeqCst), u64::from(NtStatus::ALERTED.0));
+        // An alert that comes before is kept for the next alertable wait.
+        let me = call!("KeGetCurrentThread");
+        call!("KeAlertThread", me, 0);
+        assert_eq!(call!("KeAlertThread", me, 0) as u8, 1);
+        let short = -10_000i64;
+        let wait =
+            |alertable: u64| NtStatus(call!("KeWaitForSingleObject", event, 0, 0, alertable, &raw const short) as u32);
+        assert_eq!([wait(0), wait(1), wait(1)], [NtStatus::TIMEOUT, NtStatus::ALERTED, NtStatus::TIMEOUT]);
+        call!("KeAlertThread", me, 0);
+        let hour = -36_000_000_000i64;
+        assert_eq!(call!("KeDelayExecutionThread", 0, 1, &raw const hour) as u32, NtStatus::ALERTED.0);
+        call!("KeAlertThread", me, 0);
+        assert_eq!([call!("KeTestAlertThread", 0) as u8, call!("KeTestAlertThread", 0) as u8], [1, 0]);
+    });
+}
+
+#[test]
+fn thread_that_ends_with_a_mutex_ends_the_run() {
+    extern "win64" fn take_and_end(mutex: u64) {
+        call!("KeWaitForSingleObject", mutex, 0, 0, 0, 0);
+    }
+    if is_child() {
+        return in_the_kernel(|| {
+            let mutex = Memory::<nt_abi::dispatcher::Mutant>::new().address();
+            call!("KeInitializeMutex", mutex, 0);
+            common::join(driver_thread(take_and_end, mutex));
+        });
+    }
+    common::expect_bugcheck("thread_that_ends_with_a_mutex_ends_the_run", BugCheck::THREAD_TERMINATE_HELD_MUTEX);
+}
+
+#[proves("K-123", "K-151")]
+#[test]
+fn wait_that_would_block_at_dispatch_level_ends_the_run() {
+    if is_child() {
+        return in_the_kernel(|| {
+            let event = Memory::<KernelEvent>::new().address();
+            call!("KeInitializeEvent", event, 0, 0);
+            call!("KeRaiseIrqlToDpcLevel");
+            let now = 0i64;
+            assert_eq!(call!("KeWaitForSingleObject", event, 0, 0, 0, &raw const now) as u32, NtStatus::TIMEOUT.0);
+            call!("KeWaitForSingleObject", event, 0, 0, 0, 0);
+        });
+    }
+    let name = "wait_that_would_block_at_dispatch_level_ends_the_run";
+    common::expect_bugcheck(name, BugCheck::ATTEMPTED_SWITCH_FROM_DPC);
+}
+
+#[proves("K-148")]
+#[test]
+fn memory_is_used_for_one_kind_of_object_after_another() {
+    in_the_kernel(|| {
+        let memory = Memory::<[u64; 16]>::new().address();
+        let soon = -10_000i64;
+        for _ in 0..3 {
+            call!("KeInitializeEvent", memory, 1, 1);
+            assert_eq!([wait_for(memory, Some(0)), wait_for(memory, Some(0))], [NtStatus::SUCCESS, NtStatus::TIMEOUT]);
+            call!("KeInitializeTimer", memory);
+            call!("KeSetTimer", memory, soon, 0);
+            assert_eq!(wait_for(memory, None), NtStatus::SUCCESS);
+            call!("KeInitializeSemaphore", memory, 2, 2);
+            assert_eq!(
+                [0; 3].map(|_| wait_for(memory, Some(0))),
+                [NtStatus::SUCCESS, NtStatus::SUCCESS, NtStatus::TIMEOUT]
+            );
+            call!("KeInitializeMutex", memory, 0);
+            assert_eq!(wait_for(memory, Some(0)), NtStatus::SUCCESS);
+            call!("KeReleaseMutex", memory, 0);
+            call!("ExInitializeRundownProtection", memory);
+            assert_eq!(call!("ExAcquireRundownProtection", memory) as u8, 1);
+        }
+    });
+}
+
+#[proves("K-149")]
+#[test]
+fn event_on_the_stack_of_its_waiter_may_vanish_as_soon_as_it_wakes() {
+    static EVENT: AtomicU64 = AtomicU64::new(0);
+    extern "win64" fn set_each(rounds: u64) {
+        for _ in 0..rounds {
+            let mut event = EVENT.swap(0, Ordering::SeqCst);
+            while event == 0 {
+                std::thread::yield_now();
+                event = EVENT.swap(0, Ordering::SeqCst);
+            }
+            call!("KeSetEvent", event, 0, 0);
+        }
+    }
+    in_the_kernel(|| {
+        const ROUNDS: u64 = 3_000;
+        let thread = driver_thread(set_each, ROUNDS);
+        let mut region = Vec::new();
+        for round in 0..ROUNDS {
+            // Memory of its own each time, which no longer is the event's as soon as the wait is over.
+            let mut event: Box<KernelEvent> = Box::new(Memory::<KernelEvent>::new().get());
+            call!("KeInitializeEvent", &raw mut *event, round % 2, 0);
+            EVENT.store(&raw const *event as u64, Ordering::SeqCst);
+            assert_eq!(wait_for(&raw const *event as u64, None), NtStatus::SUCCESS);
+            // SAFETY: the test's own event, which nobody else may touch any more.
+            unsafe { (&raw mut *event).cast::<u8>().write_bytes(0xEE, size_of::<KernelEvent>()) };
+            region.push(event);
+        }
+        common::join(thread);
+        for event in region {
+            // SAFETY: 24 bytes of the test's own.
+            let bytes = unsafe { std::slice::from_raw_parts((&raw const *event).cast::<u8>(), 24) };
+            assert!(bytes.iter().all(|&byte| byte == 0xEE), "touched after its waiter was released");
+        }
+    });
+}

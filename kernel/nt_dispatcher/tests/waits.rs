@@ -198,6 +198,10 @@ fn mutant_is_recursive_for_its_owner_and_closed_to_others() {
         // SAFETY: the mutant outlives this thread: the test joins it.
         let status = unsafe { wait::wait_single(MUTANT.load(Ordering::SeqCst), Some(0)) };
         SEEN.store(status.0.into(), Ordering::SeqCst);
+        if status == NtStatus::SUCCESS {
+            // SAFETY: as above; a thread may not end with a mutant.
+            unsafe { thread::release_mutant(MUTANT.load(Ordering::SeqCst)) };
+        }
     }
     in_the_kernel(|| {
         // SAFETY: all bytes zero is a valid Mutant; it lives until the end of the test.

@@ -63,6 +63,26 @@ pub unsafe fn call1(routine: u64, a: u64) -> u64 {
     unsafe { driver(routine, [a]) }
 }
 
+/// [`call1`] that also tells at which level the routine returned, for callers with a report of their own about
+/// that. The level before is restored.
+///
+/// # Safety
+/// As [`driver`].
+pub unsafe fn call1_telling_level(routine: u64, a: u64) -> (u64, Irql) {
+    let before = thread::irql();
+    let mut after = before;
+    // SAFETY: the caller's promise.
+    let result = unsafe {
+        around(routine, || {
+            let routine: unsafe extern "win64" fn(u64, u64, u64, u64) -> u64 = std::mem::transmute(routine);
+            let result = routine(a, 0, 0, 0);
+            after = thread::set_irql(before);
+            result
+        })
+    };
+    (result, after)
+}
+
 /// [`driver`] with two arguments.
 ///
 /// # Safety

@@ -58,11 +58,11 @@ unsafe extern "win64" fn ke_wait_for_single_object(
     object: u64,
     _reason: u32,
     _mode: u8,
-    _alertable: u8,
+    alertable: u8,
     timeout: *const i64,
 ) -> NtStatus {
     // SAFETY: see the module above.
-    unsafe { wait::wait_single(object, timeout_of(timeout)) }
+    unsafe { wait::wait_single_alertable(object, timeout_of(timeout), alertable != 0) }
 }
 
 #[allow(clippy::too_many_arguments, reason = "NT's signature")]
@@ -72,7 +72,7 @@ unsafe extern "win64" fn ke_wait_for_multiple_objects(
     wait_type: u32,
     _reason: u32,
     _mode: u8,
-    _alertable: u8,
+    alertable: u8,
     timeout: *const i64,
     _blocks: u64,
 ) -> NtStatus {
@@ -83,7 +83,7 @@ unsafe extern "win64" fn ke_wait_for_multiple_objects(
     // SAFETY: see the module above; the count was bounded above.
     unsafe {
         let objects = std::slice::from_raw_parts(objects, count as usize);
-        wait::wait_multiple(objects, wait_type, timeout_of(timeout))
+        wait::wait_multiple_alertable(objects, wait_type, timeout_of(timeout), alertable != 0)
     }
 }
 

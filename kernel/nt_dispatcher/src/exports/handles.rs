@@ -187,13 +187,13 @@ fn waitable(handle: Handle) -> Result<(u64, u64), NtStatus> {
     }
 }
 
-unsafe extern "win64" fn zw_wait_for_single_object(handle: Handle, _alertable: u8, timeout: *const i64) -> NtStatus {
+unsafe extern "win64" fn zw_wait_for_single_object(handle: Handle, alertable: u8, timeout: *const i64) -> NtStatus {
     let (body, object) = match waitable(handle) {
         Ok(found) => found,
         Err(status) => return status,
     };
     // SAFETY: a live dispatcher object; for the timeout see the module above.
-    let status = unsafe { wait::wait_single(object, timeout_of(timeout)) };
+    let status = unsafe { wait::wait_single_alertable(object, timeout_of(timeout), alertable != 0) };
     nt_object::dereference(body);
     status
 }
@@ -202,7 +202,7 @@ unsafe extern "win64" fn zw_wait_for_multiple_objects(
     count: u32,
     handles: *const Handle,
     wait_type: u32,
-    _alertable: u8,
+    alertable: u8,
     timeout: *const i64,
 ) -> NtStatus {
     if count == 0 || count as usize > wait::OBJECTS_MAX {
@@ -227,7 +227,7 @@ unsafe extern "win64" fn zw_wait_for_multiple_objects(
     }
     if status == NtStatus::SUCCESS {
         // SAFETY: live dispatcher objects; for the timeout see the module above.
-        status = unsafe { wait::wait_multiple(&objects, wait_type, timeout_of(timeout)) };
+        status = unsafe { wait::wait_multiple_alertable(&objects, wait_type, timeout_of(timeout), alertable != 0) };
     }
     bodies.into_iter().for_each(|body| {
         nt_object::dereference(body);

@@ -29,6 +29,9 @@ gate::exports! {
     "KeSetPriorityThread" = ke_set_priority_thread(thread: u64, priority: i32) -> i32, irql <= DISPATCH, rules "K-205";
     "KeQueryPriorityThread" = ke_query_priority_thread(thread: u64) -> i32, irql <= DISPATCH, rules "K-205";
     "KeSetBasePriorityThread" = ke_set_base_priority_thread(thread: u64, increment: i32) -> i32, irql <= DISPATCH, rules "K-205";
+    "KeAlertThread" = ke_alert_thread(thread: u64, mode: u8) -> u8, irql <= DISPATCH, rules "K-125";
+    "KeTestAlertThread" = ke_test_alert_thread(mode: u8) -> u8, irql <= APC, rules "K-125";
+    "ZwAlertThread" | "NtAlertThread" = zw_alert_thread(thread: Handle) -> NtStatus, irql <= PASSIVE, rules "K-125";
     "KeSaveExtendedProcessorState" = ke_save_extended_processor_state(mask: u64, save: u64) -> NtStatus, irql <= DISPATCH, rules "K-208";
     "KeRestoreExtendedProcessorState" = ke_restore_extended_processor_state(save: u64), irql <= DISPATCH, rules "K-208";
     data "PsThreadType" = thread_type_cell, rules "K-157";
@@ -242,6 +245,29 @@ unsafe extern "win64" fn ke_query_priority_thread(thread: u64) -> i32 {
 
 unsafe extern "win64" fn ke_set_base_priority_thread(thread: u64, increment: i32) -> i32 {
     thread::set_base_increment(thread, increment)
+}
+
+/// There is one mode that matters here; the other has no waits.
+unsafe extern "win64" fn ke_alert_thread(thread: u64, _mode: u8) -> u8 {
+    let was_alerted = thread::alert(thread);
+    executor::point();
+    was_alerted.into()
+}
+
+unsafe extern "win64" fn ke_test_alert_thread(_mode: u8) -> u8 {
+    thread::take_alert().into()
+}
+
+unsafe extern "win64" fn zw_alert_thread(thread: Handle) -> NtStatus {
+    match nt_object::reference_by_handle(thread, Some(THREAD.block())) {
+        Ok((body, _)) => {
+            thread::alert(body);
+            nt_object::dereference(body);
+            executor::point();
+            NtStatus::SUCCESS
+        }
+        Err(status) => status,
+    }
 }
 
 /// Nothing that is interrupted has its registers in use here: what a driver may change it may change without

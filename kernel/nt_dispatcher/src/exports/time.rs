@@ -65,12 +65,10 @@ unsafe fn give<T>(to: *mut T, value: T) {
     }
 }
 
-unsafe extern "win64" fn ke_delay_execution_thread(_mode: u8, _alertable: u8, interval: *const i64) -> NtStatus {
+unsafe extern "win64" fn ke_delay_execution_thread(_mode: u8, alertable: u8, interval: *const i64) -> NtStatus {
     // SAFETY: see the module above.
-    if let Some(interval) = unsafe { timeout_of(interval) } {
-        wait::delay(interval);
-    }
-    NtStatus::SUCCESS
+    unsafe { timeout_of(interval) }
+        .map_or(NtStatus::SUCCESS, |interval| wait::delay_alertable(interval, alertable != 0))
 }
 
 unsafe extern "win64" fn ke_query_time_increment() -> u32 {
