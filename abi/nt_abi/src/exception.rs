@@ -44,6 +44,8 @@ open_enum! {
         DRYDOCK_INTERNAL_ERROR = 0xD0C0_0002,
         /// Ours: every thread waits for something that nobody is left to do.
         DRYDOCK_DEADLOCK = 0xD0C0_0003,
+        /// Ours: the driver made a Linux system call itself.
+        DRYDOCK_RAW_SYSTEM_CALL = 0xD0C0_0004,
     }
 }
 

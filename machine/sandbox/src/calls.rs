@@ -1,0 +1,144 @@
+//! The allow-list of system calls.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use libc::c_long;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+};
+
+use crate::Policy;
+
+/// What every run needs, by purpose.
+pub const ALWAYS: &[(&str, &[(&str, c_long)])] = &[
+    (
+        "memory",
+        &[
+            ("munmap", libc::SYS_munmap),
+            ("madvise", libc::SYS_madvise),
+            ("mremap", libc::SYS_mremap),
+            ("brk", libc::SYS_brk),
+        ],
+    ),
+    (
+        "threads, waiting and time",
+        &[
+            ("futex", libc::SYS_futex),
+            ("set_robust_list", libc::SYS_set_robust_list),
+            ("rseq", libc::SYS_rseq),
+            ("sched_yield", libc::SYS_sched_yield),
+            ("sched_getaffinity", libc::SYS_sched_getaffinity),
+            ("clock_gettime", libc::SYS_clock_gettime),
+            ("clock_getres", libc::SYS_clock_getres),
+            ("clock_nanosleep", libc::SYS_clock_nanosleep),
+            ("nanosleep", libc::SYS_nanosleep),
+            ("gettimeofday", libc::SYS_gettimeofday),
+            ("arch_prctl", libc::SYS_arch_prctl),
+            ("prctl", libc::SYS_prctl),
+            ("getpid", libc::SYS_getpid),
+            ("gettid", libc::SYS_gettid),
+            ("exit", libc::SYS_exit),
+            ("exit_group", libc::SYS_exit_group),
+            ("getrandom", libc::SYS_getrandom),
+        ],
+    ),
+    (
+        "signals",
+        &[
+            ("rt_sigaction", libc::SYS_rt_sigaction),
+            ("rt_sigprocmask", libc::SYS_rt_sigprocmask),
+            ("rt_sigreturn", libc::SYS_rt_sigreturn),
+            ("sigaltstack", libc::SYS_sigaltstack),
+            ("restart_syscall", libc::SYS_restart_syscall),
+        ],
+    ),
+    (
+        "descriptors that are open, and events",
+        &[
+            ("read", libc::SYS_read),
+            ("write", libc::SYS_write),
+            ("writev", libc::SYS_writev),
+            ("close", libc::SYS_close),
+            ("fstat", libc::SYS_fstat),
+            ("fcntl", libc::SYS_fcntl),
+            ("eventfd2", libc::SYS_eventfd2),
+            ("epoll_create1", libc::SYS_epoll_create1),
+            ("epoll_ctl", libc::SYS_epoll_ctl),
+            ("epoll_wait", libc::SYS_epoll_wait),
+            ("epoll_pwait", libc::SYS_epoll_pwait),
+            ("epoll_pwait2", libc::SYS_epoll_pwait2),
+            ("poll", libc::SYS_poll),
+            ("ppoll", libc::SYS_ppoll),
+        ],
+    ),
+];
+
+/// What a network over the host's sockets needs.
+pub const SOCKETS: &[(&str, c_long)] = &[
+    ("socket", libc::SYS_socket),
+    ("bind", libc::SYS_bind),
+    ("connect", libc::SYS_connect),
+    ("listen", libc::SYS_listen),
+    ("accept4", libc::SYS_accept4),
+    ("sendto", libc::SYS_sendto),
+    ("sendmsg", libc::SYS_sendmsg),
+    ("recvfrom", libc::SYS_recvfrom),
+    ("recvmsg", libc::SYS_recvmsg),
+    ("shutdown", libc::SYS_shutdown),
+    ("setsockopt", libc::SYS_setsockopt),
+    ("getsockopt", libc::SYS_getsockopt),
+    ("getsockname", libc::SYS_getsockname),
+    ("getpeername", libc::SYS_getpeername),
+    ("ioctl", libc::SYS_ioctl),
+];
+
+/// `clone3` hides its flags behind a pointer, where no filter can look: glibc falls back to `clone` on ENOSYS.
+pub const ABSENT: &[(&str, c_long)] = &[("clone3", libc::SYS_clone3)];
+
+/// Installs the list on all threads of the process.
+pub fn apply(policy: Policy) -> io::Result<()> {
+    // One filter can refuse with one error only, so what is absent gets a filter of its own, with everything else allowed.
+    let absent = ABSENT.iter().map(|(_, number)| (*number, Vec::new())).collect();
+    install(absent, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))?;
+    install(allowed(policy)?, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)
+}
+
+fn allowed(policy: Policy) -> io::Result<BTreeMap<i64, Vec<SeccompRule>>> {
+    let mut rules = BTreeMap::new();
+    let always = ALWAYS.iter().flat_map(|(_, calls)| calls.iter());
+    let sockets = SOCKETS.iter().filter(|_| policy.sockets);
+    for (_, number) in always.chain(sockets).chain(ABSENT) {
+        rules.insert(*number, Vec::new());
+    }
+    // No memory becomes executable any more.
+    for number in [libc::SYS_mmap, libc::SYS_mprotect] {
+        rules.insert(number, vec![rule(&[has_bits(2, libc::PROT_EXEC as u64, 0)?])?]);
+    }
+    // Threads of this process, no other kind of child.
+    let thread = libc::CLONE_THREAD as u64;
+    rules.insert(libc::SYS_clone, vec![rule(&[has_bits(0, thread, thread)?])?]);
+    // Signals to this process alone: the watchdog asks threads what they do, and abort ends the process.
+    let own = u64::from(std::process::id());
+    for number in [libc::SYS_tgkill, libc::SYS_kill] {
+        let to_us = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, own).map_err(io::Error::other)?;
+        rules.insert(number, vec![rule(&[to_us])?]);
+    }
+    Ok(rules)
+}
+
+/// That the argument, seen through `mask`, is `value`.
+fn has_bits(argument: u8, mask: u64, value: u64) -> io::Result<SeccompCondition> {
+    let operator = SeccompCmpOp::MaskedEq(mask);
+    SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operator, value).map_err(io::Error::other)
+}
+
+fn rule(conditions: &[SeccompCondition]) -> io::Result<SeccompRule> {
+    SeccompRule::new(conditions.to_vec()).map_err(io::Error::other)
+}
+
+fn install(rules: BTreeMap<i64, Vec<SeccompRule>>, otherwise: SeccompAction, matched: SeccompAction) -> io::Result<()> {
+    let filter = SeccompFilter::new(rules, otherwise, matched, TargetArch::x86_64).map_err(io::Error::other)?;
+    let program: BpfProgram = filter.try_into().map_err(io::Error::other)?;
+    seccompiler::apply_filter_all_threads(&program).map_err(io::Error::other)
+}
