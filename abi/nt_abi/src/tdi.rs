@@ -79,6 +79,10 @@ pub mod send_flags {
 
 /// TDI_RECEIVE and indication flags (C-018).
 pub mod receive_flags {
+    /// `TDI_RECEIVE_BROADCAST`.
+    pub const BROADCAST: u32 = 0x4;
+    /// `TDI_RECEIVE_MULTICAST`.
+    pub const MULTICAST: u32 = 0x8;
     /// `TDI_RECEIVE_PARTIAL`.
     pub const PARTIAL: u32 = 0x10;
     /// `TDI_RECEIVE_NORMAL`.

@@ -32,7 +32,7 @@ pub struct CallRecord {
 }
 
 /// Most arguments of [`call_n`].
-pub const ARGUMENTS_MAX: usize = 10;
+pub const ARGUMENTS_MAX: usize = 11;
 
 /// Calls a driver routine with up to four arguments and returns what it left in rax; routines that return
 /// less than 64 bits leave garbage in the rest.
@@ -113,7 +113,7 @@ pub unsafe fn call4(routine: u64, a: u64, b: u64, c: u64, d: u64) -> u64 {
     unsafe { driver(routine, [a, b, c, d]) }
 }
 
-/// Calls a driver routine with up to [`ARGUMENTS_MAX`] arguments, such as a receive event handler.
+/// Calls a driver routine with up to [`ARGUMENTS_MAX`] arguments, such as a receive-datagram event handler.
 ///
 /// # Panics
 /// With more arguments; their number is the host's choice.
@@ -123,13 +123,13 @@ pub unsafe fn call4(routine: u64, a: u64, b: u64, c: u64, d: u64) -> u64 {
 pub unsafe fn call_n(routine: u64, arguments: &[u64]) -> u64 {
     let mut all = [0; ARGUMENTS_MAX];
     all[..arguments.len()].copy_from_slice(arguments);
-    let [a, b, c, d, e, f, g, h, i, j] = all;
-    type Routine = unsafe extern "win64" fn(u64, u64, u64, u64, u64, u64, u64, u64, u64, u64) -> u64;
+    let [a, b, c, d, e, f, g, h, i, j, k] = all;
+    type Routine = unsafe extern "win64" fn(u64, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64) -> u64;
     // SAFETY: the caller's promise. Stack words beyond the routine's parameters are ours and not read by it.
     unsafe {
         around(routine, || {
             let routine: Routine = std::mem::transmute(routine);
-            routine(a, b, c, d, e, f, g, h, i, j)
+            routine(a, b, c, d, e, f, g, h, i, j, k)
         })
     }
 }

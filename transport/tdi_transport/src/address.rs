@@ -9,6 +9,7 @@ use tdi_core::sharing::Claim;
 use tdi_core::transport_address::Family;
 use tdi_core::{Address, OfferId};
 
+use crate::datagram::Datagrams;
 use crate::endpoint::Caller;
 
 /// Most offers that wait for an answer or for the next listen; more are refused.
@@ -22,6 +23,8 @@ pub(crate) struct AddressState {
     pub(crate) file: u64,
     /// `None` for an address of a protocol without connections.
     pub(crate) network: Option<Arc<dyn LocalAddress>>,
+    /// The datagram side; `None` for an address of connections.
+    pub(crate) datagrams: Option<Box<Datagrams>>,
     /// Taken out only to be changed or released.
     pub(crate) claim: Option<Claim>,
     /// Offers that no endpoint has taken.
@@ -46,6 +49,7 @@ impl AddressState {
         core: Address,
         file: *mut FileObject,
         network: Option<Arc<dyn LocalAddress>>,
+        datagrams: Option<Box<Datagrams>>,
         claim: Claim,
         family: Family,
     ) -> Self {
@@ -53,6 +57,7 @@ impl AddressState {
             core,
             file: file as u64,
             network,
+            datagrams,
             claim: Some(claim),
             offers: Vec::new(),
             is_pumped: false,
@@ -73,7 +78,12 @@ impl AddressState {
 
     /// Is something out at the client, on whatever thread?
     pub(crate) fn is_busy(&self) -> bool {
-        !self.core.is_quiet() || self.awaits > 0 || self.is_pumped
+        !self.is_quiet() || self.awaits > 0 || self.is_pumped
+    }
+
+    /// Nothing is out at the client or waits for that.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.core.is_quiet() && self.datagrams.as_ref().is_none_or(|datagrams| datagrams.is_quiet())
     }
 
     /// The address as clients see it.

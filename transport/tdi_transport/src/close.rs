@@ -24,6 +24,9 @@ impl Transport {
         }
         if let Some(mut address) = self.address_of(file) {
             address.core.handle_cleanup();
+            if let Some(datagrams) = &mut address.datagrams {
+                datagrams.cleanup();
+            }
             let id = address.core.id();
             drop(address);
             self.pump_address(id);

@@ -4,7 +4,7 @@
 use std::mem::offset_of;
 
 use gate::memory;
-use nt_abi::tdi::TdiRequest;
+use nt_abi::tdi::{TdiEvent, TdiRequest};
 use nt_abi::{DeviceObject, DriverObject, FileObject, IoStackLocation, Irp, MajorFunction, NtStatus};
 use nt_io::{cancel, completion, irp};
 use tdi_core::{AddressId, EndpointId, Handler, Outcome};
@@ -132,6 +132,8 @@ impl Transport {
             | TdiRequest::DISCONNECT
             | TdiRequest::SEND
             | TdiRequest::RECEIVE => self.submit(sent),
+            TdiRequest::SEND_DATAGRAM => self.submit_send_datagram(sent),
+            TdiRequest::RECEIVE_DATAGRAM => self.submit_receive_datagram(sent),
             TdiRequest::ASSOCIATE_ADDRESS => sent.complete(self.associate_address(sent), 0),
             TdiRequest::DISASSOCIATE_ADDRESS => sent.complete(self.disassociate_address(sent), 0),
             TdiRequest::SET_EVENT_HANDLER => sent.complete(self.set_event_handler(sent), 0),
@@ -230,9 +232,12 @@ impl Transport {
         let [event, routine, context, _] = sent.location.parameters;
         let Some(mut address) = self.address_of(sent.file()) else { return NtStatus::INVALID_DEVICE_REQUEST };
         let id: AddressId = address.name().into();
-        let event = nt_abi::tdi::TdiEvent(event as u32);
+        let event = TdiEvent(event as u32);
         let handler = if routine == 0 { Handler::NONE } else { Handler { routine, context } };
         let status = address.core.tdi_set_event_handler(event, handler);
+        if status.is_success() && event == TdiEvent::RECEIVE_DATAGRAM && handler.is_registered() {
+            address.begin_indications();
+        }
         let endpoints: Vec<EndpointId> =
             if status.is_success() { address.core.endpoints().collect() } else { Vec::new() };
         drop(address);

@@ -19,6 +19,8 @@ mod carry_out;
 mod close;
 mod connection_information;
 mod control;
+mod datagram;
+mod datagram_requests;
 mod decode;
 mod dispatch;
 mod endpoint;

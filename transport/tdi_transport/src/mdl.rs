@@ -245,3 +245,74 @@ pub(crate) unsafe fn fill<R>(
         }
     }
 }
+
+/// Shows the first `length` bytes of a request's chain all at once, for a datagram. More than a few members cost an
+/// allocation.
+///
+/// # Errors
+/// As [`send()`].
+///
+/// # Safety
+/// As [`send()`].
+pub(crate) unsafe fn with_bytes<R>(
+    irp: *mut Irp,
+    length: u32,
+    look: impl FnOnce(&[IoSlice<'_>]) -> R,
+) -> Result<R, NtStatus> {
+    // SAFETY: the caller's promise.
+    let mut pieces = Pieces::of(unsafe { (*irp).mdl_address }, 0, length.into());
+    let mut few = [IoSlice::new(&[]); SLICES];
+    let mut used = 0;
+    while used < SLICES
+        && let Some(piece) = pieces.advance()?
+    {
+        // SAFETY: as in `send`.
+        few[used] = IoSlice::new(unsafe { std::slice::from_raw_parts(piece.address as *const u8, piece.length) });
+        used += 1;
+    }
+    if pieces.left == 0 {
+        return Ok(look(few.get(..used).unwrap_or_default()));
+    }
+    let mut many: Vec<IoSlice<'_>> = few.into();
+    while let Some(piece) = pieces.advance()? {
+        // SAFETY: as in `send`.
+        let bytes = unsafe { std::slice::from_raw_parts(piece.address as *const u8, piece.length) };
+        many.push(IoSlice::new(bytes));
+    }
+    Ok(look(&many))
+}
+
+/// As [`with_bytes`], for receiving a datagram.
+///
+/// # Errors
+/// As [`send()`].
+///
+/// # Safety
+/// As [`send()`].
+pub(crate) unsafe fn with_room<R>(
+    irp: *mut Irp,
+    length: u32,
+    look: impl FnOnce(&mut [IoSliceMut<'_>]) -> R,
+) -> Result<R, NtStatus> {
+    // SAFETY: the caller's promise.
+    let mut pieces = Pieces::of(unsafe { (*irp).mdl_address }, 0, length.into());
+    let mut few: [IoSliceMut<'_>; SLICES] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
+    let mut used = 0;
+    while used < SLICES
+        && let Some(piece) = pieces.advance()?
+    {
+        // SAFETY: as in `fill`.
+        few[used] = IoSliceMut::new(unsafe { std::slice::from_raw_parts_mut(piece.address as *mut u8, piece.length) });
+        used += 1;
+    }
+    if pieces.left == 0 {
+        return Ok(look(few.get_mut(..used).unwrap_or_default()));
+    }
+    let mut many: Vec<IoSliceMut<'_>> = few.into();
+    while let Some(piece) = pieces.advance()? {
+        // SAFETY: as in `fill`.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(piece.address as *mut u8, piece.length) };
+        many.push(IoSliceMut::new(bytes));
+    }
+    Ok(look(&mut many))
+}

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use net_api::{EventSink, Key, NetTime, Readiness, Wait};
 use nt_dispatcher::clock;
 use nt_dispatcher::poller::Poller;
-use tdi_core::{ConnectionNumber, NetworkError, NetworkEvent};
+use tdi_core::{AddressId, ConnectionNumber, NetworkError, NetworkEvent};
 
 use crate::endpoint::{EndpointState, Named, Phase, named};
 use crate::status::network_error;
@@ -56,6 +56,22 @@ impl Transport {
         self.network.poll(net_time(start), wait, self);
         self.run_timers();
         self.run_ready();
+    }
+
+    /// An address has offers, or datagrams.
+    fn handle_address_event(&self, id: AddressId) {
+        let Some(mut address) = self.addresses.lock(id) else { return };
+        match &mut address.datagrams {
+            Some(datagrams) => {
+                datagrams.handle_event();
+                drop(address);
+                self.pump_address(id);
+            }
+            None => {
+                drop(address);
+                self.take_offers(id);
+            }
+        }
     }
 
     /// Tells endpoints whose deadline is reached.
@@ -131,7 +147,7 @@ impl EventSink for Transport {
                 }
             }
             Some(Named::Address { index, generation }) => {
-                self.take_offers(Name { index, generation }.into());
+                self.handle_address_event(Name { index, generation }.into());
             }
             None => {}
         }

@@ -17,6 +17,7 @@ use trace::Event;
 
 use crate::address::{AddressState, BACKLOG};
 use crate::adopt::{Adopted, is_request};
+use crate::datagram::Step;
 use crate::endpoint::{Caller, EndpointState, Link, Phase, Said, address_key};
 use crate::pump::Later;
 use crate::requests::{self, Owner};
@@ -25,6 +26,8 @@ use crate::transport::{Transport, now};
 
 /// Offers taken from the network in one go, so that a flood of them does not keep the thread.
 const OFFERS_MAX: u32 = 2 * BACKLOG;
+/// Outputs worked off in one go, likewise.
+const STEPS_MAX: u32 = 256;
 
 type Endpoint<'a> = Locked<'a, EndpointState>;
 
@@ -32,12 +35,23 @@ impl Transport {
     /// Works off an address's outputs, unless somebody does so already: then that thread goes on with what there
     /// is now when it comes back from its client call.
     pub(crate) fn pump_address(&self, id: AddressId) {
-        loop {
+        for _ in 0..STEPS_MAX {
             let Some(mut address) = self.addresses.lock(id) else { return };
             if address.is_pumped {
                 return;
             }
-            let Some(output) = address.core.poll_output() else { return self.leave_address(address) };
+            let Some(output) = address.core.poll_output() else {
+                match address.next_datagram_step(&self.requests) {
+                    Some(Step::Later) => return self.leave_for_later(Later::Address(id)),
+                    Some(step) => {
+                        address.is_pumped = true;
+                        self.take_datagram_step(address, step);
+                        self.end_step(id);
+                        continue;
+                    }
+                    None => return self.leave_address(address),
+                }
+            };
             address.is_pumped = true;
             match output {
                 AddressOutput::Listen(on) => listen(self, address, on),
@@ -56,15 +70,20 @@ impl Transport {
                     self.indicate_error(address, event, handler, status);
                 }
             }
-            if let Some(mut address) = self.addresses.lock(id) {
-                address.is_pumped = false;
-            }
+            self.end_step(id);
+        }
+        self.leave_for_later(Later::Address(id));
+    }
+
+    fn end_step(&self, id: AddressId) {
+        if let Some(mut address) = self.addresses.lock(id) {
+            address.is_pumped = false;
         }
     }
 
     /// Nothing is left to do for an address: what waited for that goes on.
     pub(crate) fn leave_address(&self, mut address: Locked<'_, AddressState>) {
-        if !address.core.is_quiet() || address.awaits > 0 {
+        if !address.is_quiet() || address.awaits > 0 {
             return;
         }
         let cleanup = mem::take(&mut address.cleanup);
@@ -85,6 +104,9 @@ impl Transport {
     /// Gives up what an address has of the network and of the claims.
     fn release(&self, address: &mut AddressState) {
         if mem::take(&mut address.is_listening) {
+            self.watch_less();
+        }
+        if address.datagrams.take().is_some_and(|mut datagrams| datagrams.unwatch()) {
             self.watch_less();
         }
         address.network = None;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use gate::memory;
-use net_api::LocalAddress;
+use net_api::{LocalAddress, Sharing};
 use nt_abi::NtStatus;
 use nt_abi::tdi::TdiObjectKind;
 use tdi_core::open::{self, Open, Provider};
@@ -14,6 +14,7 @@ use tdi_core::{Address, Endpoint};
 
 use crate::address::{AddressState, BACKLOG};
 use crate::control::ChannelState;
+use crate::datagram::Datagrams;
 use crate::dispatch::Sent;
 use crate::endpoint::EndpointState;
 use crate::status::address_status;
@@ -24,6 +25,14 @@ use crate::transport::{DeviceKind, Transport};
 const SHORT_LIST: usize = 256;
 /// Longest EA list that is looked at.
 const LIST_MAX: usize = 64 << 10;
+
+/// What an open of an address has got.
+struct Opened {
+    local: SocketAddr,
+    network: Option<Arc<dyn LocalAddress>>,
+    datagrams: Option<Box<Datagrams>>,
+    claim: Claim,
+}
 
 impl Transport {
     /// Serves a create. Nothing is left behind if it fails (C-081).
@@ -64,24 +73,51 @@ impl Transport {
     }
 
     fn open_address(&self, sent: &Sent, local: SocketAddr, family: Family) -> Result<Name, NtStatus> {
-        let protocol = match sent.kind {
-            DeviceKind::Tcp(_) => Protocol::Tcp,
-            DeviceKind::Udp(_) | DeviceKind::RawIp(_) => return Err(NtStatus::NOT_SUPPORTED),
+        let share = Share::from_share_access((sent.location.parameters[2] >> 16) as u16);
+        let opened = match sent.kind {
+            DeviceKind::Tcp(_) => self.open_stream_address(local, share)?,
+            DeviceKind::Udp(_) => self.open_datagram_address(local, share)?,
+            // No network here takes packets with headers of the client's own.
+            DeviceKind::RawIp(_) => return Err(NtStatus::NOT_SUPPORTED),
             DeviceKind::Ip(_) | DeviceKind::Multicast => return Err(NtStatus::INVALID_DEVICE_REQUEST),
         };
-        let share = Share::from_share_access((sent.location.parameters[2] >> 16) as u16);
-        let (claim, network) = self.claim(protocol, local, share)?;
-        let local = network.local();
-        let mut parts = Some((network, claim));
+        let mut opened = Some(opened);
         let inserted = self.addresses.insert(|name| {
-            let (network, claim) = parts.take().expect("called once");
+            let Opened { local, network, datagrams, claim } = opened.take().expect("called once");
             let core = Address::new(name.into(), local, BACKLOG as usize);
-            AddressState::new(core, sent.file(), Some(network), claim, family)
+            AddressState::new(core, sent.file(), network, datagrams, claim, family)
         });
-        if let Some((_, claim)) = parts {
+        if let Some(Opened { claim, .. }) = opened {
             self.claims().table.release(claim);
         }
         inserted.ok_or(NtStatus::INSUFFICIENT_RESOURCES)
+    }
+
+    fn open_stream_address(&self, local: SocketAddr, share: Share) -> Result<Opened, NtStatus> {
+        let (claim, network) = self.claim(Protocol::Tcp, local, share)?;
+        Ok(Opened { local: network.local(), network: Some(network), datagrams: None, claim })
+    }
+
+    /// The port is fixed now (C-097, D-036).
+    fn open_datagram_address(&self, local: SocketAddr, share: Share) -> Result<Opened, NtStatus> {
+        let mut claims = self.claims();
+        let claim = claims.table.claim(Protocol::Udp, local, share)?;
+        let sharing = match share {
+            Share::Exclusive => Sharing::Exclusive,
+            Share::Shared => Sharing::Shared,
+        };
+        match self.network.open_datagram_address(local, sharing) {
+            Ok(network) => {
+                let local = network.local();
+                // A port that the network has chosen is this address's alone.
+                let claim = claims.table.pin(claim, local).unwrap_or_else(|(floating, _)| floating);
+                Ok(Opened { local, network: None, datagrams: Some(Box::new(Datagrams::new(network))), claim })
+            }
+            Err(error) => {
+                claims.table.release(claim);
+                Err(address_status(error))
+            }
+        }
     }
 
     /// The right to an address and the network's side of it. Shared opens of one address share that, too (C-104).

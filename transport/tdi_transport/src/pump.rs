@@ -47,6 +47,8 @@ pub(crate) enum Later {
     Endpoint(Name),
     /// An address has more offers.
     Offers(AddressId),
+    /// An address has more to say.
+    Address(AddressId),
 }
 
 /// What a turn leaves to do without the endpoint's lock.
@@ -229,6 +231,7 @@ impl Transport {
             match later {
                 Later::Endpoint(name) => self.pump_by_name(name),
                 Later::Offers(address) => self.take_offers(address),
+                Later::Address(address) => self.pump_address(address),
             }
         }
     }
@@ -242,7 +245,15 @@ impl Transport {
                     self.pump(endpoint, None);
                 }
             }
-            Owner::Address(_) => {}
+            Owner::Address(address) => {
+                if let Some(mut locked) = self.addresses.lock(address) {
+                    if let Some(datagrams) = &mut locked.datagrams {
+                        datagrams.cancel(id);
+                    }
+                    drop(locked);
+                    self.pump_address(address);
+                }
+            }
         }
     }
 
@@ -258,7 +269,7 @@ impl Transport {
 ///
 /// # Safety
 /// `irp` is the transport's to complete.
-unsafe fn finish(irp: *mut Irp, completion: Completion) -> NtStatus {
+pub(crate) unsafe fn finish(irp: *mut Irp, completion: Completion) -> NtStatus {
     let Completion { id: _, mut status, information, peer } = completion;
     // SAFETY: the caller's promise.
     unsafe {

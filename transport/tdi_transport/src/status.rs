@@ -40,3 +40,20 @@ pub(crate) fn address_status(error: NetError) -> NtStatus {
         | NetError::NotConnected => NtStatus::UNSUCCESSFUL,
     }
 }
+
+/// For a datagram that was not sent, or did not arrive (D-025, D-035).
+pub(crate) fn datagram_status(error: NetError) -> NtStatus {
+    match error {
+        NetError::TooLong => NtStatus::INVALID_BUFFER_SIZE,
+        NetError::Refused => NtStatus::PORT_UNREACHABLE,
+        NetError::NetworkUnreachable => NtStatus::NETWORK_UNREACHABLE,
+        NetError::HostUnreachable => NtStatus::HOST_UNREACHABLE,
+        NetError::TimedOut => NtStatus::IO_TIMEOUT,
+        NetError::AddressNotAvailable => NtStatus::INVALID_ADDRESS,
+        NetError::AddressInUse => NtStatus::ADDRESS_ALREADY_EXISTS,
+        NetError::Denied(_) => NtStatus::ACCESS_DENIED,
+        NetError::Unsupported => NtStatus::NOT_SUPPORTED,
+        NetError::OutOfDescriptors | NetError::OutOfMemory => NtStatus::INSUFFICIENT_RESOURCES,
+        NetError::Reset | NetError::Aborted | NetError::NotConnected | NetError::Other(_) => NtStatus::UNSUCCESSFUL,
+    }
+}
