@@ -121,7 +121,8 @@ fn allowed(policy: Policy) -> io::Result<BTreeMap<i64, Vec<SeccompRule>>> {
     // Signals to this process alone: the watchdog asks threads what they do, and abort ends the process.
     let own = u64::from(std::process::id());
     for number in [libc::SYS_tgkill, libc::SYS_kill] {
-        let to_us = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, own).map_err(io::Error::other)?;
+        let to_us =
+            SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, own).map_err(io::Error::other)?;
         rules.insert(number, vec![rule(&[to_us])?]);
     }
     Ok(rules)

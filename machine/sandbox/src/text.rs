@@ -19,7 +19,10 @@ pub fn describe(policy: Policy) -> String {
     for (purpose, calls) in calls::ALWAYS {
         group(purpose, names(calls));
     }
-    group("with conditions", "mmap mprotect (never executable), clone (threads only), kill tgkill (this process only)".into());
+    group(
+        "with conditions",
+        "mmap mprotect (never executable), clone (threads only), kill tgkill (this process only)".into(),
+    );
     group("answered ENOSYS", names(calls::ABSENT));
     if policy.sockets {
         group("sockets", names(calls::SOCKETS));
