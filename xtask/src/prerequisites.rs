@@ -18,6 +18,8 @@ pub struct Tool {
 
 const MINGW: Tool = Tool { program: "x86_64-w64-mingw32-gcc", package: "gcc-mingw-w64-x86-64" };
 const MAKE: Tool = Tool { program: "make", package: "make" };
+const CLANG: Tool = Tool { program: "clang-19", package: "clang-19" };
+const LLD: Tool = Tool { program: "lld-link-19", package: "lld-19" };
 const GIT: Tool = Tool { program: "git", package: "git" };
 const PYTHON: Tool = Tool { program: "python3", package: "python3" };
 const NGINX: Tool = Tool { program: "nginx", package: "nginx-light" };
@@ -26,7 +28,7 @@ const NGINX: Tool = Tool { program: "nginx", package: "nginx-light" };
 pub const SAMPLES: &[Tool] = &[MINGW, MAKE];
 
 /// For all tests: the samples, servers that nobody here wrote, and the list of tracked files.
-pub const TESTS: &[Tool] = &[MINGW, MAKE, GIT, PYTHON, NGINX];
+pub const TESTS: &[Tool] = &[MINGW, MAKE, CLANG, LLD, GIT, PYTHON, NGINX];
 
 /// Makes sure that the tools are there.
 ///

@@ -2,22 +2,19 @@
 
 use gate::memory::Fault;
 use nt_abi::NtStatus;
-use nt_abi::exception::BugCheck;
 
 /// Raises `status` in the driver that called the import being served.
 ///
-/// Call it last: callers hold nothing whose destructor matters.
+/// It happens when the import returns, whatever it returns.
 #[cold]
 pub fn status(status: NtStatus) {
-    gate::bugcheck(BugCheck::KMODE_EXCEPTION_NOT_HANDLED, [status.0.into(), gate::caller(), 0, 0]);
+    gate::seh::raise(status);
 }
 
-/// Raises the access violation that a guarded access ran into.
+/// Raises the access violation that a guarded access ran into, or ends the run where that is fatal.
 #[cold]
 pub fn access_violation(fault: Fault) {
-    let parameters = [NtStatus::ACCESS_VIOLATION.0.into(), gate::caller(), 0, fault.address];
-    let message = format_args!("The import was given a pointer to {:#x}, which cannot be accessed.", fault.address);
-    gate::bugcheck::with_message(BugCheck::KMODE_EXCEPTION_NOT_HANDLED, parameters, gate::caller(), message);
+    gate::seh::raise_fault(fault);
 }
 
 /// Why a service did not do what it was asked for.

@@ -19,7 +19,7 @@ fn tables() -> impl Iterator<Item = &'static [Export]> {
         .chain(crate::lists::TABLES)
         .chain(crate::registry::TABLES)
         .chain(crate::rtl::TABLES);
-    [nt_dispatcher::TABLE].into_iter().chain(nt_io::TABLES.iter().copied()).chain(own).chain(parts)
+    [gate::seh::TABLE, nt_dispatcher::TABLE].into_iter().chain(nt_io::TABLES.iter().copied()).chain(own).chain(parts)
 }
 
 /// Every row, in the order of declaration.

@@ -130,7 +130,9 @@ pub fn load(bytes: &[u8], name: &str, options: &LoadOptions<'_>) -> Result<Image
         warnings.insert(0, Warning::NotNative(headers.subsystem));
     }
     place.take(&mut mapping);
-    let loaded = LoadedImage::new(static_name, base, mapping.size(), layout.text(base), moved);
+    let table = headers.directory(headers::directory::EXCEPTION);
+    let table = base + u64::from(table.offset)..base + u64::from(table.offset) + u64::from(table.size);
+    let loaded = LoadedImage::new(static_name, base, mapping.size(), layout.text(base), moved).with_functions(table);
     Ok(Image {
         name: static_name,
         size: layout.size,

@@ -93,6 +93,6 @@ fn write_to_code_is_a_fault_of_the_driver() {
         call(image.entry());
     });
     if let Some(output) = output {
-        assert_bugcheck(&output, &["PAGE_FAULT_IN_NONPAGED_AREA", "late.sys+0x2007, where that is not allowed"]);
+        assert_bugcheck(&output, &["ATTEMPTED_WRITE_TO_READONLY_MEMORY", "late.sys+0x2007, where that is not allowed"]);
     }
 }

@@ -78,6 +78,7 @@ impl Block {
             (*host).id = id;
             (*host).processor = processor;
             (*host).innermost = std::ptr::null_mut();
+            (*host).pending = std::ptr::null_mut();
             (*host).escape = std::ptr::null_mut();
             (*host).stack_low = stack.start;
             (*host).stack_high = stack.end;

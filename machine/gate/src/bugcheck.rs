@@ -9,11 +9,12 @@ use std::{panic, thread};
 
 use nt_abi::Irql;
 pub use nt_abi::exception::BugCheck;
+use nt_abi::exception::Context;
 use trace::BugCheckReport;
 
 use crate::text::Text;
 use crate::thread::HostThread;
-use crate::{block, frames, image, recorder, stub};
+use crate::{block, frames, image, recorder, seh, stub};
 
 /// Exit status of a child that left a bugcheck record.
 pub const BUGCHECK_EXIT: i32 = 70;
@@ -97,7 +98,23 @@ pub(crate) struct Stop<'a> {
 pub(crate) struct Registers {
     /// rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8 to r15.
     pub integer: [u64; 16],
+    pub rip: u64,
     pub rflags: u64,
+}
+
+impl Registers {
+    /// Those of `context`.
+    pub fn of(context: &Context) -> Self {
+        Self { integer: context.integer, rip: context.rip, rflags: u64::from(context.eflags) }
+    }
+
+    /// As the unwinder takes them. Vector registers are missing; no stack is found by them.
+    fn context(&self) -> Context {
+        // SAFETY: integers, for which zero is a value.
+        let mut context: Context = unsafe { std::mem::zeroed() };
+        (context.integer, context.rip) = (self.integer, self.rip);
+        context
+    }
 }
 
 /// Thread that writes the record, 0 while none does.
@@ -124,7 +141,10 @@ fn record(stop: &Stop<'_>) {
     let host = block.map(|block| unsafe { &*block.host().cast_const() });
     let import = stop.import;
     let mut buffer = [0; 32];
-    let frames = host.map_or(0, |host| frames::collect(stack_pointer(stop), host.stack_high, &mut buffer));
+    let frames = match &stop.registers {
+        Some(registers) => frames::collect(&registers.context(), true, &mut buffer),
+        None => frames::collect(&seh::capture(), false, &mut buffer),
+    };
     let place = image::place(stop.rip);
     let mut import_name = Text::<128>::new();
     if let Some(import) = import {
@@ -151,14 +171,6 @@ fn record(stop: &Stop<'_>) {
             "bugcheck {:?} {:#x?} at {}+{:#x} in {}: {}\n",
             stop.code, stop.parameters, report.driver, report.offset, report.import_name, stop.message
         )),
-    }
-}
-
-/// Where to look for return addresses: above what was interrupted, or above here.
-fn stack_pointer(stop: &Stop<'_>) -> u64 {
-    match &stop.registers {
-        Some(registers) => registers.integer[4],
-        None => std::ptr::from_ref(stop) as u64,
     }
 }
 

@@ -13,22 +13,37 @@ use std::mem::offset_of;
 use nt_abi::Irql;
 
 use crate::finding;
+use crate::seh::{self, Asking};
 use crate::thread::{self, HostThread};
+use crate::walk::Progress;
 
 /// An open call from the host into a driver.
 #[derive(Debug)]
 #[repr(C)]
 pub struct CallRecord {
     /// The call around it, or null.
-    pub previous: *mut CallRecord,
+    pub(crate) previous: *mut CallRecord,
     /// What was called.
-    pub routine: u64,
+    pub(crate) routine: u64,
     /// What [`thread::caller`] was before.
-    pub caller: u64,
+    pub(crate) caller: u64,
     /// What the noted import was before.
-    pub import: u64,
+    pub(crate) import: u64,
     /// Where the stack pointer was when that import was entered, 0 outside of imports.
-    pub entry: u64,
+    pub(crate) entry: u64,
+    /// On whose behalf.
+    pub(crate) purpose: Purpose,
+}
+
+/// On whose behalf the host calls a driver routine: where the stack goes on below the call, for exceptions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose {
+    /// The driver's whose import is being served, if one is.
+    Service,
+    /// A handler is asked whether it wants an exception.
+    Search(*const Asking),
+    /// A termination handler cleans up a frame.
+    Unwind(*const Progress),
 }
 
 /// Most arguments of [`call_n`].
@@ -180,6 +195,20 @@ pub fn apart<R>(work: impl FnOnce() -> R) -> R {
     result
 }
 
+/// [`driver`] for a language handler.
+///
+/// # Safety
+/// As [`driver`]; what `purpose` names outlives the call.
+pub(crate) unsafe fn driver_for(purpose: Purpose, routine: u64, [a, b, c, d]: [u64; 4]) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        around_for(purpose, routine, Some(thread::irql()), || {
+            let routine: unsafe extern "win64" fn(u64, u64, u64, u64) -> u64 = std::mem::transmute(routine);
+            routine(a, b, c, d)
+        })
+    }
+}
+
 /// What surrounds every call.
 ///
 /// # Safety
@@ -196,6 +225,16 @@ unsafe fn around(routine: u64, call: impl FnOnce() -> u64) -> u64 {
 /// As [`around`].
 #[inline(always)]
 unsafe fn around_leaving_at(routine: u64, expected: Option<Irql>, call: impl FnOnce() -> u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe { around_for(Purpose::Service, routine, expected, call) }
+}
+
+/// [`around_leaving_at`] on somebody's behalf.
+///
+/// # Safety
+/// As [`around`].
+#[inline(always)]
+unsafe fn around_for(purpose: Purpose, routine: u64, expected: Option<Irql>, call: impl FnOnce() -> u64) -> u64 {
     let thread = thread::current();
     // SAFETY: the installed block; raw accesses only, because the call below comes back to the same block.
     let mut record = unsafe {
@@ -205,6 +244,7 @@ unsafe fn around_leaving_at(routine: u64, expected: Option<Irql>, call: impl FnO
             caller: noted(&raw const (*thread).caller),
             import: noted(&raw const (*thread).import),
             entry: noted(&raw const (*thread).entry),
+            purpose,
         }
     };
     // SAFETY: as above. The record outlives the call; a `leave` below resets the chain to the escape point's.
@@ -294,6 +334,9 @@ pub fn enter(f: extern "C" fn(u64), argument: u64) -> Left {
     let thread: *mut HostThread = thread::current();
     // SAFETY: the installed block.
     unsafe {
+        if abandoned != 0 {
+            seh::forget_below(thread, point.stack_pointer);
+        }
         (*thread).escape = point.previous;
         (*thread).innermost = point.innermost;
         (*thread).caller = point.caller;

@@ -138,15 +138,18 @@ macro_rules! export_row {
         #[unsafe(naked)]
         unsafe extern "win64" fn shim() {
             ::core::arch::naked_asm!(
+                ".cfi_startproc",
                 "mov [rsp + 8], rcx",
                 "mov [rsp + 16], rdx",
                 "mov [rsp + 24], r8",
                 "mov [rsp + 32], r9",
                 "lea rcx, [rsp + 8]",
                 "sub rsp, 40",
+                ".cfi_adjust_cfa_offset 40",
                 "call {function}",
                 "add rsp, 40",
                 "ret",
+                ".cfi_endproc",
                 function = sym $function,
             )
         }

@@ -3,13 +3,12 @@
 //! In this order a fault is:
 //! 1. an expected one of a guarded copy ([`crate::memory`]), which goes on behind it;
 //! 2. a privileged instruction or an access to the shared page that can be emulated (K-006, K-010);
-//! 3. the end of the run, blamed on the driver instruction that did it, or, for host code that serves an import,
+//! 3. an exception of the driver code that it happened in, which goes on in [`crate::seh`], on its own stack;
+//! 4. the end of the run, blamed on the driver instruction that did it, or, for host code that serves an import,
 //!    on the one that called the import.
 //!
 //! Invariants: nothing here takes a lock or allocates while host code is interrupted; the handlers run on the
 //! thread block's alternate stack, so a stack overflow can be told; a fault inside a handler ends the run.
-//!
-//! Left out: structured exceptions. A driver's `__except` is not looked for; every unhandled fault is the end.
 
 mod emulate;
 mod shared_load;
@@ -18,15 +17,17 @@ mod watchdog;
 
 use std::io;
 
-use arena::plan;
-use nt_abi::{Irql, NtStatus};
+use nt_abi::NtStatus;
+use nt_abi::exception::{CONTEXT_FULL, Context, EXCEPTION_PARAMETERS_MAX, ExceptionRecord};
 
 use crate::bugcheck::{self, BugCheck, Registers, Stop};
 use crate::image::LoadedImage;
+use crate::seh::{self, access_bugcheck, is_fatal_access};
 use crate::text::Text;
 use crate::thread::HostThread;
-use crate::{block, frames, image, memory, shared_page};
+use crate::{block, frames, host_frames, image, memory, shared_page};
 
+pub(crate) use emulate::name_at;
 pub use time_stamp::set_time_stamp_clock;
 pub use watchdog::WATCHDOG_SIGNAL;
 
@@ -41,10 +42,13 @@ mod trap {
     pub const INVALID_OPCODE: u64 = 6;
     pub const PROTECTION: u64 = 13;
     pub const PAGE_FAULT: u64 = 14;
+    pub const ALIGNMENT: u64 = 17;
+    pub const VECTOR_ARITHMETIC: u64 = 19;
 }
 
 /// Bits of a page fault's error code.
 mod page_fault {
+    pub const PRESENT: u64 = 1;
     pub const WRITE: u64 = 1 << 1;
     pub const FETCH: u64 = 1 << 4;
 }
@@ -58,6 +62,7 @@ pub fn install() -> io::Result<()> {
     // What handlers use is made now, not in a handler: the shadow page and the decoder's tables.
     shared_page::shadow();
     emulate::warm_up();
+    host_frames::prepare();
     for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP] {
         // NODEFER: handlers use guarded copies themselves.
         handle(signal, on_fault, libc::SA_NODEFER)?;
@@ -107,6 +112,8 @@ const RAX: usize = 0;
 const RCX: usize = 1;
 const RDX: usize = 2;
 const RSP: usize = 4;
+const RSI: usize = 6;
+const RDI: usize = 7;
 
 impl<'a> Interrupted<'a> {
     /// # Safety
@@ -158,8 +165,42 @@ impl<'a> Interrupted<'a> {
         self.trap() == trap::PAGE_FAULT && self.error_code() & page_fault::FETCH != 0
     }
 
+    /// What a page fault tried to do, as exceptions count it: 0 to read, 1 to write, 8 to execute.
+    fn operation(&self) -> u64 {
+        match self.error_code() {
+            _ if self.trap() != trap::PAGE_FAULT => 0,
+            error if error & page_fault::FETCH != 0 => 8,
+            error if error & page_fault::WRITE != 0 => 1,
+            _ => 0,
+        }
+    }
+
     fn registers(&self) -> Registers {
-        Registers { integer: std::array::from_fn(|register| self.get(register)), rflags: self.rflags() }
+        Registers {
+            integer: std::array::from_fn(|register| self.get(register)),
+            rip: self.rip(),
+            rflags: self.rflags(),
+        }
+    }
+
+    /// All that drivers know of.
+    fn context(&self) -> Context {
+        // SAFETY: integers, for which zero is a value.
+        let mut context: Context = unsafe { std::mem::zeroed() };
+        context.context_flags = CONTEXT_FULL;
+        context.segments = seh::SEGMENTS;
+        context.integer = std::array::from_fn(|register| self.get(register));
+        context.rip = self.rip();
+        context.eflags = self.rflags() as u32;
+        let vectors = self.context.fpregs;
+        if !vectors.is_null() {
+            // SAFETY: the kernel's save area for the interrupted thread, in the format of FXSAVE, as are both sides.
+            unsafe {
+                context.mx_csr = (*vectors).mxcsr;
+                context.float_save = vectors.cast::<[u128; 32]>().read_unaligned();
+            }
+        }
+        context
     }
 }
 
@@ -200,13 +241,13 @@ fn sent_by_hand(signal: libc::c_int) {
 }
 
 fn handle_fault(interrupted: &mut Interrupted<'_>, host: *mut HostThread) {
-    let rip = interrupted.rip();
     if interrupted.trap() == trap::PROTECTION && time_stamp::answer(interrupted) {
         return;
     }
+    let rip = interrupted.rip();
     let Some(image) = image::find(rip) else {
         if interrupted.is_fetch() {
-            wild_call(interrupted, host);
+            return wild_call(interrupted, host);
         }
         host_fault(interrupted, Some(host));
     };
@@ -216,86 +257,93 @@ fn handle_fault(interrupted: &mut Interrupted<'_>, host: *mut HostThread) {
     if overflowed(interrupted, host) {
         stack_overflow(interrupted, rip);
     }
-    match interrupted.trap() {
-        trap::PAGE_FAULT if interrupted.is_fetch() => wild_call(interrupted, host),
-        trap::PAGE_FAULT if shared_page::contains(interrupted.address()) => {
-            if !shared_load::emulate(interrupted) {
-                let what = emulate::name_at(rip);
-                driver_fault(
-                    interrupted,
-                    rip,
-                    format_args!(
-                        "Drydock cannot emulate this access to the shared page at {:#x}: {what}.",
-                        interrupted.address()
-                    ),
-                );
-            }
+    let code = match interrupted.trap() {
+        trap::PAGE_FAULT if interrupted.is_fetch() => return wild_call(interrupted, host),
+        trap::PAGE_FAULT => return bad_access(interrupted, host),
+        trap::PROTECTION => return emulate::privileged(interrupted, host),
+        trap::BREAKPOINT => {
+            // Execution is behind the instruction already; Windows shows it at the instruction.
+            interrupted.set_rip(rip - 1);
+            NtStatus::BREAKPOINT
         }
-        trap::PAGE_FAULT => {
-            let address = Place(interrupted.address());
-            driver_fault(interrupted, rip, format_args!("The driver {} {address}.", access(interrupted)));
-        }
-        trap::PROTECTION => emulate::privileged(interrupted),
-        trap::BREAKPOINT => exception(
-            interrupted,
-            NtStatus::BREAKPOINT,
-            rip - 1,
-            "The driver stopped at a breakpoint (int 3), and no kernel debugger is attached.",
-        ),
-        trap::DEBUG => {
-            exception(interrupted, NtStatus::SINGLE_STEP, rip, "The driver set the trap flag or executed int 1.")
-        }
-        trap::INVALID_OPCODE => exception(
-            interrupted,
-            NtStatus::ILLEGAL_INSTRUCTION,
-            rip,
-            "The driver executed an instruction that this processor does not have, or ud2.",
-        ),
-        trap::DIVIDE => exception(
-            interrupted,
-            NtStatus::INTEGER_DIVIDE_BY_ZERO,
-            rip,
-            "The driver divided by zero, or the quotient was too large.",
-        ),
-        other => {
-            let mut text = Text::<64>::new();
-            text.push(format_args!("The driver raised processor exception {other}."));
-            exception(interrupted, NtStatus::UNSUCCESSFUL, rip, text.as_str())
-        }
-    }
+        trap::DEBUG => NtStatus::SINGLE_STEP,
+        trap::INVALID_OPCODE => NtStatus::ILLEGAL_INSTRUCTION,
+        trap::DIVIDE => NtStatus::INTEGER_DIVIDE_BY_ZERO,
+        trap::ALIGNMENT => NtStatus::DATATYPE_MISALIGNMENT,
+        trap::VECTOR_ARITHMETIC => NtStatus::FLOAT_MULTIPLE_TRAPS,
+        _ => NtStatus::UNSUCCESSFUL,
+    };
+    raise(interrupted, host, code, &[]);
 }
 
-/// Ends the run by an exception that no handler took: KMODE_EXCEPTION_NOT_HANDLED.
-fn exception(interrupted: &Interrupted<'_>, status: NtStatus, rip: u64, message: &str) -> ! {
-    bugcheck::stop(&Stop {
-        code: BugCheck::KMODE_EXCEPTION_NOT_HANDLED,
-        parameters: [u64::from(status.0), rip, 0, 0],
-        rip,
-        import: None,
-        registers: Some(interrupted.registers()),
-        message,
-    })
+/// Bytes that a driver's stack must have left for looking after an exception.
+const ROOM: u64 = 32 << 10;
+/// Trap, direction, nested task and alignment check flags: they must not be set in host code.
+const UNWANTED_FLAGS: u64 = 0x4_4500;
+
+/// Lets the thread go on in [`seh::fault`], on its own stack, with an exception of the interrupted code.
+fn raise(interrupted: &mut Interrupted<'_>, host: *mut HostThread, code: NtStatus, parameters: &[u64]) {
+    let stack = interrupted.get(RSP);
+    // SAFETY: the calling thread's block.
+    let (low, high) = unsafe { ((*host).stack_low, (*host).stack_high) };
+    if !(low + ROOM..=high).contains(&stack) {
+        stack_overflow(interrupted, blame(interrupted));
+    }
+    let mut information = [0; EXCEPTION_PARAMETERS_MAX];
+    information[..parameters.len()].copy_from_slice(parameters);
+    let (address, count) = (interrupted.rip(), parameters.len() as u32);
+    let record = ExceptionRecord { code, flags: 0, record: 0, address, parameters: count, _pad: 0, information };
+    let context_at = (stack - 128 - size_of::<Context>() as u64) & !63;
+    let record_at = context_at - (size_of::<ExceptionRecord>() as u64).next_multiple_of(64);
+    let context = interrupted.context();
+    if memory::write_value(context_at, context).and_then(|()| memory::write_value(record_at, record)).is_err() {
+        stack_overflow(interrupted, blame(interrupted));
+    }
+    interrupted.set(RDI, record_at);
+    interrupted.set(RSI, context_at);
+    // As behind a call.
+    interrupted.set(RSP, record_at - 8);
+    interrupted.set_rip(seh::fault as *const () as u64);
+    interrupted.set_rflags(interrupted.rflags() & !UNWANTED_FLAGS);
+}
+
+/// The driver instruction that the interrupted code is, or returns to.
+fn blame(interrupted: &Interrupted<'_>) -> u64 {
+    let rip = interrupted.rip();
+    if image::find(rip).is_some() { rip } else { memory::read_value(interrupted.get(RSP)).unwrap_or(0) }
+}
+
+/// A page fault of driver code.
+fn bad_access(interrupted: &mut Interrupted<'_>, host: *mut HostThread) {
+    let (rip, address, operation) = (interrupted.rip(), interrupted.address(), interrupted.operation());
+    if shared_page::contains(address) {
+        if !shared_load::emulate(interrupted) {
+            let what = emulate::name_at(rip);
+            driver_fault(
+                interrupted,
+                rip,
+                format_args!("Drydock cannot emulate this access to the shared page at {address:#x}: {what}."),
+            );
+        }
+        return;
+    }
+    if is_fatal_access(address) {
+        driver_fault(interrupted, rip, format_args!("The driver {} {}.", Access(operation), Place(address)));
+    }
+    raise(interrupted, host, NtStatus::ACCESS_VIOLATION, &[operation, address]);
 }
 
 /// Ends the run by a bad memory access for which `blame` is responsible. Which code depends on the level and the
 /// address (K-151), as on Windows; only that its kernel addresses are ours, which are not negative.
 fn driver_fault(interrupted: &Interrupted<'_>, blame: u64, message: std::fmt::Arguments<'_>) -> ! {
-    let (rip, irql) = (interrupted.rip(), bugcheck::irql());
+    let rip = interrupted.rip();
     let address = if interrupted.trap() == trap::PAGE_FAULT { interrupted.address() } else { u64::MAX };
-    let operation = match interrupted.error_code() {
-        _ if interrupted.trap() != trap::PAGE_FAULT => 0,
-        error if error & page_fault::FETCH != 0 => 8,
-        error if error & page_fault::WRITE != 0 => 1,
-        _ => 0,
-    };
-    let is_system_address = address >= plan::IMAGES && address != u64::MAX;
-    let (code, parameters) = if irql >= Irql::DISPATCH {
-        (BugCheck::DRIVER_IRQL_NOT_LESS_OR_EQUAL, [address, u64::from(irql.0), operation, rip])
-    } else if is_system_address {
-        // Reads are 0 here too, writes 2, fetches 16.
-        (BugCheck::PAGE_FAULT_IN_NONPAGED_AREA, [address, operation * 2, rip, 0])
+    let (code, parameters) = if is_fatal_access(address) {
+        let is_present = interrupted.error_code() & page_fault::PRESENT != 0;
+        access_bugcheck(address, interrupted.operation(), is_present, rip)
     } else {
-        (BugCheck::KMODE_EXCEPTION_NOT_HANDLED, [u64::from(NtStatus::ACCESS_VIOLATION.0), rip, operation, address])
+        let parameters = [u64::from(NtStatus::ACCESS_VIOLATION.0), rip, interrupted.operation(), address];
+        (BugCheck::KMODE_EXCEPTION_NOT_HANDLED, parameters)
     };
     let mut text = Text::<1024>::new();
     text.push(message);
@@ -310,9 +358,13 @@ fn driver_fault(interrupted: &Interrupted<'_>, blame: u64, message: std::fmt::Ar
     })
 }
 
-/// Ends the run after a jump to a place without code. Who called is told by the return address.
-fn wild_call(interrupted: &Interrupted<'_>, host: *mut HostThread) -> ! {
+/// A jump to a place without code: an exception of whoever called, or the end of the run.
+fn wild_call(interrupted: &mut Interrupted<'_>, host: *mut HostThread) {
+    const EXECUTE: u64 = 8;
     let rip = interrupted.rip();
+    if !is_fatal_access(rip) {
+        return raise(interrupted, host, NtStatus::ACCESS_VIOLATION, &[EXECUTE, rip]);
+    }
     let top = memory::read_value::<u64>(interrupted.get(RSP)).unwrap_or(0);
     let place = Place(rip);
     if image::find(top).is_some_and(|image| image.is_code(top)) {
@@ -359,6 +411,11 @@ fn overflowed(interrupted: &Interrupted<'_>, host: *mut HostThread) -> bool {
 }
 
 fn stack_overflow(interrupted: &Interrupted<'_>, blame: u64) -> ! {
+    let is_outside = block::installed().is_some_and(|block| {
+        // SAFETY: the calling thread's block.
+        let (low, high) = unsafe { ((*block.host()).stack_low, (*block.host()).stack_high) };
+        !(low.saturating_sub(GUARD_BYTES)..=high).contains(&interrupted.get(RSP))
+    });
     bugcheck::stop(&Stop {
         code: BugCheck::UNEXPECTED_KERNEL_MODE_TRAP,
         // 8: double fault, which is what Windows makes of it.
@@ -366,7 +423,11 @@ fn stack_overflow(interrupted: &Interrupted<'_>, blame: u64) -> ! {
         rip: blame,
         import: if image::find(interrupted.rip()).is_some() { None } else { bugcheck::serving() },
         registers: Some(interrupted.registers()),
-        message: "The kernel stack overflowed: too deep a recursion, or too much on the stack.",
+        message: if is_outside {
+            "The stack pointer led out of the thread's stack, so not even an exception could be raised there."
+        } else {
+            "The kernel stack overflowed: too deep a recursion, or too much on the stack."
+        },
     })
 }
 
@@ -385,7 +446,11 @@ fn host_fault(interrupted: &Interrupted<'_>, host: Option<*mut HostThread>) -> !
     let Some(import) = bugcheck::serving() else {
         internal(
             interrupted,
-            format_args!("Drydock {} {} at host address {rip:#x}.", access(interrupted), Place(interrupted.address())),
+            format_args!(
+                "Drydock {} {} at host address {rip:#x}.",
+                Access(interrupted.operation()),
+                Place(interrupted.address())
+            ),
         )
     };
     driver_fault(
@@ -394,7 +459,7 @@ fn host_fault(interrupted: &Interrupted<'_>, host: Option<*mut HostThread>) -> !
         format_args!(
             "While serving {}, Drydock {} {}: the driver passed a bad pointer, or Drydock is wrong (host address {rip:#x}).",
             import.name,
-            access(interrupted),
+            Access(interrupted.operation()),
             Place(interrupted.address()),
         ),
     );
@@ -414,18 +479,21 @@ fn internal(interrupted: &Interrupted<'_>, message: std::fmt::Arguments<'_>) -> 
     })
 }
 
-/// What a page fault tried to do, as a verb.
-fn access(interrupted: &Interrupted<'_>) -> &'static str {
-    match interrupted.error_code() {
-        _ if interrupted.trap() != trap::PAGE_FAULT => "used",
-        error if error & page_fault::FETCH != 0 => "executed",
-        error if error & page_fault::WRITE != 0 => "wrote to",
-        _ => "read",
+/// What an access tried to do, as a verb; counted as in [`Interrupted::operation`].
+pub(crate) struct Access(pub u64);
+
+impl std::fmt::Display for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            1 => "wrote to",
+            8 => "executed",
+            _ => "read",
+        })
     }
 }
 
 /// An address, with what is known about it.
-struct Place(u64);
+pub(crate) struct Place(pub u64);
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

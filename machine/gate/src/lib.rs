@@ -19,13 +19,17 @@ pub mod code;
 pub mod export;
 pub mod fault;
 mod frames;
+mod host_frames;
 pub mod image;
 pub mod memory;
 mod recorder;
+pub mod seh;
 pub mod shared_page;
 pub mod stub;
 mod text;
 pub mod thread;
+mod unwind;
+mod walk;
 
 pub use bugcheck::bugcheck;
 pub use bugcheck::unimplemented;

@@ -15,11 +15,28 @@ use nt_abi::{
 
 use crate::shared_page;
 
+/// First address that is not user memory (`MmUserProbeAddress`): drivers probe buffers of programs against it.
+pub const USER_PROBE_ADDRESS: u64 = arena::plan::IMAGES;
+
 /// An access to driver memory failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// First address that could not be touched.
     pub address: u64,
+    /// Whether it was to be written.
+    pub is_write: bool,
+}
+
+impl Fault {
+    /// Nothing can be read at `address`.
+    pub const fn reading(address: u64) -> Self {
+        Self { address, is_write: false }
+    }
+
+    /// Nothing can be written at `address`.
+    pub const fn writing(address: u64) -> Self {
+        Self { address, is_write: true }
+    }
 }
 
 /// Types of which every bit pattern is a value and no copy has a side effect.
@@ -51,6 +68,10 @@ plain!(Irp, IoStackLocation, DeviceObject, DriverObject, FileObject, Mdl);
 plain!(nt_abi::dispatcher::Timer, nt_abi::dispatcher::Dpc, nt_abi::dispatcher::Semaphore, nt_abi::dispatcher::Mutant);
 plain!(nt_abi::dispatcher::WorkQueueItem, nt_abi::dispatcher::FastMutex);
 
+plain!(nt_abi::unwind::RuntimeFunction, nt_abi::unwind::UnwindInfo, nt_abi::unwind::ScopeRecord);
+plain!(nt_abi::unwind::NonvolatilePointers, nt_abi::unwind::DispatcherContext);
+plain!(nt_abi::exception::ExceptionRecord, nt_abi::exception::ExceptionPointers, nt_abi::exception::Context);
+
 // SAFETY: an array is its elements.
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 // SAFETY: a raw pointer is a number.
@@ -77,13 +98,14 @@ pub fn write(address: u64, from: &[u8]) -> Result<(), Fault> {
     // SAFETY: `from` is ours; writing to `address` may fault and is fixed up. That the driver owns what it names
     // cannot be checked: driver and host share an address space, and a driver could write there itself.
     let outcome = unsafe { gate_guard_copy(address, from.as_ptr() as u64, from.len() as u64) };
-    done(address, from.len(), outcome)
+    done(address, from.len(), outcome).map_err(|fault| Fault::writing(fault.address))
 }
 
 /// Copies `length` bytes between two places that drivers named. The ranges may not overlap.
 ///
 /// # Errors
-/// [`Fault`] with the address in the source where the copy stopped, whichever side was at fault.
+/// [`Fault`] with the address in the source where the copy stopped, as if it could not be read, whichever side
+/// was at fault.
 pub fn copy(to: u64, from: u64, length: usize) -> Result<(), Fault> {
     // SAFETY: both sides may fault and are fixed up.
     let outcome = unsafe { gate_guard_copy(to, shared_page::redirect(from), length as u64) };
@@ -109,7 +131,7 @@ pub fn read_value<T: Plain>(address: u64) -> Result<T, Fault> {
             }
         };
         if loaded.failed != 0 {
-            return Err(Fault { address });
+            return Err(Fault::reading(address));
         }
         // SAFETY: little endian: the first bytes of the word are the value, and every bit pattern is a `T`.
         return Ok(unsafe {
@@ -146,7 +168,7 @@ pub fn write_value<T: Plain>(address: u64, value: T) -> Result<(), Fault> {
             bytes => gate_guard_copy(address, from as u64, bytes as u64),
         }
     };
-    if outcome.failed == 0 { Ok(()) } else { Err(Fault { address }) }
+    if outcome.failed == 0 { Ok(()) } else { Err(Fault::writing(address)) }
 }
 
 /// Reads the characters of the `UNICODE_STRING` at `address` (K-163); an odd last byte is left out.
@@ -212,13 +234,13 @@ pub fn probe_write(address: u64, length: usize) -> Result<(), Fault> {
     probe(address, length, |place| {
         // SAFETY: a locked no-op that is fixed up when it faults.
         let outcome = unsafe { gate_guard_touch(place) };
-        if outcome.failed == 0 { Ok(()) } else { Err(Fault { address: place }) }
+        if outcome.failed == 0 { Ok(()) } else { Err(Fault::writing(place)) }
     })
 }
 
 fn probe(address: u64, length: usize, touch: impl Fn(u64) -> Result<(), Fault>) -> Result<(), Fault> {
     let Some(last) = (length as u64).checked_sub(1) else { return Ok(()) };
-    let last = address.checked_add(last).ok_or(Fault { address })?;
+    let last = address.checked_add(last).ok_or(Fault::reading(address))?;
     let mut place = address;
     loop {
         touch(place)?;
@@ -236,7 +258,7 @@ fn done(address: u64, length: usize, outcome: Outcome) -> Result<(), Fault> {
     }
     // Only copies leave a count; what other accesses leave there does not matter.
     let left = outcome.value.min(length as u64);
-    Err(Fault { address: address.wrapping_add(length as u64 - left) })
+    Err(Fault::reading(address.wrapping_add(length as u64 - left)))
 }
 
 /// Where a fault at `rip` goes on, if that is a guarded instruction. For the fault handler.

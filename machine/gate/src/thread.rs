@@ -61,6 +61,8 @@ pub struct HostThread {
     pub processor: u16,
     /// The innermost host-to-driver call.
     pub innermost: *mut crate::call::CallRecord,
+    /// Exceptions and unwindings that go on when imports return.
+    pub(crate) pending: *mut crate::seh::Pending,
     /// Where [`crate::call::leave`] goes, or null.
     pub escape: *mut crate::call::EscapePoint,
     /// Lowest usable address of the stack; the page below it is a guard.

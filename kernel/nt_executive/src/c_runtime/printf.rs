@@ -68,7 +68,7 @@ impl Call {
                 text.push(unit);
             }
         });
-        if let Some(fault) = words.fault().or(formatted.unreadable.map(|address| Fault { address })) {
+        if let Some(fault) = words.fault().or(formatted.unreadable.map(Fault::reading)) {
             return Err(fault);
         }
         Ok(Printed { text, length: formatted.units })

@@ -1,22 +1,21 @@
 //! Instructions that only a kernel may execute.
 //!
 //! The IRQL (CR8) is read and written; interrupts are enabled and disabled to no effect, since nothing
-//! interrupts a driver here; ports read as if nothing was behind them. What cannot be made up ends the run.
+//! interrupts a driver here; ports read as if nothing was behind them. What cannot be made up is an exception.
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, Register};
 use nt_abi::{Irql, NtStatus};
 
-use super::{Interrupted, RAX, RCX, RDX, exception};
+use super::{Interrupted, RAX, RCX, RDX, raise};
 use crate::bugcheck::{self, BugCheck, Stop};
 use crate::text::Text;
+use crate::thread::HostThread;
 use crate::{memory, thread};
 
 /// Longest instruction of the architecture.
 const INSTRUCTION_MAX: usize = 15;
 /// GS base: the only model-specific register that means something here.
 const MSR_GS_BASE: u32 = 0xC000_0101;
-/// `STATUS_ASSERTION_FAILURE`.
-const ASSERTION_FAILURE: NtStatus = NtStatus(0xC000_0420);
 
 /// Makes the decoder build its tables, which allocates.
 pub(super) fn warm_up() {
@@ -35,7 +34,7 @@ pub(super) fn decode(rip: u64) -> Instruction {
 }
 
 /// The mnemonic of the instruction at `rip`, for messages.
-pub(super) fn name_at(rip: u64) -> impl std::fmt::Display {
+pub(crate) fn name_at(rip: u64) -> impl std::fmt::Display {
     struct Name(Mnemonic);
     impl std::fmt::Display for Name {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -45,10 +44,10 @@ pub(super) fn name_at(rip: u64) -> impl std::fmt::Display {
     Name(decode(rip).mnemonic())
 }
 
-/// Emulates the instruction behind a general protection fault, or ends the run.
-pub(super) fn privileged(interrupted: &mut Interrupted<'_>) {
+/// Emulates the instruction behind a general protection fault, or raises what it is on Windows.
+pub(super) fn privileged(interrupted: &mut Interrupted<'_>, host: *mut HostThread) {
     if !irql_access(interrupted) {
-        other(interrupted);
+        other(interrupted, host);
     }
 }
 
@@ -70,7 +69,7 @@ fn irql_access(interrupted: &mut Interrupted<'_>) -> bool {
     true
 }
 
-fn other(interrupted: &mut Interrupted<'_>) {
+fn other(interrupted: &mut Interrupted<'_>, host: *mut HostThread) {
     let rip = interrupted.rip();
     let instruction = decode(rip);
     match instruction.code() {
@@ -80,7 +79,7 @@ fn other(interrupted: &mut Interrupted<'_>) {
         Code::Mov_cr_r64 if instruction.op0_register() == Register::CR8 => {
             thread::set_irql(Irql(interrupted.get(instruction.op1_register().number()) as u8));
         }
-        Code::Int_imm8 => software_interrupt(interrupted, instruction.immediate8()),
+        Code::Int_imm8 => return software_interrupt(interrupted, host, instruction.immediate8()),
         _ => match instruction.mnemonic() {
             Mnemonic::Cli | Mnemonic::Sti | Mnemonic::Hlt | Mnemonic::Wbinvd | Mnemonic::Invlpg => {}
             Mnemonic::In => port_read(interrupted, instruction.op0_register()),
@@ -91,7 +90,7 @@ fn other(interrupted: &mut Interrupted<'_>) {
                 interrupted.set(RAX, base & 0xFFFF_FFFF);
                 interrupted.set(RDX, base >> 32);
             }
-            _ => refuse(interrupted, &instruction),
+            _ => return refuse(interrupted, host, &instruction),
         },
     }
     interrupted.set_rip(rip + instruction.len() as u64);
@@ -108,24 +107,16 @@ fn port_read(interrupted: &mut Interrupted<'_>, register: Register) {
     interrupted.set(RAX, value);
 }
 
-/// `int n` with a meaning on Windows; each ends the run.
-fn software_interrupt(interrupted: &Interrupted<'_>, vector: u8) -> ! {
-    let rip = interrupted.rip();
-    match vector {
+/// `int n`, which only has a meaning for some numbers on Windows.
+fn software_interrupt(interrupted: &mut Interrupted<'_>, host: *mut HostThread, vector: u8) {
+    let code = match vector {
         0x29 => fast_fail(interrupted),
-        0x2C => exception(interrupted, ASSERTION_FAILURE, rip, "An assertion of the driver failed (int 2Ch)."),
-        0x2D => exception(
-            interrupted,
-            NtStatus::BREAKPOINT,
-            rip,
-            "The driver asked for the debugger (int 2Dh), and none is attached.",
-        ),
-        _ => {
-            let mut text = Text::<64>::new();
-            text.push(format_args!("The driver executed int {vector:02X}h."));
-            exception(interrupted, NtStatus::PRIVILEGED_INSTRUCTION, rip, text.as_str())
-        }
-    }
+        0x2C => NtStatus::ASSERTION_FAILURE,
+        // The debugger's services, without a debugger.
+        0x2D => NtStatus::BREAKPOINT,
+        _ => NtStatus::PRIVILEGED_INSTRUCTION,
+    };
+    raise(interrupted, host, code, &[]);
 }
 
 /// `int 29h`: the driver, or its compiler's checks, asks for the end (K-013).
@@ -153,25 +144,11 @@ fn fast_fail(interrupted: &Interrupted<'_>) -> ! {
     })
 }
 
-fn refuse(interrupted: &Interrupted<'_>, instruction: &Instruction) -> ! {
-    let rip = interrupted.rip();
-    let mut text = Text::<160>::new();
+/// Raises what an instruction is that cannot be emulated.
+fn refuse(interrupted: &mut Interrupted<'_>, host: *mut HostThread, instruction: &Instruction) {
     if instruction.is_invalid() || !instruction.is_privileged() {
-        // An ordinary instruction with an address that is no address.
-        text.push(format_args!("The driver used an address that no pointer can have ({:?}).", instruction.mnemonic()));
-        let parameters = [u64::from(NtStatus::ACCESS_VIOLATION.0), rip, 0, u64::MAX];
-        bugcheck::stop(&Stop {
-            code: BugCheck::KMODE_EXCEPTION_NOT_HANDLED,
-            parameters,
-            rip,
-            import: None,
-            registers: Some(interrupted.registers()),
-            message: text.as_str(),
-        })
+        // An ordinary instruction with an address that is no address: a read of the last one, as on Windows.
+        return raise(interrupted, host, NtStatus::ACCESS_VIOLATION, &[0, u64::MAX]);
     }
-    text.push(format_args!(
-        "The driver executed a privileged instruction that Drydock does not emulate: {:?}.",
-        instruction.code()
-    ));
-    exception(interrupted, NtStatus::PRIVILEGED_INSTRUCTION, rip, text.as_str())
+    raise(interrupted, host, NtStatus::PRIVILEGED_INSTRUCTION, &[]);
 }
