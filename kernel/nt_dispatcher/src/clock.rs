@@ -67,8 +67,9 @@ pub fn deadline(timeout: i64) -> u64 {
     now.saturating_add((timeout as u64).saturating_sub(system_time_100ns()))
 }
 
-/// Brings the shared page's clocks up to date: at every tick, or whenever virtual time moves. One thread at a time.
-pub(crate) fn refresh_shared_page() {
+/// Brings the shared page's clocks up to date: at every tick, or whenever virtual time moves. By the clock's thread, and
+/// before there is one by whoever starts a run.
+pub fn refresh_shared_page() {
     let now = now_100ns();
     gate::shared_page::set_times(system_time_100ns(), now, now / TICK_100NS);
 }
