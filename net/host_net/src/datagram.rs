@@ -146,6 +146,8 @@ impl DatagramAddress for HostDatagramAddress {
         match outcome {
             Ok(_) => DatagramSent::Taken,
             Err(Errno::EAGAIN) => DatagramSent::WouldBlock,
+            // A broadcast that is turned off.
+            Err(Errno::EACCES) => DatagramSent::Failed(NetError::AddressNotAvailable),
             Err(errno) => DatagramSent::Failed(net_error(errno)),
         }
     }

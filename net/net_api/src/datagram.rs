@@ -23,7 +23,8 @@ pub enum DatagramSent {
     /// It can take none now. A watched address gets [`Readiness::WRITABLE`](crate::Readiness::WRITABLE)
     /// when it can.
     WouldBlock,
-    /// Nothing was sent: [`NetError::TooLong`], no route, [`NetError::Denied`] and the like.
+    /// Nothing was sent: [`NetError::TooLong`], no route, [`NetError::Denied`] and the like;
+    /// [`NetError::AddressNotAvailable`] for what is no address to send to, or a broadcast that is turned off.
     Failed(NetError),
 }
 

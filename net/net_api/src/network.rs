@@ -11,7 +11,8 @@ use crate::{DatagramAddress, EventSink, Key, NetError, NetTime, Policy, Readines
 pub struct Capabilities {
     /// Bytes of urgent data that can be outstanding at once: TCP has one, or none.
     pub urgent_bytes: u32,
-    /// Whether a listener can refuse an offer before the remote side sees the handshake done (C-445).
+    /// Whether an offer can be refused before the remote side sees the handshake done (C-445), and a full
+    /// backlog refuses instead of keeping the remote side waiting.
     pub refuses_before_handshake: bool,
     /// Whether IPv6 addresses can be opened.
     pub ipv6: bool,
@@ -60,7 +61,10 @@ pub enum Received {
 
 /// What became of an accept.
 pub enum Accepted {
-    /// An offer was taken. It is established and not yet watched.
+    /// An offer was taken. It is not yet watched. It is established; or, on a network that
+    /// [refuses before the handshake](Capabilities::refuses_before_handshake), its handshake is only answered
+    /// when it is first watched: until then [`Connection::progress`] is pending and [`Connection::abort`]
+    /// refuses it, and [`Readiness::WRITABLE`] tells when it is established.
     Connection(Arc<dyn Connection>),
     /// No offer waits. A later one causes [`Readiness::READABLE`] for the address's key.
     WouldBlock,

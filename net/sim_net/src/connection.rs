@@ -1,0 +1,224 @@
+//! One end of a TCP connection: a smoltcp socket in a set of its own, and what smoltcp does not keep.
+//!
+//! smoltcp neither says why a connection is over nor gives up on a silent remote side as hosts do; both are
+//! done here.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use net_api::{Key, NetError, Readiness};
+use smoltcp::iface::{SocketHandle, SocketSet};
+use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
+use smoltcp::wire::TcpSeqNumber;
+
+use crate::host::Tuple;
+use crate::link::{Time, nanoseconds};
+use crate::network_file::Limits;
+use crate::peer::Play;
+use crate::slab::Id;
+
+/// How long a connection with keep-alive is idle before it is probed, and how long and often then.
+const KEEP_ALIVE_IDLE: Time = 7_200_000_000_000;
+const KEEP_ALIVE_PROBING: Time = 10_000_000_000;
+const KEEP_ALIVE_INTERVAL: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(1);
+
+pub(crate) struct Connection {
+    pub(crate) host: usize,
+    /// Which of the host's stacks it uses.
+    pub(crate) mtu: usize,
+    pub(crate) set: SocketSet<'static>,
+    socket: SocketHandle,
+    pub(crate) tuple: Tuple,
+    pub(crate) owner: Owner,
+    pub(crate) key: Option<Key>,
+    /// Why it is over, if it did not end in an orderly way.
+    pub(crate) failure: Option<NetError>,
+    pub(crate) is_established: bool,
+    /// The remote side has ended its direction.
+    pub(crate) has_remote_ended: bool,
+    /// An offer that nobody has answered: the remote side waits, and can still be refused.
+    pub(crate) is_paused: bool,
+    /// The number of the next new byte to be sent.
+    pub(crate) next_sequence: Option<TcpSeqNumber>,
+    /// The last packet sent when both sides had ended.
+    pub(crate) last_frame: Vec<u8>,
+    /// Whether packets still reach the socket.
+    pub(crate) is_attached: bool,
+    /// What the owner was not told yet.
+    pub(crate) news: Readiness,
+    pub(crate) is_queued: bool,
+    /// Waits for its socket to be polled.
+    pub(crate) is_dirty: bool,
+    /// Whether a send was not taken in full.
+    pub(crate) wants_room: bool,
+    /// Received bytes that the owner knows of.
+    pub(crate) known_bytes: usize,
+    pub(crate) keeps_alive: bool,
+    /// For when the timer is set that counts.
+    pub(crate) timer_at: Option<Time>,
+    patience: Option<Patience>,
+}
+
+/// Whose connection it is.
+pub(crate) enum Owner {
+    /// Somebody behind a network handle holds it.
+    User,
+    /// It waits in the queue of this local address; nobody has answered the remote side yet.
+    Offer(Id),
+    /// A scripted peer's.
+    Peer(Box<Play>),
+    /// Nobody's any more; it ends by itself.
+    Nobody,
+}
+
+/// How long the remote side may be silent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Patience {
+    limit: Time,
+    since: Time,
+}
+
+/// When patience begins to be tried.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begins {
+    Now,
+    /// With the first packet that wants an answer.
+    WhenSent,
+}
+
+impl Connection {
+    pub(crate) fn new(host: usize, mtu: usize, tuple: Tuple, owner: Owner, limits: &Limits) -> Self {
+        let buffer = |bytes| SocketBuffer::new(vec![0; bytes]);
+        let mut socket = Socket::new(buffer(limits.receive_buffer), buffer(limits.send_buffer));
+        socket.set_congestion_control(CongestionControl::Reno);
+        let mut set = SocketSet::new(Vec::with_capacity(1));
+        let socket = set.add(socket);
+        Self {
+            host,
+            mtu,
+            set,
+            socket,
+            tuple,
+            owner,
+            key: None,
+            failure: None,
+            is_established: false,
+            has_remote_ended: false,
+            is_paused: false,
+            next_sequence: None,
+            last_frame: Vec::new(),
+            is_attached: true,
+            news: Readiness::NONE,
+            is_queued: false,
+            is_dirty: false,
+            wants_room: false,
+            known_bytes: 0,
+            keeps_alive: false,
+            timer_at: None,
+            patience: None,
+        }
+    }
+
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.tuple.remote
+    }
+
+    pub(crate) fn socket(&self) -> &Socket<'static> {
+        self.set.get(self.socket)
+    }
+
+    pub(crate) fn socket_mut(&mut self) -> &mut Socket<'static> {
+        self.set.get_mut(self.socket)
+    }
+
+    /// Whether both directions have ended, or it has failed.
+    pub(crate) fn is_over(&self) -> bool {
+        self.failure.is_some() || !self.is_attached
+    }
+
+    /// Room for bytes to be sent.
+    pub(crate) fn room(&self) -> usize {
+        self.socket().send_capacity() - self.socket().send_queue()
+    }
+
+    /// Whether there is room enough that it is worth telling.
+    pub(crate) fn has_worthy_room(&self) -> bool {
+        self.room() >= self.socket().send_capacity() / 3
+    }
+
+    /// All that is true of it now, for somebody who begins to watch.
+    pub(crate) fn readiness(&self) -> Readiness {
+        let mut ready = Readiness::NONE;
+        if self.socket().can_recv() || self.has_remote_ended {
+            ready |= Readiness::READABLE;
+        }
+        if self.is_established && self.room() > 0 {
+            ready |= Readiness::WRITABLE;
+        }
+        if self.has_remote_ended {
+            ready |= Readiness::REMOTE_ENDED;
+        }
+        if self.is_over() {
+            ready |= Readiness::BROKEN | Readiness::READABLE | Readiness::WRITABLE;
+        }
+        ready
+    }
+
+    /// Notes that the remote side was heard, or something sent to it. Returns when patience ends, if it is
+    /// being tried.
+    pub(crate) fn be_patient(&mut self, now: Time, heard: bool, sent: bool, limits: &Limits) -> Option<Time> {
+        let earlier = if heard { None } else { self.patience };
+        self.patience = self.limit(limits).and_then(|(limit, begins)| match earlier {
+            Some(earlier) if earlier.limit == limit => Some(earlier),
+            _ if begins == Begins::Now || sent => Some(Patience { limit, since: now }),
+            _ => None,
+        });
+        if heard {
+            self.socket_mut().set_keep_alive(None);
+        }
+        let patience = self.patience?;
+        let idle = patience.since + KEEP_ALIVE_IDLE;
+        if patience.limit == KEEP_ALIVE_IDLE + KEEP_ALIVE_PROBING && now < idle {
+            return Some(idle);
+        }
+        Some(patience.since + patience.limit)
+    }
+
+    /// Whether the remote side has been silent for too long. Begins to probe it when that is all it takes.
+    pub(crate) fn is_patience_over(&mut self, now: Time) -> bool {
+        let Some(patience) = self.patience else { return false };
+        let silence = now - patience.since;
+        let is_probing = patience.limit == KEEP_ALIVE_IDLE + KEEP_ALIVE_PROBING && silence >= KEEP_ALIVE_IDLE;
+        if is_probing && self.socket().keep_alive().is_none() {
+            self.socket_mut().set_keep_alive(Some(KEEP_ALIVE_INTERVAL));
+        }
+        silence >= patience.limit
+    }
+
+    /// How long the remote side may be silent, and from when on.
+    fn limit(&self, limits: &Limits) -> Option<(Time, Begins)> {
+        let socket = self.socket();
+        // A remote side whose window is closed owes an answer to every probe, not one a minute.
+        let answer = |limit: Duration| Some((nanoseconds(limit), Begins::WhenSent));
+        match socket.state() {
+            State::SynSent => answer(limits.connect_timeout),
+            State::SynReceived if !self.is_paused => answer(limits.connect_timeout),
+            State::FinWait1 | State::Closing | State::LastAck => answer(limits.data_timeout),
+            // The remote side owes an end, and nobody is here to wait for it for ever.
+            State::FinWait2 if matches!(self.owner, Owner::Nobody) => {
+                Some((nanoseconds(limits.data_timeout), Begins::Now))
+            }
+            State::Established | State::CloseWait if socket.send_queue() > 0 => answer(limits.data_timeout),
+            State::Established | State::CloseWait if self.keeps_alive => {
+                Some((KEEP_ALIVE_IDLE + KEEP_ALIVE_PROBING, Begins::Now))
+            }
+            State::Established
+            | State::CloseWait
+            | State::FinWait2
+            | State::SynReceived
+            | State::Closed
+            | State::Listen
+            | State::TimeWait => None,
+        }
+    }
+}

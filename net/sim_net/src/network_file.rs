@@ -1,0 +1,172 @@
+//! Network files: what hosts there are, what lies between them, what goes wrong and when, and who answers.
+//!
+//! A network file is TOML; `docs/network-file.md` describes every key. [`NetworkFile::parse`] checks all of it, so
+//! that a simulation never meets a name that nobody has.
+
+mod check;
+mod error;
+mod file;
+#[cfg(test)]
+mod tests;
+mod units;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+pub use error::NetworkFileError;
+
+/// More hosts than this make no network but a load; each pair of them has a link.
+pub const HOSTS_MAX: usize = 64;
+
+/// A checked network file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NetworkFile {
+    pub(crate) seed: Option<u64>,
+    pub(crate) hosts: Vec<Host>,
+    /// One per pair of hosts, in the order of [`pair`].
+    pub(crate) links: Vec<Link>,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) peers: Vec<Peer>,
+}
+
+impl NetworkFile {
+    /// Reads the text of a network file.
+    ///
+    /// # Errors
+    /// The first mistake, with its place and what was expected there.
+    pub fn parse(text: &str) -> Result<Self, NetworkFileError> {
+        let file = toml::from_str(text).map_err(|error| NetworkFileError::from_toml(text, &error))?;
+        check::check(text, file)
+    }
+
+    /// The seed that the file names, if it does.
+    pub fn seed(&self) -> Option<u64> {
+        self.seed
+    }
+
+    /// The names of the hosts, in the order of the file.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.hosts.iter().map(|host| host.name.as_str())
+    }
+
+    /// The host that runs the driver with the file name `image`: the one that names it, or else the first
+    /// that names none.
+    pub fn host_of_driver(&self, image: &str) -> &str {
+        let names_it = |host: &&Host| host.driver.as_deref() == Some(image);
+        let named = self.hosts.iter().find(names_it);
+        let host = named.or_else(|| self.hosts.iter().find(|host| host.driver.is_none()));
+        &host.unwrap_or(&self.hosts[0]).name
+    }
+}
+
+/// Where the link between hosts `one` and `other` stands among those of `count` hosts.
+pub(crate) fn pair(count: usize, one: usize, other: usize) -> usize {
+    let (low, high) = (one.min(other), one.max(other));
+    debug_assert!(low < high && high < count);
+    low * (2 * count - low - 1) / 2 + (high - low - 1)
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) addresses: Vec<(IpAddr, u8)>,
+    pub(crate) driver: Option<String>,
+    pub(crate) limits: Limits,
+}
+
+/// Sizes and patience of a host's transport.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Limits {
+    pub(crate) send_buffer: usize,
+    pub(crate) receive_buffer: usize,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) data_timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Link {
+    pub(crate) latency: Duration,
+    pub(crate) jitter: Duration,
+    pub(crate) loss: f64,
+    pub(crate) duplicate: f64,
+    pub(crate) reorder: f64,
+    pub(crate) reorder_delay: Duration,
+    /// Bits per second; `None` is without limit.
+    pub(crate) bandwidth: Option<u64>,
+    /// Bytes that wait for the bandwidth at most.
+    pub(crate) queue: u64,
+    pub(crate) mtu: usize,
+    pub(crate) down: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Fault {
+    pub(crate) at: Duration,
+    pub(crate) until: Option<Duration>,
+    pub(crate) what: FaultKind,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum FaultKind {
+    /// These hosts reach one another, and are reached by one another, alone.
+    Partition(Vec<usize>),
+    /// The link has other properties.
+    Link { link: usize, settings: Link },
+    /// The host forgets everything and answers nobody.
+    Crash(usize),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Peer {
+    pub(crate) host: usize,
+    pub(crate) is_udp: bool,
+    pub(crate) port: u16,
+    pub(crate) script: Script,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Script {
+    /// Sends back what it gets, and ends when the other side does.
+    Echo,
+    /// Takes everything and answers nothing.
+    Sink,
+    /// Sends so many bytes, then ends.
+    Source(u64),
+    /// Answers HTTP requests for these files.
+    Http(std::collections::BTreeMap<String, Content>),
+    /// Resets the connection when so many bytes have come.
+    Reset(u64),
+    /// Accepts, takes nothing, says nothing.
+    Silent,
+    /// Does not even answer the handshake.
+    Ignore,
+    /// Says this and ends its direction at once; goes on taking.
+    HalfClose(String),
+    /// Connects by itself.
+    Client(Client),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Client {
+    pub(crate) to: SocketAddr,
+    pub(crate) at: Duration,
+    pub(crate) every: Duration,
+    pub(crate) count: u32,
+    pub(crate) text: String,
+    pub(crate) then: After,
+}
+
+/// What a client does when as many bytes have come back as it sent, or the other side has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    Close,
+    Reset,
+    Stay,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Content {
+    Text(String),
+    /// So many bytes of [`crate::peer::pattern`].
+    Length(u64),
+}

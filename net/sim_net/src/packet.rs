@@ -1,0 +1,431 @@
+//! IP packets, taken apart and put together. The formats themselves are smoltcp's.
+//!
+//! Every packet of a simulation was made by one of its own stacks; what cannot be read is nobody's packet and
+//! is dropped, as a host does.
+
+use std::net::{IpAddr, SocketAddr};
+
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{
+    Icmpv4DstUnreachable, Icmpv4Packet, Icmpv4Repr, Icmpv6DstUnreachable, Icmpv6Packet, Icmpv6Repr, IpAddress,
+    IpProtocol, IpVersion, Ipv4Packet, Ipv4Repr, Ipv6FragmentHeader, Ipv6Packet, Ipv6Repr, TcpPacket, TcpSeqNumber,
+    UdpPacket,
+};
+
+/// Bytes of an IPv4 header without options.
+const IPV4_HEADER: usize = 20;
+/// Bytes of an IPv6 header.
+const IPV6_HEADER: usize = 40;
+/// Bytes of an IPv6 fragment header.
+const FRAGMENT_HEADER: usize = 8;
+/// Bytes of a UDP header.
+pub(crate) const UDP_HEADER: usize = 8;
+/// Bytes of an unreachable packet that are sent back; enough for both headers of any UDP packet.
+const QUOTE_MAX: usize = 512;
+
+/// Where a packet comes from and goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Route {
+    pub(crate) from: IpAddr,
+    pub(crate) to: IpAddr,
+}
+
+/// What a packet is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Packet<'a> {
+    Tcp(Segment),
+    Udp {
+        route: Route,
+        datagram: &'a [u8],
+    },
+    /// A part of a UDP datagram that was too long for one packet.
+    Fragment {
+        route: Route,
+        piece: Piece<'a>,
+    },
+    /// A node says that a UDP datagram sent from here did not arrive.
+    Unreachable {
+        from: SocketAddr,
+        to: SocketAddr,
+    },
+    /// Something the stack itself answers, or drops.
+    Other,
+}
+
+/// What demultiplexing needs of a TCP segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) from: SocketAddr,
+    pub(crate) to: SocketAddr,
+    /// A SYN without ACK: somebody wants to connect.
+    pub(crate) is_offer: bool,
+    pub(crate) is_reset: bool,
+    /// Whether it takes up sequence numbers, so that its sender waits for an answer.
+    pub(crate) wants_answer: bool,
+}
+
+/// A part of a datagram.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Piece<'a> {
+    pub(crate) ident: u32,
+    pub(crate) offset: usize,
+    pub(crate) is_last: bool,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// How a datagram is to travel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Envelope {
+    pub(crate) route: Route,
+    pub(crate) hops: u8,
+    pub(crate) service: u8,
+    pub(crate) dont_fragment: bool,
+    pub(crate) ident: u32,
+}
+
+fn version(frame: &[u8]) -> Option<IpVersion> {
+    // The empty packet is of no version.
+    if frame.is_empty() { None } else { IpVersion::of_packet(frame).ok() }
+}
+
+pub(crate) fn destination(frame: &[u8]) -> Option<IpAddr> {
+    match version(frame)? {
+        IpVersion::Ipv4 => Some(Ipv4Packet::new_checked(frame).ok()?.dst_addr().into()),
+        IpVersion::Ipv6 => Some(Ipv6Packet::new_checked(frame).ok()?.dst_addr().into()),
+    }
+}
+
+pub(crate) fn parse(frame: &[u8]) -> Option<Packet<'_>> {
+    match version(frame)? {
+        IpVersion::Ipv4 => {
+            let ip = Ipv4Packet::new_checked(frame).ok()?;
+            let route = Route { from: ip.src_addr().into(), to: ip.dst_addr().into() };
+            if ip.more_frags() || ip.frag_offset() != 0 {
+                let offset = usize::from(ip.frag_offset());
+                let (ident, is_last) = (u32::from(ip.ident()), !ip.more_frags());
+                return Some(Packet::Fragment { route, piece: Piece { ident, offset, is_last, bytes: ip.payload() } });
+            }
+            if ip.next_header() == IpProtocol::Icmp {
+                return Some(unreachable_v4(ip.payload()).unwrap_or(Packet::Other));
+            }
+            above(route, ip.next_header(), ip.payload())
+        }
+        IpVersion::Ipv6 => {
+            let ip = Ipv6Packet::new_checked(frame).ok()?;
+            let route = Route { from: ip.src_addr().into(), to: ip.dst_addr().into() };
+            match ip.next_header() {
+                IpProtocol::Ipv6Frag => fragment_v6(route, ip.payload()),
+                IpProtocol::Icmpv6 => Some(unreachable_v6(ip.payload()).unwrap_or(Packet::Other)),
+                protocol => above(route, protocol, ip.payload()),
+            }
+        }
+    }
+}
+
+fn above(route: Route, protocol: IpProtocol, payload: &[u8]) -> Option<Packet<'_>> {
+    match protocol {
+        IpProtocol::Tcp => {
+            let tcp = TcpPacket::new_checked(payload).ok()?;
+            Some(Packet::Tcp(Segment {
+                from: SocketAddr::new(route.from, tcp.src_port()),
+                to: SocketAddr::new(route.to, tcp.dst_port()),
+                is_offer: tcp.syn() && !tcp.ack() && !tcp.rst(),
+                is_reset: tcp.rst(),
+                wants_answer: tcp.segment_len() != 0,
+            }))
+        }
+        IpProtocol::Udp => Some(Packet::Udp { route, datagram: payload }),
+        _ => Some(Packet::Other),
+    }
+}
+
+fn fragment_v6(route: Route, payload: &[u8]) -> Option<Packet<'_>> {
+    let bytes = payload.get(FRAGMENT_HEADER..)?;
+    let &[next, _, ref rest @ ..] = payload else { return None };
+    if IpProtocol::from(next) != IpProtocol::Udp {
+        return Some(Packet::Other);
+    }
+    let header = Ipv6FragmentHeader::new_checked(rest).ok()?;
+    let offset = usize::from(header.frag_offset()) * 8;
+    let piece = Piece { ident: header.ident(), offset, is_last: !header.more_frags(), bytes };
+    Some(Packet::Fragment { route, piece })
+}
+
+fn unreachable_v4(payload: &[u8]) -> Option<Packet<'_>> {
+    let icmp = Icmpv4Packet::new_checked(payload).ok()?;
+    let Icmpv4Repr::DstUnreachable { header, data, .. } =
+        Icmpv4Repr::parse(&icmp, &ChecksumCapabilities::default()).ok()?
+    else {
+        return None;
+    };
+    let route = Route { from: header.src_addr.into(), to: header.dst_addr.into() };
+    quoted_ports(route, header.next_header, data)
+}
+
+fn unreachable_v6(payload: &[u8]) -> Option<Packet<'_>> {
+    // Type 1; then four unused bytes, and the packet that did not arrive.
+    let &[1, ..] = payload else { return None };
+    let quote = Ipv6Packet::new_unchecked(payload.get(8..8 + IPV6_HEADER)?);
+    let route = Route { from: quote.src_addr().into(), to: quote.dst_addr().into() };
+    quoted_ports(route, quote.next_header(), payload.get(8 + IPV6_HEADER..)?)
+}
+
+fn quoted_ports(route: Route, protocol: IpProtocol, data: &[u8]) -> Option<Packet<'static>> {
+    let &[from_high, from_low, to_high, to_low, ..] = data else { return None };
+    let from = SocketAddr::new(route.from, u16::from_be_bytes([from_high, from_low]));
+    let to = SocketAddr::new(route.to, u16::from_be_bytes([to_high, to_low]));
+    (protocol == IpProtocol::Udp).then_some(Packet::Unreachable { from, to })
+}
+
+/// Gives an acknowledgement that a socket has just made the sequence number it ought to have: that of the next
+/// new byte. `next` is that number as far as the earlier packets told, and is kept up to date.
+///
+/// After a time-out smoltcp goes back to what was not acknowledged, and numbers its acknowledgements by that,
+/// too. The other end takes those for old packets and does not look at what they acknowledge; if both ends are
+/// in that state at once, neither ever gets out of it.
+pub(crate) fn number_acknowledgement(frame: &mut [u8], next: &mut Option<TcpSeqNumber>) {
+    let Some((header, from, to)) = ends_of_tcp(frame) else { return };
+    let Ok(mut tcp) = TcpPacket::new_checked(&mut frame[header..]) else { return };
+    let end = tcp.seq_number() + tcp.segment_len();
+    match *next {
+        Some(known) if end < known => {
+            if tcp.segment_len() == 0 && !tcp.rst() {
+                tcp.set_seq_number(known);
+                tcp.fill_checksum(&from, &to);
+            }
+        }
+        Some(_) | None => *next = Some(end),
+    }
+}
+
+/// Where the TCP segment of a packet begins, and the addresses that its checksum covers.
+fn ends_of_tcp(frame: &[u8]) -> Option<(usize, IpAddress, IpAddress)> {
+    match version(frame)? {
+        IpVersion::Ipv4 => {
+            let ip = Ipv4Packet::new_checked(frame).ok()?;
+            let is_tcp = ip.next_header() == IpProtocol::Tcp;
+            is_tcp.then(|| (usize::from(ip.header_len()), ip.src_addr().into(), ip.dst_addr().into()))
+        }
+        IpVersion::Ipv6 => {
+            let ip = Ipv6Packet::new_checked(frame).ok()?;
+            let is_tcp = ip.next_header() == IpProtocol::Tcp;
+            is_tcp.then(|| (IPV6_HEADER, ip.src_addr().into(), ip.dst_addr().into()))
+        }
+    }
+}
+
+/// The ports and the data of a UDP datagram whose checksum is right.
+pub(crate) fn open_datagram(route: Route, datagram: &[u8]) -> Option<(SocketAddr, SocketAddr, &[u8])> {
+    let udp = UdpPacket::new_checked(datagram).ok()?;
+    if !udp.verify_checksum(&route.from.into(), &route.to.into()) {
+        return None;
+    }
+    let from = SocketAddr::new(route.from, udp.src_port());
+    Some((from, SocketAddr::new(route.to, udp.dst_port()), udp.payload()))
+}
+
+/// A UDP datagram. Its data must not be longer than a UDP length can say.
+pub(crate) fn datagram(from: SocketAddr, to: SocketAddr, data: &[&[u8]]) -> Vec<u8> {
+    let length = UDP_HEADER + data.iter().map(|piece| piece.len()).sum::<usize>();
+    let mut bytes = vec![0; length];
+    let mut udp = UdpPacket::new_unchecked(&mut bytes);
+    udp.set_src_port(from.port());
+    udp.set_dst_port(to.port());
+    udp.set_len(u16::try_from(length).expect("the caller has checked the length"));
+    let mut rest = udp.payload_mut();
+    for piece in data {
+        let (now, later) = rest.split_at_mut(piece.len());
+        now.copy_from_slice(piece);
+        rest = later;
+    }
+    udp.fill_checksum(&from.ip().into(), &to.ip().into());
+    bytes
+}
+
+/// The packets that carry `datagram` over a wire of this MTU.
+pub(crate) fn packets(envelope: Envelope, datagram: &[u8], mtu: usize) -> Vec<Vec<u8>> {
+    let header = if envelope.route.from.is_ipv4() { IPV4_HEADER } else { IPV6_HEADER };
+    if header + datagram.len() <= mtu {
+        return vec![packet(envelope, IpProtocol::Udp, datagram, None)];
+    }
+    let own = if envelope.route.from.is_ipv4() { 0 } else { FRAGMENT_HEADER };
+    let room = (mtu - header - own) / 8 * 8;
+    let count = datagram.len().div_ceil(room);
+    let part = |(number, bytes)| {
+        let part = Part { offset: number * room, is_last: number + 1 == count };
+        packet(envelope, IpProtocol::Udp, bytes, Some(part))
+    };
+    datagram.chunks(room).enumerate().map(part).collect()
+}
+
+#[derive(Clone, Copy)]
+struct Part {
+    offset: usize,
+    is_last: bool,
+}
+
+fn packet(envelope: Envelope, protocol: IpProtocol, payload: &[u8], part: Option<Part>) -> Vec<u8> {
+    match (envelope.route.from, envelope.route.to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            let mut bytes = vec![0; IPV4_HEADER + payload.len()];
+            let mut ip = Ipv4Packet::new_unchecked(&mut bytes);
+            ip.set_version(4);
+            ip.set_header_len(IPV4_HEADER as u8);
+            ip.set_dscp(envelope.service >> 2);
+            ip.set_ecn(envelope.service & 3);
+            ip.set_total_len((IPV4_HEADER + payload.len()) as u16);
+            ip.set_ident(envelope.ident as u16);
+            ip.clear_flags();
+            ip.set_dont_frag(envelope.dont_fragment);
+            ip.set_more_frags(part.is_some_and(|part| !part.is_last));
+            ip.set_frag_offset(part.map_or(0, |part| part.offset as u16));
+            ip.set_hop_limit(envelope.hops);
+            ip.set_next_header(protocol);
+            ip.set_src_addr(from);
+            ip.set_dst_addr(to);
+            ip.payload_mut().copy_from_slice(payload);
+            ip.fill_checksum();
+            bytes
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            let own = if part.is_some() { FRAGMENT_HEADER } else { 0 };
+            let mut bytes = vec![0; IPV6_HEADER + own + payload.len()];
+            let mut ip = Ipv6Packet::new_unchecked(&mut bytes);
+            ip.set_version(6);
+            ip.set_traffic_class(envelope.service);
+            ip.set_payload_len((own + payload.len()) as u16);
+            ip.set_hop_limit(envelope.hops);
+            ip.set_next_header(if part.is_some() { IpProtocol::Ipv6Frag } else { protocol });
+            ip.set_src_addr(from);
+            ip.set_dst_addr(to);
+            let rest = ip.payload_mut();
+            if let Some(part) = part {
+                let word = (part.offset as u16) | u16::from(!part.is_last);
+                rest[0] = protocol.into();
+                rest[2..4].copy_from_slice(&word.to_be_bytes());
+                rest[4..8].copy_from_slice(&envelope.ident.to_be_bytes());
+            }
+            rest[own..].copy_from_slice(payload);
+            bytes
+        }
+        _ => unreachable!("both ends of a route are of one family"),
+    }
+}
+
+/// The answer to a datagram for a port that nobody has.
+pub(crate) fn port_unreachable(route: Route, datagram: &[u8]) -> Vec<u8> {
+    let data = &datagram[..datagram.len().min(QUOTE_MAX)];
+    let checksum = ChecksumCapabilities::default();
+    let hop_limit = 64;
+    match (route.from, route.to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            let next_header = IpProtocol::Udp;
+            let header = Ipv4Repr { src_addr: from, dst_addr: to, next_header, payload_len: datagram.len(), hop_limit };
+            let reason = Icmpv4DstUnreachable::PortUnreachable;
+            let icmp = Icmpv4Repr::DstUnreachable { reason, header, data };
+            let outer = Ipv4Repr {
+                src_addr: to,
+                dst_addr: from,
+                next_header: IpProtocol::Icmp,
+                payload_len: icmp.buffer_len(),
+                hop_limit,
+            };
+            let mut bytes = vec![0; outer.buffer_len() + icmp.buffer_len()];
+            outer.emit(&mut Ipv4Packet::new_unchecked(&mut bytes), &checksum);
+            icmp.emit(&mut Icmpv4Packet::new_unchecked(&mut bytes[outer.buffer_len()..]), &checksum);
+            bytes
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            let next_header = IpProtocol::Udp;
+            let header = Ipv6Repr { src_addr: from, dst_addr: to, next_header, payload_len: datagram.len(), hop_limit };
+            let reason = Icmpv6DstUnreachable::PortUnreachable;
+            let icmp = Icmpv6Repr::DstUnreachable { reason, header, data };
+            let outer = Ipv6Repr {
+                src_addr: to,
+                dst_addr: from,
+                next_header: IpProtocol::Icmpv6,
+                payload_len: icmp.buffer_len(),
+                hop_limit,
+            };
+            let mut bytes = vec![0; outer.buffer_len() + icmp.buffer_len()];
+            outer.emit(&mut Ipv6Packet::new_unchecked(&mut bytes));
+            icmp.emit(&to, &from, &mut Icmpv6Packet::new_unchecked(&mut bytes[outer.buffer_len()..]), &checksum);
+            bytes
+        }
+        _ => unreachable!("both ends of a route are of one family"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn envelope(from: SocketAddr, to: SocketAddr) -> Envelope {
+        let route = Route { from: from.ip(), to: to.ip() };
+        Envelope { route, hops: 64, service: 0, dont_fragment: false, ident: 0x1234 }
+    }
+
+    fn ends(is_ipv6: bool) -> (SocketAddr, SocketAddr) {
+        if is_ipv6 {
+            ("[fd00::1]:1000".parse().unwrap(), "[fd00::2]:2000".parse().unwrap())
+        } else {
+            ("10.0.0.1:1000".parse().unwrap(), "10.0.0.2:2000".parse().unwrap())
+        }
+    }
+
+    #[test]
+    fn datagram_in_one_packet_is_read_back() {
+        for is_ipv6 in [false, true] {
+            let (from, to) = ends(is_ipv6);
+            let whole = datagram(from, to, &[b"ab", b"", b"c"]);
+            let packets = packets(envelope(from, to), &whole, 1500);
+            assert_eq!((packets.len(), destination(&packets[0])), (1, Some(to.ip())));
+            let Some(Packet::Udp { route, datagram }) = parse(&packets[0]) else { panic!() };
+            assert_eq!(open_datagram(route, datagram), Some((from, to, &b"abc"[..])));
+        }
+    }
+
+    #[test]
+    fn long_datagram_is_cut_into_pieces_that_fit_and_cover_it() {
+        for is_ipv6 in [false, true] {
+            let (from, to) = ends(is_ipv6);
+            let data: Vec<u8> = (0..60_000_u32).map(|index| index as u8).collect();
+            let whole = datagram(from, to, &[&data]);
+            let mut together = vec![0; whole.len()];
+            let packets = packets(envelope(from, to), &whole, 1400);
+            for (number, bytes) in packets.iter().enumerate() {
+                assert!(bytes.len() <= 1400);
+                let Some(Packet::Fragment { piece, .. }) = parse(bytes) else { panic!() };
+                assert_eq!((piece.ident, piece.is_last), (0x1234, number + 1 == packets.len()));
+                together[piece.offset..piece.offset + piece.bytes.len()].copy_from_slice(piece.bytes);
+            }
+            assert_eq!(together, whole);
+        }
+    }
+
+    #[test]
+    fn unreachable_names_both_ends_of_what_did_not_arrive() {
+        for is_ipv6 in [false, true] {
+            let (from, to) = ends(is_ipv6);
+            let lost = datagram(from, to, &[b"lost"]);
+            let answer = port_unreachable(Route { from: from.ip(), to: to.ip() }, &lost);
+            assert_eq!(destination(&answer), Some(from.ip()));
+            assert_eq!(parse(&answer), Some(Packet::Unreachable { from, to }));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_packet_or_none(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), version in 0_u8..3) {
+            // Most of random bytes are no IP packet at all; help two thirds of them.
+            if let (Some(first), 1..) = (bytes.first_mut(), version) {
+                *first = if version == 1 { 0x45 } else { 0x60 };
+            }
+            if let Some(Packet::Udp { route, datagram }) = parse(&bytes) {
+                let _ = open_datagram(route, datagram);
+            }
+            let _ = destination(&bytes);
+        }
+    }
+}

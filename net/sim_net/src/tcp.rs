@@ -1,0 +1,378 @@
+//! TCP as it comes in: which packet is for which connection, and what a connection makes of it.
+
+use net_api::{Key, NetError, Readiness};
+use smoltcp::socket::tcp::State;
+
+use crate::connection::{Connection, Owner};
+use crate::host::{Holder, News, Tuple, Who};
+use crate::network_file::Script;
+use crate::packet::{self, Segment};
+use crate::peer::{Act, Play};
+use crate::slab::Id;
+use crate::world::{Event, World};
+
+impl World {
+    pub(crate) fn segment_arrives(&mut self, host: usize, frame: Vec<u8>, segment: Segment) {
+        let tuple = Tuple { local: segment.to, remote: segment.from };
+        if let Some(id) = self.hosts[host].connections.get(&tuple).copied() {
+            return self.drive(id, Some((frame, segment)));
+        }
+        let now = self.now;
+        let finished = &mut self.hosts[host].finished;
+        if let Some(last) = finished.last_frame(now, &tuple) {
+            if segment.is_offer || segment.is_reset {
+                finished.remove(&tuple);
+            } else {
+                if segment.wants_answer {
+                    let last = last.to_vec();
+                    self.outbox.push(last);
+                    self.send_outbox(host);
+                }
+                return;
+            }
+        }
+        let listening = |holder: &&Holder| holder.ip.is_unspecified() || holder.ip == tuple.local.ip();
+        let of_family = |holder: &&Holder| holder.ip.is_ipv4() == tuple.local.is_ipv4();
+        let holders = self.hosts[host].tcp_ports.at(tuple.local.port());
+        let holder = holders.iter().filter(of_family).find(listening).copied();
+        match holder {
+            Some(holder) if segment.is_offer => self.offer_arrives(host, tuple, holder.who, frame, segment),
+            _ => self.answer_stray(host, frame),
+        }
+    }
+
+    fn offer_arrives(&mut self, host: usize, tuple: Tuple, who: Who, frame: Vec<u8>, segment: Segment) {
+        let owner = match who {
+            Who::Peer(peer) => match &self.peers[peer].script {
+                Script::Ignore => return,
+                script => Owner::Peer(Box::new(Play::new(peer, script))),
+            },
+            Who::User(id) => {
+                let listener = self.addresses.get(id).and_then(|address| address.listener.as_ref());
+                match listener {
+                    Some(listener) if listener.offers.len() < listener.backlog => Owner::Offer(id),
+                    // Too many, or none wanted: refused.
+                    _ => return self.answer_stray(host, frame),
+                }
+            }
+        };
+        // The remote side is one of the hosts, or its packet would not be here.
+        let Some(from) = self.host_at(host, tuple.remote.ip()) else { return };
+        let mtu = self.mtu_between(host, from);
+        let address = if let Owner::Offer(address) = owner { Some(address) } else { None };
+        let mut connection = Connection::new(host, mtu, tuple, owner, &self.hosts[host].limits);
+        let socket = connection.socket_mut();
+        socket.listen(tuple.local).expect("a new socket listens on any port but 0, which nobody holds");
+        // Until somebody wants the offer, the remote side waits, and can still be refused.
+        socket.pause_synack(address.is_some());
+        connection.is_paused = address.is_some();
+        let id = self.attach(connection);
+        self.drive(id, Some((frame, segment)));
+        let is_wanted = self.connections.get(id).is_some_and(|one| one.socket().state() == State::SynReceived);
+        if !is_wanted {
+            self.forget(id);
+        } else if let Some(address) = address {
+            self.tell_of_offer(address, id);
+        }
+    }
+
+    /// Makes packets reach a new connection.
+    pub(crate) fn attach(&mut self, connection: Connection) -> Id {
+        let (host, tuple) = (connection.host, connection.tuple);
+        let id = self.connections.insert(connection);
+        self.hosts[host].connections.insert(tuple, id);
+        id
+    }
+
+    /// No packet reaches the connection any more; its socket is only read.
+    pub(crate) fn detach(&mut self, id: Id) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if std::mem::replace(&mut connection.is_attached, false) {
+            self.hosts[connection.host].connections.remove(&connection.tuple);
+        }
+    }
+
+    /// Nothing remains of the connection; the remote side is not told.
+    pub(crate) fn forget(&mut self, id: Id) {
+        self.detach(id);
+        self.connections.remove(id);
+    }
+
+    pub(crate) fn mark_dirty(&mut self, id: Id) {
+        if let Some(connection) = self.connections.get_mut(id)
+            && !std::mem::replace(&mut connection.is_dirty, true)
+        {
+            self.dirty.push_back(id);
+        }
+    }
+
+    /// Lets the connection's socket take a packet and send what it has to, and sees what came of it.
+    pub(crate) fn drive(&mut self, id: Id, incoming: Option<(Vec<u8>, Segment)>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.is_dirty = false;
+        if !connection.is_attached {
+            return;
+        }
+        let host_number = connection.host;
+        let host = &mut self.hosts[host_number];
+        let before = connection.socket().state();
+        let heard = incoming.is_some();
+        let was_reset = incoming.as_ref().is_some_and(|(_, segment)| segment.is_reset);
+        let frame = incoming.map(|(frame, _)| frame);
+        host.stack(connection.mtu).poll(self.now, frame, &mut connection.set, &mut self.outbox);
+
+        for frame in &mut self.outbox {
+            packet::number_acknowledgement(frame, &mut connection.next_sequence);
+        }
+
+        let state = connection.socket().state();
+        if let (State::Closing | State::TimeWait, Some(frame)) = (state, self.outbox.last()) {
+            connection.last_frame.clone_from(frame);
+        }
+        // Unless the remote side's end is acknowledged yet, the socket is still needed.
+        let sent = !self.outbox.is_empty();
+        let is_finished = state == State::TimeWait && !connection.last_frame.is_empty();
+        self.send_outbox(host_number);
+        self.see_changes(id, before, was_reset);
+        if is_finished {
+            self.finish(id);
+        }
+        self.tidy(id);
+        self.set_timer(id, heard, sent);
+    }
+
+    /// What has changed since the socket was in state `before`: tells the owner.
+    fn see_changes(&mut self, id: Id, before: State, was_reset: bool) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let mut ready = Readiness::NONE;
+        let state = connection.socket().state();
+        if !connection.is_established && is_synchronized(state) {
+            connection.is_established = true;
+            ready |= Readiness::WRITABLE;
+            // Its owner has left while the handshake was under way.
+            if matches!(connection.owner, Owner::Nobody) {
+                connection.socket_mut().close();
+                self.mark_dirty(id);
+            }
+        }
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let bytes = connection.socket().recv_queue();
+        if bytes > connection.known_bytes {
+            ready |= Readiness::READABLE;
+        }
+        connection.known_bytes = bytes;
+        if connection.wants_room && connection.has_worthy_room() {
+            connection.wants_room = false;
+            ready |= Readiness::WRITABLE;
+        }
+        let is_orderly = before == State::LastAck && !was_reset;
+        if !connection.has_remote_ended && (has_received_end(state) || state == State::Closed && is_orderly) {
+            connection.has_remote_ended = true;
+            ready |= Readiness::READABLE | Readiness::REMOTE_ENDED;
+        }
+        // A reset takes a socket that was offered a connection back to listening.
+        if matches!(state, State::Closed | State::Listen) && connection.failure.is_none() {
+            if !is_orderly {
+                let refused = before == State::SynSent;
+                connection.failure = Some(if refused { NetError::Refused } else { NetError::Reset });
+            }
+            ready |= Readiness::BROKEN | Readiness::READABLE | Readiness::WRITABLE;
+            self.detach(id);
+        }
+        self.tell(id, ready);
+    }
+
+    /// Both sides have ended, this one first: all that may be left to do is to say so again.
+    fn finish(&mut self, id: Id) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let (host, tuple) = (connection.host, connection.tuple);
+        let last_frame = std::mem::take(&mut connection.last_frame);
+        self.detach(id);
+        self.hosts[host].finished.insert(self.now, tuple, last_frame);
+        self.tell(id, Readiness::BROKEN | Readiness::WRITABLE);
+    }
+
+    /// Ends what nobody waits for.
+    fn tidy(&mut self, id: Id) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        match &connection.owner {
+            Owner::Nobody if !connection.is_attached => self.forget(id),
+            // Bytes for somebody who has left: the remote side must learn that they went nowhere.
+            Owner::Nobody if connection.socket().recv_queue() > 0 => self.reset(id, NetError::Aborted),
+            Owner::Offer(address) if !connection.is_attached => {
+                let address = *address;
+                self.forget(id);
+                if let Some(listener) = self.addresses.get_mut(address).and_then(|one| one.listener.as_mut()) {
+                    listener.offers.retain(|offer| *offer != id);
+                }
+            }
+            Owner::Nobody | Owner::Offer(_) | Owner::User | Owner::Peer(_) => {}
+        }
+    }
+
+    /// Tells the remote side of an abort, at once.
+    pub(crate) fn reset(&mut self, id: Id, why: NetError) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.failure = Some(why);
+        if connection.is_attached {
+            let host = connection.host;
+            connection.socket_mut().abort();
+            let stack = self.hosts[host].stack(connection.mtu);
+            stack.poll(self.now, None, &mut connection.set, &mut self.outbox);
+            self.send_outbox(host);
+            self.detach(id);
+        }
+        self.tell(id, Readiness::BROKEN | Readiness::READABLE | Readiness::WRITABLE);
+        self.tidy(id);
+    }
+
+    fn set_timer(&mut self, id: Id, heard: bool, sent: bool) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if !connection.is_attached {
+            return;
+        }
+        let host = &mut self.hosts[connection.host];
+        let patience = connection.be_patient(self.now, heard, sent, &host.limits);
+        // A paused socket believes that it could send at any time.
+        let socket =
+            if connection.is_paused { None } else { host.stack(connection.mtu).poll_at(self.now, &connection.set) };
+        let Some(at) = patience.into_iter().chain(socket).min() else { return };
+        // Whatever a socket could do now it has done.
+        let at = at.max(self.now + 1000);
+        if connection.timer_at.is_none_or(|earlier| at < earlier) {
+            connection.timer_at = Some(at);
+            self.agenda.plan(at, Event::Timer(id));
+        }
+    }
+
+    pub(crate) fn timer(&mut self, id: Id) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        // Another timer has been set for earlier, and this one is of no account.
+        if connection.timer_at != Some(now) {
+            return;
+        }
+        connection.timer_at = None;
+        if !connection.is_patience_over(now) {
+            return self.drive(id, None);
+        }
+        if connection.socket().state() == State::SynSent {
+            // There is nobody to be told.
+            connection.failure = Some(NetError::TimedOut);
+            self.detach(id);
+        }
+        self.reset(id, NetError::TimedOut);
+    }
+
+    /// Tells the owner of a connection that something can go on.
+    pub(crate) fn tell(&mut self, id: Id, ready: Readiness) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if ready.is_none() {
+            return;
+        }
+        match &connection.owner {
+            Owner::User if connection.key.is_some() => {
+                connection.news |= ready;
+                if !std::mem::replace(&mut connection.is_queued, true) {
+                    self.hosts[connection.host].news.push_back(News::Connection(id));
+                }
+            }
+            Owner::Peer(_) => {
+                if !std::mem::replace(&mut connection.is_queued, true) {
+                    self.restless.push_back(id);
+                }
+            }
+            // Whoever begins to watch is told what is true then.
+            Owner::User | Owner::Offer(_) | Owner::Nobody => {}
+        }
+    }
+
+    fn tell_of_offer(&mut self, id: Id, offer: Id) {
+        let Some(address) = self.addresses.get_mut(id) else { return };
+        let Some(listener) = &mut address.listener else { return };
+        listener.offers.push_back(offer);
+        if !std::mem::replace(&mut address.is_queued, true) {
+            self.hosts[address.host].news.push_back(News::Listener(id));
+        }
+    }
+
+    /// Lets a peer act on one of its connections.
+    pub(crate) fn play(&mut self, id: Id) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.is_queued = false;
+        let owner = std::mem::replace(&mut connection.owner, Owner::Nobody);
+        let Owner::Peer(mut play) = owner else {
+            connection.owner = owner;
+            return;
+        };
+        if !connection.is_established && connection.failure.is_none() {
+            connection.owner = Owner::Peer(play);
+            return;
+        }
+        // Taken out meanwhile, it must not be taken for one that nobody waits for.
+        connection.owner = Owner::User;
+        let act = play.act(&mut crate::peer::Stream { world: self, id });
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.owner = Owner::Peer(play);
+        match act {
+            Act::Wait => {}
+            Act::Close => self.close(id),
+            Act::Reset => {
+                self.reset(id, NetError::Aborted);
+                self.forget(id);
+            }
+        }
+    }
+
+    /// A crash: connections vanish without a word.
+    pub(crate) fn lose_connections(&mut self, host: usize) {
+        let ids: Vec<Id> = self.connections.ids().collect();
+        for id in ids {
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            if connection.host != host {
+                continue;
+            }
+            connection.failure = Some(NetError::Aborted);
+            if matches!(connection.owner, Owner::User) {
+                self.detach(id);
+                self.tell(id, Readiness::BROKEN | Readiness::READABLE | Readiness::WRITABLE);
+            } else {
+                self.forget(id);
+            }
+        }
+    }
+
+    /// Begins to tell the user of a connection, and answers an offer that was not answered yet.
+    pub(crate) fn watch(&mut self, id: Id, key: Key) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.key.is_some() {
+            return;
+        }
+        connection.key = Some(key);
+        connection.is_paused = false;
+        connection.socket_mut().pause_synack(false);
+        let ready = connection.readiness();
+        self.tell(id, ready);
+        self.mark_dirty(id);
+        self.settle();
+    }
+}
+
+/// Whether the handshake is done in this state.
+const fn is_synchronized(state: State) -> bool {
+    match state {
+        State::Closed | State::Listen | State::SynSent | State::SynReceived => false,
+        State::Established
+        | State::FinWait1
+        | State::FinWait2
+        | State::CloseWait
+        | State::Closing
+        | State::LastAck
+        | State::TimeWait => true,
+    }
+}
+
+/// Whether the remote side has ended its direction in this state.
+const fn has_received_end(state: State) -> bool {
+    matches!(state, State::CloseWait | State::Closing | State::LastAck | State::TimeWait)
+}
