@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use drydock::{Dock, Ioctl, Network, Outcome};
+use drydock::{Action, Dock, Network, Outcome};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
@@ -103,7 +103,7 @@ impl<'a> Measurement<'a> {
             .set("Ports", self.ports.to_string())
             .set("Settle", SETTLE_MS.to_string())
             .load(self.image)
-            .ioctl(Ioctl { device: r"\Device\Bench".into(), code, input, output_max: 64 });
+            .action(Action::ioctl(r"\Device\Bench", code, input, 64));
         let shepherd = Shepherd::start(self.cpus);
         let (cpu_before, started) = (children_cpu_ns()?, ticks());
         let verdict = dock.run();
@@ -112,7 +112,7 @@ impl<'a> Measurement<'a> {
         if verdict.outcome != Outcome::Clean {
             bail!("{:?} did not end clean: {}", self.work, verdict.to_json());
         }
-        let answer = verdict.ioctls.first().context("no answer to the control code")?;
+        let answer = verdict.actions.first().context("no answer to the control code")?;
         let words = words(&answer.out).with_context(|| format!("{:?} answered {answer}", self.work))?;
         let [ticks, median, last_tenth, failures, entered] = words;
         ensure!(failures == 0, "{:?}: {failures} of {} operations failed", self.work, self.count);
