@@ -210,8 +210,11 @@ fn run(dpc: u64, body: Dpc, caller: u64) {
     }
     let old = gate::set_irql(Irql::DISPATCH);
     let Dpc { deferred_routine, deferred_context, system_argument1, system_argument2, .. } = body;
-    // SAFETY: the driver asked for this routine to be called so.
-    unsafe { gate::call::call4(deferred_routine, dpc, deferred_context, system_argument1, system_argument2) };
+    // Not the doing of whoever runs on this thread: an exception of the DPC does not concern its handlers.
+    gate::call::apart(|| {
+        // SAFETY: the driver asked for this routine to be called so.
+        unsafe { gate::call::call4(deferred_routine, dpc, deferred_context, system_argument1, system_argument2) }
+    });
     gate::set_irql(old);
     queue().running -= 1;
     IDLE.ring();

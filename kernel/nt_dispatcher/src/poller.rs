@@ -185,7 +185,9 @@ fn poll_once(poller: &dyn Poller, parker: &'static Parker, max_wait: Option<u64>
         POLLING_UNTIL.store(deadline.max(1), Ordering::Relaxed);
     }
     let due = deadline.map(|deadline| deadline.saturating_sub(clock::now_100ns()));
-    parker.while_polling(|| poller.poll([max_wait, due].into_iter().flatten().min()));
+    let wait = [max_wait, due].into_iter().flatten().min();
+    // What the network brings is not the doing of the driver that waits here.
+    parker.while_polling(|| gate::call::apart(|| poller.poll(wait)));
     if leads(parker) {
         POLLING_UNTIL.store(0, Ordering::Relaxed);
     }
