@@ -1,0 +1,86 @@
+//! The same driver with DWARF and with a PDB, as clang and lld write them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use object::read::pe::PeFile64;
+use symbols::Symbols;
+
+const SOURCE: &str = "driver.c";
+
+fn run(program: &str, arguments: &[&str]) {
+    let done = Command::new(program).args(arguments).output();
+    let done = done.unwrap_or_else(|error| panic!("{program} (apt-get install clang-19 lld-19): {error}"));
+    assert!(done.status.success(), "{program}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// Builds the driver in a folder of its own and gives its path.
+fn build(name: &str, target: &str, debug: &[&str], link: &[&str]) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(SOURCE);
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&out).expect("a folder");
+    let (object, image) = (out.join("driver.obj"), out.join("driver.sys"));
+    let text = |path: &Path| path.to_str().expect("a plain path").to_owned();
+    let target = format!("--target={target}");
+    let flags = ["-O1", "-fms-extensions", "-ffreestanding", "-c", "-o"];
+    run("clang-19", &[&[target.as_str()][..], debug, &flags[..], &[&text(&object), &text(&source)]].concat());
+    let output = format!("/out:{}", text(&image));
+    let linked =
+        ["/driver", "/subsystem:native", "/entry:DriverEntry", "/nodefaultlib", "/export:first", "/export:second"];
+    run("lld-link-19", &[&linked[..], link, &[&output, &text(&object)]].concat());
+    image
+}
+
+fn export(image: &[u8], name: &str) -> u64 {
+    let file = PeFile64::parse(image).expect("an image");
+    let exports = file.export_table().expect("a table").expect("exports").exports().expect("a list");
+    let export = exports.into_iter().find(|export| export.name == Some(name.as_bytes())).expect("the export");
+    match export.target {
+        object::read::pe::ExportTarget::Address(address) => u64::from(address),
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+fn check(image: &Path) {
+    let bytes = fs::read(image).expect("the driver");
+    let symbols = Symbols::beside(image).expect("a readable driver").expect("symbols");
+    for (name, lines) in [("first", 1..=3), ("second", 5..=9)] {
+        let place = symbols.place(export(&bytes, name)).expect("a place");
+        assert_eq!(place.function.as_deref(), Some(name));
+        assert!(place.file.as_deref().is_some_and(|file| file.ends_with(SOURCE)), "{place:?}");
+        assert!(place.line.is_some_and(|line| lines.contains(&line)), "{place:?}");
+    }
+    assert_eq!(symbols.place(0x10), None, "headers are no code");
+    assert_eq!(symbols.place(u64::MAX), None);
+}
+
+#[test]
+fn places_are_found_in_dwarf() {
+    check(&build("dwarf", "x86_64-pc-windows-gnu", &["-gdwarf-4"], &["/debug:dwarf"]));
+}
+
+#[test]
+fn places_are_found_in_a_pdb_beside_the_image() {
+    let image = build("pdb", "x86_64-pc-windows-msvc", &["-g", "-gcodeview"], &["/debug"]);
+    assert!(image.with_extension("pdb").exists());
+    check(&image);
+}
+
+#[test]
+fn files_that_make_no_sense_give_no_places() {
+    assert!(Symbols::new(b"MZ", Some(vec![0; 100])).is_none());
+    let image = build("damaged", "x86_64-pc-windows-gnu", &["-gdwarf-4"], &["/debug:dwarf"]);
+    let whole = fs::read(&image).expect("the driver");
+    // Cut short and scribbled over, it gives whatever it gives, but it answers.
+    for step in 1..40 {
+        let mut bytes = whole[..whole.len() * step / 40].to_vec();
+        let places = bytes.len() / 16;
+        for place in 0..places {
+            bytes[place * 16] ^= if place % step == 0 { 0x55 } else { 0 };
+        }
+        if let Some(symbols) = Symbols::new(&bytes, None) {
+            (0..0x2000).step_by(64).for_each(|offset| drop(symbols.place(offset)));
+        }
+    }
+}
