@@ -3,7 +3,7 @@
 //! Property tests with many more cases, and every closing path of the sample client over and over, in one thread and in many,
 //! with requests and with events.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -28,6 +28,10 @@ pub struct Options {
     /// Cases of each property test
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     cases: u32,
+
+    /// Random steps of the endpoints' state machine against its model
+    #[arg(long, value_name = "N", default_value_t = 10_000_000)]
+    steps: u64,
 }
 
 /// Runs until the time is over or something is not as it should be.
@@ -36,6 +40,13 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     step("property tests", || {
         let mut tests = workspace.cargo(["test", "--workspace", "--release"]);
         run_command(tests.env("PROPTEST_CASES", options.cases.to_string()))
+    })?;
+    step("endpoints against their model", || {
+        let mut model =
+            workspace.cargo(["test", "--release", "--package", "tdi_core", "--test", "model", "--", "--nocapture"]);
+        let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_secs());
+        model.env("TDI_CORE_MODEL_STEPS", options.steps.to_string());
+        run_command(model.env("TDI_CORE_MODEL_SEED", seed.to_string()))
     })?;
     let mut build = workspace.cargo(["build", "--release", "--package", "drydock_cli"]);
     step("drydock, release build", || run_command(&mut build))?;

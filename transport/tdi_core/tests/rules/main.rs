@@ -5,6 +5,7 @@ mod world;
 
 mod address;
 mod associate;
+mod awkward;
 mod cancel;
 mod cleanup;
 mod connect;
