@@ -8,6 +8,7 @@ mod drivers;
 mod leftovers;
 mod network;
 mod requests;
+mod simulated;
 
 use std::fs::File;
 use std::io;
@@ -16,11 +17,12 @@ use std::path::Path;
 
 use nt_dispatcher::executor::{self, Mode};
 use nt_dispatcher::{clock, thread, work};
+use sandbox::{Files, Policy};
 use tdi_transport::Transport;
 use trace::{EndOfRun, Event, TraceWriter};
 
 use crate::message::{Message, Sender};
-use crate::plan::Plan;
+use crate::plan::{Network, Plan};
 use drivers::Loaded;
 use requests::Opened;
 
@@ -31,11 +33,9 @@ const IMAGE_BYTES_MAX: u64 = 1 << 30;
 ///
 /// # Errors
 /// Why the kernel could not be brought up: our own fault, or the host's.
-pub fn run(plan: Plan, trace: OwnedFd, messages: OwnedFd) -> io::Result<()> {
+pub fn run(plan: Plan, trace: OwnedFd, messages: OwnedFd, frames: Option<OwnedFd>) -> io::Result<()> {
     let trace = TraceWriter::map(&trace)?;
     let mut messages = Sender::new(messages);
-    start_kernel(&plan, trace)?;
-    // Before any driver runs: from then on this process has no business with files.
     let images = match read_images(&plan) {
         Ok(images) => images,
         Err(failed) => {
@@ -43,7 +43,8 @@ pub fn run(plan: Plan, trace: OwnedFd, messages: OwnedFd) -> io::Result<()> {
             return Ok(());
         }
     };
-    let mut job = Job { plan, trace, messages, images, outcome: Ok(()) };
+    start_kernel(&plan, trace)?;
+    let mut job = Job { plan, trace, messages, frames, images, outcome: Ok(()) };
     executor::drive(drive, std::ptr::from_mut(&mut job) as u64)?;
     job.outcome
 }
@@ -65,6 +66,7 @@ struct Job {
     plan: Plan,
     trace: &'static TraceWriter,
     messages: Sender,
+    frames: Option<OwnedFd>,
     images: Vec<Vec<u8>>,
     outcome: io::Result<()>,
 }
@@ -78,13 +80,22 @@ fn drive(job: u64) {
 
 impl Job {
     fn carry_out(&mut self) -> io::Result<()> {
-        let Self { plan, trace, messages, images, .. } = self;
+        let Self { plan, trace, messages, frames, images, .. } = self;
         clock::refresh_shared_page();
         let started = Event::RunStarted { seeded: plan.seed.is_some().into(), seed: plan.seed.unwrap_or_default() };
         gate::record_with_text(started, env!("CARGO_PKG_VERSION"));
-        let transport = network::start(plan.network).map_err(io::Error::other)?;
+        let transport = network::start(plan, frames.take()).map_err(io::Error::other)?;
+        // Not before this thread is the kernel's: glibc reads a file to tell where the main thread's stack lies. Threads that
+        // are started from here on inherit it.
+        if sandbox::forbid_files() == Files::NoLandlock {
+            note("this kernel has no Landlock: files are out of reach by the list of system calls alone");
+        }
         let mut run = Run { plan, transport, drivers: Vec::new(), started: 0, unloaded: 0 };
-        match run.load(std::mem::take(images)) {
+        let outcome = run.load(std::mem::take(images)).and_then(|()| {
+            run.restrict()?;
+            run.start()
+        });
+        match outcome {
             Ok(()) => run.drive(messages),
             Err(failed) => messages.send(&failed),
         }
@@ -125,14 +136,38 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Loads and starts the drivers in order; stops at the first that fails.
+    /// Maps and binds all images; stops at the first that cannot be.
     fn load(&mut self, images: Vec<Vec<u8>>) -> Result<(), Message> {
         for (path, bytes) in self.plan.drivers.iter().zip(images) {
-            let loaded =
-                Loaded::load(path, &bytes, self.plan, &self.drivers).map_err(|why| drivers::failed(path, why))?;
-            self.drivers.push(loaded);
-            let loaded = self.drivers.last_mut().expect("pushed just now");
-            loaded.start().map_err(|why| drivers::failed(path, why))?;
+            let loaded = Loaded::load(path, &bytes, self.plan, &self.drivers);
+            self.drivers.push(loaded.map_err(|why| drivers::failed(path, why))?);
+        }
+        Ok(())
+    }
+
+    /// Closes the sandbox: from here on nothing becomes executable, and only what the network needs can be asked of Linux.
+    fn restrict(&self) -> Result<(), Message> {
+        let sockets = matches!(self.plan.network, Network::Loopback | Network::Host);
+        match sandbox::restrict_calls(Policy { sockets }) {
+            Ok(()) => Ok(()),
+            // An honest driver runs all the same; but a network that promises to be a boundary must be one.
+            Err(error) if sockets => {
+                note(&format!("this kernel does not restrict system calls ({error}): run only drivers that you trust"));
+                Ok(())
+            }
+            Err(error) => {
+                let why = format!(
+                    "this kernel does not restrict system calls ({error}), so the network could not be kept away"
+                );
+                Err(drivers::failed(&self.plan.drivers[0], why))
+            }
+        }
+    }
+
+    /// Starts the drivers in order; stops at the first that fails.
+    fn start(&mut self) -> Result<(), Message> {
+        for (path, driver) in self.plan.drivers.iter().zip(&mut self.drivers) {
+            driver.start().map_err(|why| drivers::failed(path, why))?;
             self.started += 1;
         }
         Ok(())
@@ -159,4 +194,9 @@ impl Run<'_> {
         self.transport.stop();
         gate::record(Event::RunEnded {});
     }
+}
+
+/// Says something about the host in the account.
+fn note(text: &str) {
+    gate::record_with_text(Event::HostNote {}, text);
 }

@@ -76,6 +76,12 @@ impl Dock {
         self
     }
 
+    /// Writes what crosses the wires of a simulated network as a pcapng file.
+    pub fn capture(mut self, file: impl AsRef<Path>) -> Self {
+        self.wanted.capture = Some(file.as_ref().into());
+        self
+    }
+
     /// Prints a readable account while the run goes on.
     pub fn account(mut self, to: Box<dyn Write>) -> Self {
         self.wanted.account = Some(to);
@@ -100,6 +106,6 @@ impl Dock {
     /// [`DockError`] if the run could not be set up or its outputs not be written. What drivers do wrong is
     /// in the verdict.
     pub fn run(self) -> Result<Verdict, DockError> {
-        supervisor::run(&self.plan, self.wanted, self.host_program)
+        supervisor::run(self.plan, self.wanted, self.host_program)
     }
 }

@@ -4,11 +4,17 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use crate::plan::NetworkError;
+
 /// The supervisor could not set the run up, or could not write down what happened.
 #[derive(Debug)]
 pub enum DockError {
     /// `host_entry` was not called at the start of `main`, so there is no program to start the child with.
     NoHostProgram,
+    /// The network file is wrong.
+    Network(NetworkError),
+    /// A capture was asked for, but there are no wires.
+    NothingToCapture,
     /// Setting up the child failed.
     Setup {
         /// What was attempted.
@@ -46,6 +52,10 @@ impl fmt::Display for DockError {
             Self::NoHostProgram => f.write_str(
                 "no host program: call drydock::host_entry() first thing in main(), or name one with Dock::host_program",
             ),
+            Self::Network(error) => write!(f, "{error}"),
+            Self::NothingToCapture => f.write_str(
+                "only a simulated network has wires to capture from; add --net sim:FILE.toml, or capture with tcpdump",
+            ),
             Self::Setup { what, source } => write!(f, "cannot {what}: {source}"),
             Self::Output { what, source } => write!(f, "cannot write {what}: {source}; choose another place and run again"),
         }
@@ -55,7 +65,7 @@ impl fmt::Display for DockError {
 impl std::error::Error for DockError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::NoHostProgram => None,
+            Self::NoHostProgram | Self::NothingToCapture | Self::Network(_) => None,
             Self::Setup { source, .. } | Self::Output { source, .. } => Some(source),
         }
     }

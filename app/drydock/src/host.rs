@@ -15,6 +15,10 @@ pub const HOST_VARIABLE: &str = "DRYDOCK_HOST";
 pub const TRACE_DESCRIPTOR: i32 = 3;
 /// Where the child writes messages.
 pub const MESSAGE_DESCRIPTOR: i32 = 4;
+/// Where the child writes the packets of a simulated network, if they are wanted.
+pub const FRAME_DESCRIPTOR: i32 = 5;
+/// Set in the child's environment if they are.
+pub const FRAMES_VARIABLE: &str = "DRYDOCK_FRAMES";
 
 /// The place where a child turns off from `main`. Call it first: in a process that [`crate::Dock::run`]
 /// started it does not return; in any other it only remembers that this program can be started so.
@@ -40,5 +44,7 @@ fn serve() -> io::Result<()> {
     // SAFETY: the supervisor mapped exactly these two descriptors for us, and nothing else here owns them.
     let (trace, messages) =
         unsafe { (OwnedFd::from_raw_fd(TRACE_DESCRIPTOR), OwnedFd::from_raw_fd(MESSAGE_DESCRIPTOR)) };
-    child::run(plan, trace, messages)
+    // SAFETY: as above; the variable says that there is a third.
+    let frames = env::var_os(FRAMES_VARIABLE).map(|_| unsafe { OwnedFd::from_raw_fd(FRAME_DESCRIPTOR) });
+    child::run(plan, trace, messages, frames)
 }

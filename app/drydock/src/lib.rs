@@ -14,6 +14,7 @@
 mod child;
 mod dock;
 mod error;
+mod frames;
 mod host;
 mod judge;
 mod message;
@@ -27,6 +28,6 @@ mod verdict;
 pub use dock::Dock;
 pub use error::DockError;
 pub use host::host_entry;
-pub use plan::{Action, Network, Setting, Target};
+pub use plan::{Action, Network, NetworkDescription, NetworkError, Setting, Target};
 pub use scenario::{Expectations, Scenario, ScenarioError};
 pub use verdict::{ActionResult, Bugcheck, Counts, Finding, Outcome, Verdict};

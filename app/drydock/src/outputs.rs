@@ -26,6 +26,7 @@ pub struct Wanted {
     pub figure: Option<PathBuf>,
     pub text_figure: Option<usize>,
     pub trace: Option<PathBuf>,
+    pub capture: Option<PathBuf>,
     pub account: Option<Box<dyn Write>>,
     pub crash_directory: Option<PathBuf>,
 }

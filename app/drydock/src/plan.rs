@@ -1,13 +1,14 @@
 //! What a run is to do: given to the child by the supervisor as one JSON document.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use sim_net::NetworkFile;
 
 /// Which network the transport stands on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
     /// No network at all: every connect fails with STATUS_NETWORK_UNREACHABLE.
@@ -17,7 +18,68 @@ pub enum Network {
     Loopback,
     /// The host's sockets.
     Host,
+    /// A simulated one, in virtual time: the run is seeded then, by the network file's seed or 0 if none was given.
+    Simulated(NetworkDescription),
 }
+
+/// A simulated network as a network file describes it; see `docs/network-file.md`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkDescription {
+    /// Where it comes from, for messages.
+    pub name: String,
+    /// The file's text.
+    pub text: String,
+}
+
+impl Network {
+    /// A simulated network from a network file.
+    ///
+    /// # Errors
+    /// What is wrong with the file: the line, the key and what was expected.
+    pub fn simulated(path: impl AsRef<Path>) -> Result<Self, NetworkError> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        let cannot = |error| NetworkError(format!("cannot read the network file {name}: {error}"));
+        let text = std::fs::read_to_string(path).map_err(cannot)?;
+        let description = NetworkDescription { name, text };
+        description.parse()?;
+        Ok(Self::Simulated(description))
+    }
+
+    /// A network by its name on the command line: `none`, `loopback`, `host` or `sim:FILE.toml`, the file being
+    /// relative to `folder`.
+    ///
+    /// # Errors
+    /// That there is no such network, or as [`Network::simulated`].
+    pub fn named(name: &str, folder: &Path) -> Result<Self, NetworkError> {
+        match (name, name.strip_prefix("sim:")) {
+            ("none", _) => Ok(Self::None),
+            ("loopback", _) => Ok(Self::Loopback),
+            ("host", _) => Ok(Self::Host),
+            (_, Some(file)) => Self::simulated(folder.join(file)),
+            _ => Err(NetworkError(format!("'{name}' is no network; choose none, loopback, host or sim:FILE.toml"))),
+        }
+    }
+}
+
+impl NetworkDescription {
+    /// The file, checked.
+    pub(crate) fn parse(&self) -> Result<NetworkFile, NetworkError> {
+        NetworkFile::parse(&self.text).map_err(|error| NetworkError(format!("{}: {error}", self.name)))
+    }
+}
+
+/// What is wrong with the choice of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkError(String);
+
+impl fmt::Display for NetworkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NetworkError {}
 
 /// One value under each driver's `Parameters` key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

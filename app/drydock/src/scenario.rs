@@ -74,8 +74,7 @@ impl std::error::Error for ScenarioError {}
 #[serde(deny_unknown_fields)]
 struct File {
     drivers: Vec<PathBuf>,
-    #[serde(default)]
-    net: Network,
+    net: Option<Spanned<String>>,
     seed: Option<u64>,
     #[serde(default = "default_timeout")]
     timeout: f64,
@@ -184,6 +183,11 @@ impl Scenario {
         }
         let timeout = Duration::try_from_secs_f64(file.timeout).ok().filter(|timeout| !timeout.is_zero());
         let timeout = timeout.ok_or("'timeout' must be a number of seconds above 0")?;
+        let network = file.net.map(|net| {
+            let line = line_of(text, net.span().start);
+            Network::named(net.get_ref(), folder).map_err(|why| format!("line {line}: {why}"))
+        });
+        let network = network.transpose()?.unwrap_or_default();
         let mut actions = Vec::new();
         let mut steps = Vec::new();
         for step in file.step {
@@ -205,7 +209,7 @@ impl Scenario {
         Ok(Self {
             name,
             drivers: file.drivers.iter().map(|driver| folder.join(driver)).collect(),
-            network: file.net,
+            network,
             seed: file.seed,
             timeout,
             settings: file.set.into_iter().map(setting).collect(),
@@ -216,7 +220,7 @@ impl Scenario {
 
     /// The run that the file describes.
     pub fn dock(&self) -> Dock {
-        let mut dock = Dock::new().network(self.network).timeout(self.timeout);
+        let mut dock = Dock::new().network(self.network.clone()).timeout(self.timeout);
         for driver in &self.drivers {
             dock = dock.load(driver);
         }

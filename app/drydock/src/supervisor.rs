@@ -4,6 +4,7 @@
 //! and an end of the child that neither of them explains is reported as a crash.
 
 use std::env;
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
@@ -16,12 +17,14 @@ use std::time::{Duration, Instant};
 use command_fds::{CommandFdExt, FdMapping};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use sim_net::{NetworkFile, Sim};
 use trace::{TraceFile, TraceOptions, TraceReader};
 
-use crate::host::{HOST_VARIABLE, MESSAGE_DESCRIPTOR, TRACE_DESCRIPTOR};
+use crate::frames;
+use crate::host::{FRAME_DESCRIPTOR, FRAMES_VARIABLE, HOST_VARIABLE, MESSAGE_DESCRIPTOR, TRACE_DESCRIPTOR};
 use crate::message::{self, Message};
 use crate::outputs::{Outputs, Wanted};
-use crate::plan::Plan;
+use crate::plan::{Network, Plan};
 use crate::{DockError, Verdict, judge};
 
 /// How often the trace is read while the child runs.
@@ -44,7 +47,7 @@ pub struct ChildEnd {
 }
 
 /// Runs the plan in a child process.
-pub fn run(plan: &Plan, wanted: Wanted, host_program: Option<PathBuf>) -> Result<Verdict, DockError> {
+pub fn run(mut plan: Plan, wanted: Wanted, host_program: Option<PathBuf>) -> Result<Verdict, DockError> {
     let host_program = match host_program {
         Some(program) => program,
         None if HOST_ENTRY_CALLED.get().is_some() => {
@@ -52,16 +55,28 @@ pub fn run(plan: &Plan, wanted: Wanted, host_program: Option<PathBuf>) -> Result
         }
         None => return Err(DockError::NoHostProgram),
     };
+    let simulation = match &plan.network {
+        Network::Simulated(description) => Some(description.parse().map_err(DockError::Network)?),
+        _ => None,
+    };
+    if let Some(file) = &simulation {
+        // Virtual time has no other executor.
+        plan.seed = plan.seed.or(file.seed()).or(Some(0));
+    }
+    let plan = &plan;
     // Whoever asked for events gets all of them: then the child waits for the reader instead of overwriting.
     let lossless = wanted.needs_every_event() || plan.seed.is_some();
     let trace =
         TraceFile::create(&TraceOptions { lossless, virtual_time: plan.seed.is_some(), ..TraceOptions::default() });
     let trace = trace.map_err(DockError::setup("create the trace memory"))?;
     let mut reader = TraceReader::new(&trace).map_err(DockError::setup("map the trace memory"))?;
+    let capture = wanted.capture.clone();
     let mut outputs = Outputs::open(wanted)?;
 
     let (messages, message_writer) = io::pipe().map_err(DockError::setup("make a pipe"))?;
-    let mut child = start(&host_program, plan, trace.try_clone_fd(), message_writer.into())?;
+    let capture = wanted_capture(capture, simulation.as_ref())?;
+    let (frames, capture) = capture.map_or((None, None), |(frames, capture)| (Some(frames), Some(capture)));
+    let mut child = start(&host_program, plan, trace.try_clone_fd(), message_writer.into(), frames)?;
     let messages = thread::spawn(move || message::receive_all(messages.into()));
     let last_words = child.stderr.take().map(|stderr| thread::spawn(move || tail(stderr)));
 
@@ -69,6 +84,9 @@ pub fn run(plan: &Plan, wanted: Wanted, host_program: Option<PathBuf>) -> Result
     let messages = messages.join().unwrap_or_default();
     let last_words = last_words.and_then(|thread| thread.join().ok()).unwrap_or_default();
     outputs.take(reader.finish())?;
+    if let Some(capture) = capture {
+        capture.finish()?;
+    }
 
     let end = ChildEnd { status, timed_out, last_words };
     let complete = messages.contains(&Message::Finished);
@@ -78,15 +96,53 @@ pub fn run(plan: &Plan, wanted: Wanted, host_program: Option<PathBuf>) -> Result
     Ok(verdict)
 }
 
+/// A capture file being written by a thread of its own.
+struct Capture {
+    path: PathBuf,
+    thread: thread::JoinHandle<io::Result<()>>,
+}
+
+impl Capture {
+    /// Waits for the last packet.
+    fn finish(self) -> Result<(), DockError> {
+        let written = self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the capture's thread panicked")));
+        written.map_err(DockError::file(&self.path))
+    }
+}
+
+/// Opens the capture file and gives the descriptor for the child to write packets to.
+fn wanted_capture(
+    path: Option<PathBuf>,
+    simulation: Option<&NetworkFile>,
+) -> Result<Option<(OwnedFd, Capture)>, DockError> {
+    let Some(path) = path else { return Ok(None) };
+    let Some(simulation) = simulation else { return Err(DockError::NothingToCapture) };
+    let wires = Sim::new(simulation, 0).wires();
+    let file = File::create(&path).map_err(DockError::file(&path))?;
+    let (reader, writer) = io::pipe().map_err(DockError::setup("make a pipe"))?;
+    let thread = thread::spawn(move || frames::capture(reader.into(), file, &wires));
+    Ok(Some((writer.into(), Capture { path, thread })))
+}
+
 /// Starts the child with the trace, the message pipe and the plan in its hands.
-fn start(program: &PathBuf, plan: &Plan, trace: io::Result<OwnedFd>, messages: OwnedFd) -> Result<Child, DockError> {
+fn start(
+    program: &PathBuf,
+    plan: &Plan,
+    trace: io::Result<OwnedFd>,
+    messages: OwnedFd,
+    frames: Option<OwnedFd>,
+) -> Result<Child, DockError> {
     let trace = trace.map_err(DockError::setup("hand over the trace memory"))?;
     let mut command = Command::new(program);
     command.env(HOST_VARIABLE, "1").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mappings = vec![
+    let mut mappings = vec![
         FdMapping { parent_fd: trace, child_fd: TRACE_DESCRIPTOR },
         FdMapping { parent_fd: messages, child_fd: MESSAGE_DESCRIPTOR },
     ];
+    if let Some(frames) = frames {
+        command.env(FRAMES_VARIABLE, "1");
+        mappings.push(FdMapping { parent_fd: frames, child_fd: FRAME_DESCRIPTOR });
+    }
     command
         .fd_mappings(mappings)
         .map_err(|error| DockError::setup("hand over descriptors")(io::Error::other(error)))?;

@@ -1,9 +1,9 @@
 //! What can be said on the command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use drydock::{Action, Network, Setting};
 
 const EXAMPLE: &str = "Example:
@@ -35,7 +35,7 @@ pub struct Arguments {
 pub enum Command {
     /// Load drivers, drive them, unload them, and say what happened.
     #[command(after_help = EXAMPLE)]
-    Run(RunOptions),
+    Run(Box<RunOptions>),
     /// Run scenario files and say which went as expected.
     #[command(after_help = TEST_EXAMPLE)]
     Test(TestOptions),
@@ -61,17 +61,6 @@ pub struct TestOptions {
     pub junit: Option<PathBuf>,
 }
 
-/// Where connections may go.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum NetworkName {
-    /// No network: every connect fails
-    None,
-    /// The host's sockets, 127.0.0.0/8 and ::1 only
-    Loopback,
-    /// The host's sockets, anywhere
-    Host,
-}
-
 #[derive(Debug, Args)]
 pub struct RunOptions {
     /// Driver images (PE32+, x86-64), loaded in this order
@@ -82,9 +71,10 @@ pub struct RunOptions {
     #[arg(long, value_name = "FILE.toml", conflicts_with_all = ["drivers", "net", "settings", "ioctls", "seed", "timeout"])]
     pub scenario: Option<PathBuf>,
 
-    /// Which network the transport stands on
-    #[arg(long, value_enum, default_value = "loopback", value_name = "NETWORK")]
-    pub net: NetworkName,
+    /// Which network the transport stands on: none, loopback (127.0.0.0/8 and ::1 only), host, or sim:FILE.toml, a simulated
+    /// one in virtual time
+    #[arg(long, default_value = "loopback", value_name = "NETWORK", value_parser = network)]
+    pub net: Network,
 
     /// A value under each driver's Parameters key; a number becomes a REG_DWORD, anything else a REG_SZ
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
@@ -113,6 +103,10 @@ pub struct RunOptions {
     /// Write every event as JSON Lines
     #[arg(long, value_name = "FILE.jsonl")]
     pub trace: Option<PathBuf>,
+
+    /// Write what crosses the simulated wires (with --net sim:)
+    #[arg(long, value_name = "FILE.pcapng")]
+    pub pcap: Option<PathBuf>,
 
     /// Where a crash file goes
     #[arg(long, value_name = "DIR", default_value = ".")]
@@ -147,15 +141,10 @@ impl RunOptions {
         };
         self.ioctls.chunks_exact(2).enumerate().map(request).collect()
     }
+}
 
-    /// The network by its library name.
-    pub fn network(&self) -> Network {
-        match self.net {
-            NetworkName::None => Network::None,
-            NetworkName::Loopback => Network::Loopback,
-            NetworkName::Host => Network::Host,
-        }
-    }
+fn network(text: &str) -> Result<Network, String> {
+    Network::named(text, Path::new("")).map_err(|error| error.to_string())
 }
 
 fn setting(text: &str) -> Result<Setting, String> {
@@ -197,7 +186,7 @@ mod tests {
 
     fn parse(line: &str) -> RunOptions {
         match Arguments::parse_from(line.split_whitespace()).command {
-            Command::Run(options) => options,
+            Command::Run(options) => *options,
             other => panic!("{other:?}"),
         }
     }

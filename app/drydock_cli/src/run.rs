@@ -21,6 +21,7 @@ impl RunError {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Usage(_) => crate::EX_USAGE,
+            Self::Dock(DockError::Network(_) | DockError::NothingToCapture) => crate::EX_USAGE,
             Self::Dock(_) => 2,
         }
     }
@@ -50,6 +51,9 @@ pub fn run(options: &RunOptions) -> Result<u8, RunError> {
     if let Some(file) = &options.trace {
         dock = dock.trace(file);
     }
+    if let Some(file) = &options.pcap {
+        dock = dock.capture(file);
+    }
     if !options.quiet {
         // With --json stdout belongs to the one object that a program will read.
         let account: Box<dyn Write> = if options.json { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
@@ -70,7 +74,7 @@ pub fn run(options: &RunOptions) -> Result<u8, RunError> {
 
 /// The run that the command line describes.
 fn dock_of(options: &RunOptions) -> Result<Dock, RunError> {
-    let mut dock = Dock::new().network(options.network()).timeout(options.timeout);
+    let mut dock = Dock::new().network(options.net.clone()).timeout(options.timeout);
     for driver in &options.drivers {
         dock = dock.load(driver);
     }

@@ -90,6 +90,7 @@ pub(crate) struct Claims {
 /// A transport over one network.
 pub struct Transport {
     pub(crate) network: Arc<dyn Network>,
+    is_virtual: bool,
     pub(crate) config: Config,
     driver: u64,
     devices: Vec<(u64, DeviceKind)>,
@@ -134,8 +135,10 @@ pub fn start(network: Arc<dyn Network>, config: Config) -> Result<&'static Trans
             }
         }
     }
+    let is_virtual = network.capabilities().virtual_time;
     let transport = Box::leak(Box::new(Transport {
         network,
+        is_virtual,
         config,
         driver: driver as u64,
         devices,
@@ -227,9 +230,9 @@ impl Transport {
         self.watched.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether the network may have news.
+    /// Whether the network may have news by itself. One in virtual time has none: its news are due at times.
     pub(crate) fn is_watching(&self) -> bool {
-        self.watched.load(Ordering::Relaxed) > 0
+        !self.is_virtual && self.watched.load(Ordering::Relaxed) > 0
     }
 
     pub(crate) fn ready(&self) -> MutexGuard<'_, Vec<Later>> {

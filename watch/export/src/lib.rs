@@ -1,4 +1,4 @@
-//! JSON Lines and crash files.
+//! JSON Lines, packet captures and crash files.
 //!
 //! Formats are documented in `docs/trace-jsonl.md` and `docs/crash-file.md`. Nothing is printed that is not in
 //! the records, except names for numbers that the caller supplies.
@@ -7,6 +7,8 @@
 
 mod crash;
 mod json_lines;
+mod pcapng;
 
 pub use crash::Crash;
 pub use json_lines::write_json_line;
+pub use pcapng::Pcapng;

@@ -1,23 +1,29 @@
 //! Which network the transport stands on.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use host_net::HostNetwork;
 use net_api::{NetError, NoNetwork};
 use tdi_transport::Transport;
 
-use crate::plan::Network;
+use super::simulated;
+use crate::plan::{Network, Plan};
 
-/// Starts the transport over the network that the plan names.
+/// Starts the transport over the network that the plan names. The packets of a simulated one go to `frames`.
 ///
 /// # Errors
-/// A sentence that says what the host refused.
-pub fn start(network: Network) -> Result<&'static Transport, String> {
+/// A sentence that says what is wrong with the network, or what the host refused.
+pub fn start(plan: &Plan, frames: Option<OwnedFd>) -> Result<&'static Transport, String> {
     let refused = |error: NetError| format!("the host gives no network: {error}");
-    let network: Arc<dyn net_api::Network> = match network {
+    let network: Arc<dyn net_api::Network> = match &plan.network {
         Network::None => Arc::new(NoNetwork::new()),
         Network::Loopback => Arc::new(HostNetwork::loopback().map_err(refused)?),
         Network::Host => Arc::new(HostNetwork::host().map_err(refused)?),
+        Network::Simulated(description) => {
+            let file = description.parse().map_err(|error| error.to_string())?;
+            Arc::new(simulated::Hosts::new(&file, plan.seed.unwrap_or_default(), frames))
+        }
     };
     tdi_transport::start(network, tdi_core::Config::default())
         .map_err(|status| format!("the transport did not start: {status:?}"))
