@@ -51,7 +51,7 @@ fn an_open_without_attributes_makes_a_control_channel() {
     assert_eq!(decide(&[], UDP), Ok(Open::ControlChannel));
 }
 
-#[proves("C-071", "C-027", "C-030", "C-092")]
+#[proves("C-071", "C-025", "C-026", "C-027", "C-030", "C-092")]
 #[test]
 fn the_attribute_transport_address_makes_an_address() {
     let list = entry(b"TransportAddress", &address_value());

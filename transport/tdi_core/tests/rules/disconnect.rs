@@ -155,6 +155,23 @@ fn abort_in_answer_to_an_abort_completes_and_the_endpoint_is_reusable() {
     world.expect("listening accept listen=SUCCESS");
 }
 
+#[proves("C-338", "C-256")]
+#[test]
+fn the_answer_to_a_disconnect_may_come_much_later() {
+    let mut world = World::with_handlers();
+    world.peer_releases();
+    world.wait_seconds(100_000);
+    assert_eq!(world.state(), StateName::RemotelyReleased);
+    world.disconnect(RELEASE);
+    world.expect("gone:RELEASE close disconnect=SUCCESS");
+    world.make_connection(0);
+    world.breaks(NetworkError::Reset);
+    world.wait_seconds(100_000);
+    let late = world.disconnect(ABORT);
+    assert!(world.status(late).is_some());
+    assert_eq!(world.disassociate(0), NtStatus::SUCCESS);
+}
+
 #[proves("C-323", "C-341")]
 #[test]
 fn disconnect_without_activity_is_refused() {

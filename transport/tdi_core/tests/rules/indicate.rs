@@ -261,6 +261,17 @@ fn an_answer_to_an_old_connection_leaves_the_new_one_alone() {
     world.expect("<abc> RST SYN disconnect=SUCCESS connect#2=SUCCESS returned=CONNECTION_ABORTED <fresh>");
 }
 
+#[proves("C-503", "C-504")]
+#[test]
+fn the_plain_handler_is_called_although_a_chained_one_is_registered() {
+    let mut world = World::with_handlers();
+    world.register(TdiEvent::CHAINED_RECEIVE);
+    world.peer_sends(b"abc");
+    world.deregister(TdiEvent::RECEIVE);
+    world.peer_sends(b"def");
+    world.expect("<abc>");
+}
+
 #[proves("C-453")]
 #[test]
 fn a_disconnect_handler_that_does_nothing_leaves_the_endpoint_reusable() {
