@@ -4,7 +4,7 @@
 //! since host locks may be held; nothing here takes a lock or allocates, because it runs in signal handlers.
 
 use std::fmt::Display;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::{panic, thread};
 
 use nt_abi::Irql;
@@ -119,15 +119,26 @@ impl Registers {
 
 /// Thread that writes the record, 0 while none does.
 static OWNER: AtomicU32 = AtomicU32::new(0);
+/// What that thread is to record, null again once it does.
+static STOP: AtomicPtr<Stop<'static>> = AtomicPtr::new(std::ptr::null_mut());
 
 /// Writes the record and ends the process.
 pub(crate) fn stop(stop: &Stop<'_>) -> ! {
     // SAFETY: gettid has no preconditions.
     let id = unsafe { libc::gettid() } as u32;
     match OWNER.compare_exchange(0, id, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => record(stop),
-        // Writing the record failed itself. What is there must do.
-        Err(owner) if owner == id => {}
+        Ok(_) => {
+            STOP.store(std::ptr::from_ref(stop).cast_mut().cast(), Ordering::Relaxed);
+            record(stop, true);
+        }
+        // Looking at the stack failed itself, or there was no room for it. The first reason counts, without frames;
+        // if it was being written already, what is there must do.
+        Err(owner) if owner == id => {
+            // SAFETY: this thread's own call of `record` is interrupted and does not go on, so its argument is there.
+            if let Some(first) = unsafe { STOP.load(Ordering::Relaxed).as_ref() } {
+                record(first, false);
+            }
+        }
         // Another thread is writing; it ends the process when it is done. Bounded, should it have died.
         Err(_) => (0..1000).for_each(|_| thread::sleep(std::time::Duration::from_millis(1))),
     }
@@ -135,16 +146,18 @@ pub(crate) fn stop(stop: &Stop<'_>) -> ! {
     unsafe { libc::_exit(BUGCHECK_EXIT) }
 }
 
-fn record(stop: &Stop<'_>) {
+fn record(stop: &Stop<'_>, with_frames: bool) {
     let block = block::installed();
     // SAFETY: this thread's own block; nothing else of this thread runs.
     let host = block.map(|block| unsafe { &*block.host().cast_const() });
     let import = stop.import;
     let mut buffer = [0; 32];
     let frames = match &stop.registers {
+        _ if !with_frames => 0,
         Some(registers) => frames::collect(&registers.context(), true, &mut buffer),
         None => frames::collect(&seh::capture(), false, &mut buffer),
     };
+    STOP.store(std::ptr::null_mut(), Ordering::Relaxed);
     let place = image::place(stop.rip);
     let mut import_name = Text::<128>::new();
     if let Some(import) = import {

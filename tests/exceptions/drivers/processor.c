@@ -86,3 +86,14 @@ TEST u64 stack_overflow(u64 unused) { CAUGHT(result = deeper(0)); }
 TEST u64 lost_stack_pointer(u64 unused) {
     CAUGHT(__asm__ volatile("movq $0x5000, %%rsp; movq %%rax, (%%rcx)" :: "c"(0x6000ull) : "memory"));
 }
+
+APART u64 dive(u64 left) {
+    volatile u8 room[256];
+    room[left & 255] = 1;
+    if (HostStackLeft() > left) return dive(left) + room[left & 255];
+    KeBugCheckEx(0xE2, 1, 2, 3, 4);
+    return room[left & 255];
+}
+
+/* So little stack is left that whoever looks at it runs out of it. */
+TEST u64 bugcheck_near_the_end_of_the_stack(u64 left) { return dive(left); }

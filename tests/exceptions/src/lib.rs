@@ -15,6 +15,7 @@ use gate::call;
 use gate::export::Export;
 use gate::thread::{Block, host_stack};
 use nt_abi::Irql;
+use nt_abi::exception::BugCheck;
 use pe_image::{Image, LoadOptions};
 
 pub use child::{CHILD, bugcheck, bugcheck_in_system_thread, child};
@@ -26,6 +27,8 @@ gate::exports! {
     "HostCallApart" = host_call_apart(routine: u64, context: u64) -> u64, rules "K-014";
     "HostCopy" = host_copy(to: u64, from: u64, length: u64) -> u64, rules "K-014";
     "HostNote" = host_note(note: u64) -> u64, rules "K-014";
+    "HostStackLeft" = host_stack_left() -> u64, rules "K-014";
+    "KeBugCheckEx" = ke_bug_check_ex(code: u32, a: u64, b: u64, c: u64, d: u64), rules "K-205";
     "HostSetIrql" = host_set_irql(level: Irql), rules "K-005";
 }
 
@@ -84,6 +87,15 @@ fn note(note: u64) {
 unsafe extern "win64" fn host_note(value: u64) -> u64 {
     note(value);
     value
+}
+
+unsafe extern "win64" fn host_stack_left() -> u64 {
+    // SAFETY: the calling thread's block.
+    unsafe { (*gate::current()).entry - (*gate::current()).stack_low }
+}
+
+unsafe extern "win64" fn ke_bug_check_ex(code: u32, a: u64, b: u64, c: u64, d: u64) {
+    gate::bugcheck(BugCheck(code), [a, b, c, d]);
 }
 
 unsafe extern "win64" fn host_set_irql(level: Irql) {

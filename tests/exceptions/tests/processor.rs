@@ -116,3 +116,23 @@ fn fault_with_a_lost_stack_pointer_is_a_double_fault() {
     assert!(record.message.contains("led out of the thread's stack"), "{record:?}");
     assert_eq!(record.driver, "seh.sys");
 }
+
+#[test]
+fn bugcheck_for_which_no_stack_is_left_is_recorded_all_the_same() {
+    const OWN: u32 = BugCheck::MANUALLY_INITIATED_CRASH.0;
+    let at = |left: u64| bugcheck("bugcheck_near_the_end_of_the_stack", left);
+    let with_room = at(64 << 10);
+    assert_eq!((with_room.code, with_room.frames.len()), (OWN, 32), "{with_room:?}");
+    let mut without_frames = 0;
+    for record in (1..=10).map(|kilobytes| at(kilobytes << 10)) {
+        assert_eq!((record.driver.as_str(), record.import_name.as_str()), ("seh.sys", "ntoskrnl.exe!KeBugCheckEx"));
+        if record.code == OWN {
+            // The reason was known; looking at the stack ran out of it.
+            assert_eq!(record.parameters, [1, 2, 3, 4]);
+            without_frames += u32::from(record.frames.is_empty());
+        } else {
+            assert_eq!(record.code, BugCheck::UNEXPECTED_KERNEL_MODE_TRAP.0, "{record:?}");
+        }
+    }
+    assert!(without_frames > 0);
+}
