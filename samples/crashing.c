@@ -146,7 +146,8 @@ CRASHES DivideByZero(void)
 {
     volatile int zero = 0;
 
-    Log("%d", 1 / zero);
+    /* Not 1 / zero: for that a compiler needs no division. */
+    Log("%d", 100 / zero);
 }
 
 static void NTAPI LingeringThread(PVOID Context)

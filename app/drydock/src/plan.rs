@@ -11,7 +11,7 @@ use sim_net::NetworkFile;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
-    /// No network at all: every connect fails with STATUS_NETWORK_UNREACHABLE.
+    /// No network at all: every connect fails with STATUS_ACCESS_DENIED.
     None,
     /// The host's sockets, loopback addresses only.
     #[default]

@@ -6,6 +6,7 @@
 pub mod server;
 
 use std::ffi::OsStr;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -31,9 +32,17 @@ pub fn sample(name: &str) -> PathBuf {
     samples().join(name)
 }
 
+/// A folder of this test binary's own, empty but for what its tests wrote.
+pub fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", env!("CARGO_CRATE_NAME")));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    folder
+}
+
 /// A `drydock run` in the making.
 pub struct Run {
     command: Command,
+    crash_folder: PathBuf,
 }
 
 /// What a run printed and how it ended.
@@ -47,8 +56,18 @@ pub struct Ran {
 impl Run {
     pub fn of(driver: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_drydock"));
-        command.arg("run").arg(driver).arg("--json").arg("--crash-dir").arg(env!("CARGO_TARGET_TMPDIR"));
-        Self { command }
+        command.arg("run").arg(driver).arg("--json");
+        Self { command, crash_folder: folder("crashes") }
+    }
+
+    /// Where a crash file goes.
+    pub fn crash_folder(self, crash_folder: PathBuf) -> Self {
+        Self { crash_folder, ..self }
+    }
+
+    /// The sample client, against this server.
+    pub fn client(server: SocketAddr) -> Self {
+        Self::sample("tdi_client.sys").set("Host", server.ip()).set("Port", server.port())
     }
 
     pub fn sample(name: &str) -> Self {
@@ -75,6 +94,7 @@ impl Run {
     /// Runs it; the last line of stdout must be the verdict.
     #[track_caller]
     pub fn run(mut self) -> Ran {
+        self.command.arg("--crash-dir").arg(&self.crash_folder);
         let Output { status, stdout, stderr } = self.command.output().expect("drydock can be started");
         let (stdout, account) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr).into_owned());
         let last = stdout.lines().last().unwrap_or_default();

@@ -1,0 +1,133 @@
+//! What the command line promises: exit statuses, the JSON object, and the files it writes.
+
+mod scenario;
+
+use std::fs;
+use std::process::Command;
+
+use scenario::Run;
+use scenario::server::{After, Observer};
+use serde_json::Value;
+
+const ANSWER: &[u8] = b"HTTP/1.0 200 OK\r\n\r\nten bytes.";
+
+fn drydock(arguments: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_drydock")).args(arguments).output().expect("drydock can be started")
+}
+
+#[test]
+fn wrong_use_exits_with_64_and_says_what_was_wrong() {
+    for (arguments, word) in [
+        (&[][..], "Usage"),
+        (&["run"], "DRIVER.sys"),
+        (&["run", "a.sys", "--no-such-option"], "--no-such-option"),
+        (&["run", "a.sys", "--set", "Port"], "NAME=VALUE"),
+        (&["run", "a.sys", "--net", "moon"], "loopback"),
+        (&["run", "a.sys", "--ioctl", r"\Device\Hello", "often"], "often"),
+        (&["run", "a.sys", "--ioctl", r"\Device\Hello", "1", "--in", "xyz"], "xyz"),
+        (&["run", "a.sys", "--timeout", "never"], "seconds"),
+        (&["sail"], "sail"),
+    ] {
+        let output = drydock(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(word), "{arguments:?}: {stderr}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn help_shows_an_example_and_the_exit_statuses() {
+    let output = drydock(&["run", "--help"]);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stdout.contains("drydock run tdi_client.sys") && stdout.contains("64 wrong use"), "{stdout}");
+}
+
+#[test]
+fn verdict_has_the_promised_keys() {
+    let observer = Observer::answering(ANSWER.into(), After::Release);
+    let ran = Run::client(observer.address).run().expect_clean();
+    let Value::Object(verdict) = &ran.verdict else { panic!("no object: {}", ran.verdict) };
+    for key in ["verdict", "findings", "counts", "actions", "bugcheck", "failure", "events_lost"] {
+        assert!(verdict.contains_key(key), "{key} is missing: {}", ran.verdict);
+    }
+    for key in ["opens", "cleanups", "closes", "irps", "bytes_sent", "bytes_received"] {
+        assert!(ran.count(key) > 0, "{key}: {}", ran.verdict);
+    }
+    assert_eq!(ran.count("bytes_received"), ANSWER.len() as u64);
+}
+
+#[test]
+fn ioctls_are_answered_in_their_order() {
+    let ran = Run::sample("hello.sys")
+        .args(["--ioctl", r"\Device\Hello", "0x222000", "--in", "68656c6c6f"])
+        .args(["--ioctl", r"\??\Hello", "0x22200B", "--in", "010203"])
+        .args(["--ioctl", r"\Device\Hello", "0x22FFFC"])
+        .args(["--ioctl", r"\Device\Nobody", "0x222000"])
+        .run()
+        .expect_clean();
+    let answer = |index: usize| &ran.verdict["actions"][index];
+    assert_eq!((&answer(0)["status"], &answer(0)["out"]), (&0.into(), &"6f6c6c6568".into()), "{ran:#?}");
+    assert_eq!((&answer(1)["status"], &answer(1)["out"]), (&0.into(), &"06000000".into()), "{ran:#?}");
+    assert_eq!(answer(2)["status"], 0xC000_0010_u32, "{ran:#?}");
+    assert_eq!(answer(3)["status"], 0xC000_0034_u32, "{ran:#?}");
+}
+
+#[test]
+fn figure_shows_all_lifelines_and_what_the_remote_node_was_told() {
+    let observer = Observer::answering(ANSWER.into(), After::Release);
+    let file = scenario::folder("figure").join("close.svg");
+    Run::client(observer.address).set("Close", "no-disconnect").arg("--figure").arg(&file).run().expect_clean();
+    let svg = fs::read_to_string(file).expect("the figure");
+    for text in [
+        "tdi_client",
+        "I/O manager",
+        "transport",
+        "remote node",
+        "TDI_CONNECT",
+        "IRP_MJ_CLEANUP",
+        "IRP_MJ_CLOSE",
+        "FIN",
+    ] {
+        assert!(svg.contains(text), "{text} is missing");
+    }
+    assert!(svg.ends_with("</svg>\n"));
+}
+
+#[test]
+fn trace_is_one_json_object_a_line_in_order_of_time() {
+    let observer = Observer::answering(ANSWER.into(), After::Release);
+    let file = scenario::folder("trace").join("run.jsonl");
+    let ran = Run::client(observer.address).arg("--trace").arg(&file).run().expect_clean();
+    let text = fs::read_to_string(file).expect("the trace");
+    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let times: Vec<u64> = events.iter().map(|event| event["t"].as_u64().expect("a time")).collect();
+    assert!(times.is_sorted());
+    let of = |name: &str| events.iter().filter(|event| event["event"] == name).count() as u64;
+    assert_eq!((of("RunStarted"), of("RunEnded")), (1, 1));
+    assert_eq!(of("FileOpened"), ran.count("opens"));
+    assert_eq!(of("RemoteTold"), 1);
+    assert_eq!(ran.verdict["events_lost"], 0);
+}
+
+#[test]
+fn outputs_that_cannot_be_written_are_refused_before_the_run() {
+    let ran = drydock(&["run", "a.sys", "--figure", "/no/such/folder/close.svg"]);
+    let stderr = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("/no/such/folder/close.svg"), "{stderr}");
+}
+
+#[test]
+fn account_goes_to_stdout_without_json_and_nowhere_when_quiet() {
+    let image = scenario::sample("hello.sys");
+    let image = image.to_str().expect("a name in UTF-8");
+    let loud = drydock(&["run", image]);
+    let stdout = String::from_utf8_lossy(&loud.stdout);
+    assert_eq!(loud.status.code(), Some(0), "{stdout}");
+    assert!(stdout.contains("calls DriverEntry of hello"), "{stdout}");
+    assert!(stdout.lines().last().expect("a verdict").starts_with("verdict  clean"), "{stdout}");
+    let quiet = drydock(&["run", image, "--quiet"]);
+    assert_eq!(String::from_utf8_lossy(&quiet.stdout).lines().count(), 1);
+}
