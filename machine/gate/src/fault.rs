@@ -18,7 +18,7 @@ mod watchdog;
 use std::io;
 
 use nt_abi::NtStatus;
-use nt_abi::exception::{CONTEXT_FULL, Context, EXCEPTION_PARAMETERS_MAX, ExceptionRecord};
+use nt_abi::exception::{CONTEXT_FULL, Context, EXCEPTION_PARAMETERS_MAX, ExceptionRecord, exception_flag};
 
 use crate::bugcheck::{self, BugCheck, Registers, Stop};
 use crate::image::LoadedImage;
@@ -249,6 +249,9 @@ fn handle_fault(interrupted: &mut Interrupted<'_>, host: *mut HostThread) {
         if interrupted.is_fetch() {
             return wild_call(interrupted, host);
         }
+        if leave_leaf(interrupted, host).is_some() {
+            return;
+        }
         host_fault(interrupted, Some(host));
     };
     if image.is_unloaded() {
@@ -283,7 +286,20 @@ const UNWANTED_FLAGS: u64 = 0x4_4500;
 
 /// Lets the thread go on in [`seh::fault`], on its own stack, with an exception of the interrupted code.
 fn raise(interrupted: &mut Interrupted<'_>, host: *mut HostThread, code: NtStatus, parameters: &[u64]) {
-    let stack = interrupted.get(RSP);
+    let context = interrupted.context();
+    raise_at(interrupted, host, &context, 0, code, parameters);
+}
+
+/// [`raise`] with an exception of the code that `context` is.
+fn raise_at(
+    interrupted: &mut Interrupted<'_>,
+    host: *mut HostThread,
+    context: &Context,
+    flags: u32,
+    code: NtStatus,
+    parameters: &[u64],
+) {
+    let stack = context.integer[RSP];
     // SAFETY: the calling thread's block.
     let (low, high) = unsafe { ((*host).stack_low, (*host).stack_high) };
     if !(low + ROOM..=high).contains(&stack) {
@@ -291,12 +307,11 @@ fn raise(interrupted: &mut Interrupted<'_>, host: *mut HostThread, code: NtStatu
     }
     let mut information = [0; EXCEPTION_PARAMETERS_MAX];
     information[..parameters.len()].copy_from_slice(parameters);
-    let (address, count) = (interrupted.rip(), parameters.len() as u32);
-    let record = ExceptionRecord { code, flags: 0, record: 0, address, parameters: count, _pad: 0, information };
+    let (address, count) = (context.rip, parameters.len() as u32);
+    let record = ExceptionRecord { code, flags, record: 0, address, parameters: count, _pad: 0, information };
     let context_at = (stack - 128 - size_of::<Context>() as u64) & !63;
     let record_at = context_at - (size_of::<ExceptionRecord>() as u64).next_multiple_of(64);
-    let context = interrupted.context();
-    if memory::write_value(context_at, context).and_then(|()| memory::write_value(record_at, record)).is_err() {
+    if memory::write_value(context_at, *context).and_then(|()| memory::write_value(record_at, record)).is_err() {
         stack_overflow(interrupted, blame(interrupted));
     }
     interrupted.set(RDI, record_at);
@@ -429,6 +444,28 @@ fn stack_overflow(interrupted: &Interrupted<'_>, blame: u64) -> ! {
             "The kernel stack overflowed: too deep a recursion, or too much on the stack."
         },
     })
+}
+
+/// Raises a fault of an import that may be left at any instruction in the driver that called it. It cannot be
+/// continued, because the import is gone. `None` if this is no such fault.
+fn leave_leaf(interrupted: &mut Interrupted<'_>, host: *mut HostThread) -> Option<()> {
+    bugcheck::serving()?.export.filter(|export| export.is_leaf)?;
+    let is_page_fault = interrupted.trap() == trap::PAGE_FAULT;
+    if !is_page_fault && interrupted.trap() != trap::PROTECTION || overflowed(interrupted, host) {
+        return None;
+    }
+    let address = if is_page_fault { interrupted.address() } else { u64::MAX };
+    if is_fatal_access(address) {
+        return None;
+    }
+    let mut context = interrupted.context();
+    // SAFETY: the calling thread's block.
+    let entry = unsafe { (*host).entry };
+    host_frames::unwind_to(&mut context, entry, true).ok()?;
+    let parameters = [interrupted.operation(), address];
+    let flags = exception_flag::NONCONTINUABLE;
+    raise_at(interrupted, host, &context, flags, NtStatus::ACCESS_VIOLATION, &parameters);
+    Some(())
 }
 
 /// Ends the run after a fault of host code: the fault of whoever called the import it serves, most likely.

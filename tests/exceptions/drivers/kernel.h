@@ -72,6 +72,8 @@ IMPORT u64 HostCallApart(ROUTINE *routine, u64 context); /* ... not on the calle
 IMPORT u64 HostCopy(void *to, const void *from, u64 length);
 IMPORT u64 HostNote(u64 note);                           /* appends to the host's list */
 IMPORT void HostSetIrql(u8 level);
+IMPORT u32 HostPeek(volatile u32 *address);
+IMPORT u32 HostPeekHolding(volatile u32 *address);
 IMPORT u64 HostStackLeft(void);
 IMPORT void KeBugCheckEx(u32 code, u64 a, u64 b, u64 c, u64 d);
 

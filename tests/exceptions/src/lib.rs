@@ -27,6 +27,8 @@ gate::exports! {
     "HostCallApart" = host_call_apart(routine: u64, context: u64) -> u64, rules "K-014";
     "HostCopy" = host_copy(to: u64, from: u64, length: u64) -> u64, rules "K-014";
     "HostNote" = host_note(note: u64) -> u64, rules "K-014";
+    leaf "HostPeek" = host_peek(address: *const u32) -> u32, rules "K-014";
+    "HostPeekHolding" = host_peek_holding(address: *const u32) -> u32, rules "K-014";
     "HostStackLeft" = host_stack_left() -> u64, rules "K-014";
     "KeBugCheckEx" = ke_bug_check_ex(code: u32, a: u64, b: u64, c: u64, d: u64), rules "K-205";
     "HostSetIrql" = host_set_irql(level: Irql), rules "K-005";
@@ -87,6 +89,27 @@ fn note(note: u64) {
 unsafe extern "win64" fn host_note(value: u64) -> u64 {
     note(value);
     value
+}
+
+unsafe extern "win64" fn host_peek(address: *const u32) -> u32 {
+    // SAFETY: what drivers pass is theirs to answer for: a bad address is raised in the driver.
+    unsafe { peek(address, 3) }
+}
+
+#[inline(never)]
+unsafe fn peek(address: *const u32, depth: u32) -> u32 {
+    if depth == 0 {
+        // SAFETY: the caller's promise.
+        return unsafe { address.read_volatile() };
+    }
+    // SAFETY: as above.
+    std::hint::black_box(unsafe { peek(address, depth - 1) }) + depth
+}
+
+unsafe extern "win64" fn host_peek_holding(address: *const u32) -> u32 {
+    let _held = Held;
+    // SAFETY: none: this is what a host function must not do.
+    unsafe { address.read_volatile() }
 }
 
 unsafe extern "win64" fn host_stack_left() -> u64 {

@@ -153,3 +153,16 @@ fn many_raised_exceptions_leave_the_stack_as_it_was() {
     assert_eq!(call("many_raises_pass_the_host", 20_000), 20_000);
     assert_eq!(notes().len(), 20_000);
 }
+
+#[test]
+fn fault_of_an_import_that_may_be_left_anywhere_is_raised_in_the_driver() {
+    assert_eq!(call("leaf_reads", NOWHERE), 1110 * 100 + 30);
+}
+
+#[test]
+fn fault_of_any_other_import_ends_the_run_under_its_name() {
+    let record = bugcheck("not_a_leaf", NOWHERE);
+    assert_eq!(record.code, BugCheck::KMODE_EXCEPTION_NOT_HANDLED.0, "{record:?}");
+    assert_eq!((record.driver.as_str(), record.import_name.as_str()), ("seh.sys", "ntoskrnl.exe!HostPeekHolding"));
+    assert_eq!(record.frames.len(), 1, "found below the host's frames: {record:x?}");
+}
