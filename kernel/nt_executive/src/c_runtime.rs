@@ -3,9 +3,23 @@
 //! Memory and string functions work on the driver's own memory directly: a bad pointer faults and is blamed on the
 //! call, as it would be in a function of the driver. They hold nothing while they can fault.
 
+mod characters;
 mod memory;
+mod numbers;
 mod printf;
+mod secure;
+mod sorting;
+mod stack;
 mod strings;
 
 /// The tables of this module's parts.
-pub(crate) static TABLES: [&[gate::export::Export]; 3] = [memory::TABLE, printf::TABLE, strings::TABLE];
+pub(crate) static TABLES: [&[gate::export::Export]; 8] = [
+    characters::TABLE,
+    memory::TABLE,
+    numbers::TABLE,
+    printf::TABLE,
+    secure::TABLE,
+    sorting::TABLE,
+    stack::TABLE,
+    strings::TABLE,
+];

@@ -10,6 +10,9 @@
 
 mod exports;
 mod information;
+mod paths;
+mod query_table;
+pub mod reg_file;
 mod tree;
 
 use std::collections::HashMap;
@@ -19,18 +22,23 @@ use nt_abi::{Handle, NtStatus};
 use nt_dispatcher::clock;
 use nt_object::ObjectType;
 
+use crate::pool;
+use reg_file::Change;
 use tree::{KeyId, Tree};
 
 pub use tree::Value;
 
 /// The tables of this module's parts.
-pub(crate) static TABLES: [&[gate::export::Export]; 1] = [exports::TABLE];
+pub(crate) static TABLES: [&[gate::export::Export]; 3] = [exports::TABLE, paths::TABLE, query_table::TABLE];
 
 /// Open keys.
 pub static KEY: ObjectType = ObjectType::simple("Key", forget);
 
 /// Bytes of a key object's body, of which nothing means anything.
 const BODY_BYTES: u64 = 16;
+
+/// The tag of strings that are allocated for drivers.
+const TAG: pool::Tag = u32::from_le_bytes(*b"RegV");
 
 /// Where services have their keys.
 const SERVICES: &str = r"Machine\System\CurrentControlSet\Services";
@@ -161,6 +169,36 @@ pub fn set_value_at(path: &str, name: &str, data: &Data) -> Result<(), NtStatus>
     registry.tree.set_value(id, Value { name: utf16(name), kind, data }, now())
 }
 
+/// Does what a registry file says; gives how many changes that were.
+///
+/// # Errors
+/// The first line that makes no sense; nothing is changed then. A change that the registry refuses (a name or data that
+/// is too long, deleting what is not there) is left out.
+pub fn load(file: &[u8]) -> Result<usize, reg_file::Error> {
+    let changes = reg_file::parse(file)?;
+    let mut registry = lock();
+    Ok(changes.into_iter().filter(|change| apply(&mut registry.tree, change).is_ok()).count())
+}
+
+fn apply(tree: &mut Tree, change: &Change) -> Result<(), NtStatus> {
+    let root = tree.root();
+    match change {
+        Change::Create { key } => tree.create_all(root, &utf16(key), now()).map(drop),
+        Change::Delete { key } => {
+            let id = tree.open(root, &utf16(key))?;
+            tree.delete_all(id, now())
+        }
+        Change::Set { key, name, kind, data } => {
+            let id = tree.create_all(root, &utf16(key), now())?;
+            tree.set_value(id, Value { name: utf16(name), kind: *kind, data: data.clone() }, now())
+        }
+        Change::Unset { key, name } => {
+            let id = tree.open(root, &utf16(key))?;
+            tree.delete_value(id, &utf16(name), now())
+        }
+    }
+}
+
 /// What follows `\Registry` in a full path.
 fn below_root(path: &[u16]) -> Result<&[u16], NtStatus> {
     const ROOT: &str = r"\REGISTRY";
@@ -208,3 +246,6 @@ fn open_handle(id: KeyId, access: u32, kernel: bool, caller: u64) -> Result<Hand
     nt_object::dereference(body);
     handle.ok_or(NtStatus::INSUFFICIENT_RESOURCES)
 }
+
+#[cfg(test)]
+mod tests;

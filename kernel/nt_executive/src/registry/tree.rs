@@ -202,6 +202,20 @@ impl Tree {
         Ok(())
     }
 
+    /// Deletes a key and all below it.
+    ///
+    /// # Errors
+    /// As [`Tree::delete`], for the root.
+    pub fn delete_all(&mut self, id: KeyId, now: i64) -> Result<(), NtStatus> {
+        let mut doomed = vec![id];
+        let mut place = 0;
+        while let Some(&id) = doomed.get(place) {
+            doomed.extend(&self.key(id)?.subkeys);
+            place += 1;
+        }
+        doomed.into_iter().rev().try_for_each(|id| self.delete(id, now))
+    }
+
     /// The value of a key.
     ///
     /// # Errors
