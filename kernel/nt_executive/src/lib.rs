@@ -14,6 +14,7 @@ pub mod lists;
 pub mod mdl;
 pub mod pool;
 mod raise;
+pub mod random;
 pub mod registry;
 mod rtl;
 mod system;

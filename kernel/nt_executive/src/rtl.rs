@@ -3,15 +3,32 @@
 //! Most of it works on the driver's own structures directly: a bad pointer faults and is blamed on the call. Such code
 //! holds nothing but memory while it can fault.
 
+mod bitmap;
 mod case;
 mod conversion;
+mod guid;
 mod integers;
+mod misc;
 mod strings;
+mod tables;
 mod text;
+mod time;
 mod utf8;
 
 pub(crate) use text::{Bytes, Units};
 
 /// The tables of this module's parts.
-pub(crate) static TABLES: [&[gate::export::Export]; 5] =
-    [case::TABLE, conversion::TABLE, integers::TABLE, strings::TABLE, utf8::TABLE];
+pub(crate) fn tables() -> impl Iterator<Item = &'static [gate::export::Export]> {
+    let own = [
+        bitmap::TABLE,
+        case::TABLE,
+        conversion::TABLE,
+        guid::TABLE,
+        integers::TABLE,
+        misc::TABLE,
+        strings::TABLE,
+        time::TABLE,
+        utf8::TABLE,
+    ];
+    own.into_iter().chain(tables::TABLES)
+}

@@ -18,7 +18,7 @@ fn tables() -> impl Iterator<Item = &'static [Export]> {
         .into_iter()
         .chain(crate::lists::TABLES)
         .chain(crate::registry::TABLES)
-        .chain(crate::rtl::TABLES);
+        .chain(crate::rtl::tables());
     [gate::seh::TABLE, nt_dispatcher::TABLE].into_iter().chain(nt_io::TABLES.iter().copied()).chain(own).chain(parts)
 }
 

@@ -159,19 +159,22 @@ fn jump(function: u64, through: Option<u64>) -> Vec<u8> {
 #[unsafe(naked)]
 unsafe extern "win64" fn call_hook() {
     naked_asm!(
+        // rax too: `__chkstk` takes its argument there.
+        "push rax",
         "push rcx",
         "push rdx",
         "push r8",
         "push r9",
         "push r10",
-        "sub rsp, 32",
+        "sub rsp, 40",
         "call [rip + {hook}]",
-        "add rsp, 32",
+        "add rsp, 40",
         "pop r10",
         "pop r9",
         "pop r8",
         "pop rdx",
         "pop rcx",
+        "pop rax",
         "jmp r10",
         hook = sym HOOK,
     )
