@@ -7,6 +7,7 @@ mod bitmap;
 mod case;
 mod conversion;
 mod guid;
+mod inet;
 mod integers;
 mod misc;
 mod strings;
@@ -24,6 +25,7 @@ pub(crate) fn tables() -> impl Iterator<Item = &'static [gate::export::Export]> 
         case::TABLE,
         conversion::TABLE,
         guid::TABLE,
+        inet::TABLE,
         integers::TABLE,
         misc::TABLE,
         strings::TABLE,
