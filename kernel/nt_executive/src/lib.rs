@@ -12,11 +12,15 @@ mod debug_print;
 mod format;
 pub mod lists;
 pub mod mdl;
+mod mm;
+pub mod notifications;
 pub mod pool;
+mod process;
 mod raise;
 pub mod random;
 pub mod registry;
 mod rtl;
+mod security;
 mod system;
 pub mod table;
 #[cfg(test)]
@@ -33,6 +37,8 @@ pub fn install() {
         free_mdls: mdl::release_chain,
     });
 }
+
+pub use system::set_binder;
 
 /// The tag of the I/O manager's buffers.
 const IO_TAG: pool::Tag = u32::from_le_bytes(*b"IoBu");

@@ -87,6 +87,17 @@ pub fn allocate(address: u64, bytes: u32, caller: u64) -> Option<*mut Mdl> {
     Some(mdl)
 }
 
+/// An MDL in pool whose pages are locked already, for `MmAllocatePagesForMdl`.
+pub(crate) fn create_locked(address: u64, bytes: u32, caller: u64) -> Option<*mut Mdl> {
+    let mdl = pool::allocate(size(address, bytes), TAG, Kind::NonPaged, caller)? as *mut Mdl;
+    // SAFETY: a new block of that size.
+    unsafe {
+        initialize(mdl, address, bytes, mdl_flags::PAGES_LOCKED);
+        fill_pages(mdl);
+    }
+    Some(mdl)
+}
+
 /// `IoFreeMdl`: one MDL, not its chain (K-111).
 ///
 /// Ends the run when `mdl` is not allocated.

@@ -13,12 +13,21 @@ use gate::export::Export;
 const KERNEL: [&str; 6] = ["ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkrpamp.exe", "hal.dll", "ntoskrnl"];
 
 fn tables() -> impl Iterator<Item = &'static [Export]> {
-    let own = [crate::debug_print::TABLE, crate::mdl::TABLE, crate::pool::TABLE, crate::system::TABLE];
+    let own = [
+        crate::debug_print::TABLE,
+        crate::mdl::TABLE,
+        crate::mm::TABLE,
+        crate::notifications::TABLE,
+        crate::pool::TABLE,
+        crate::process::TABLE,
+        crate::system::TABLE,
+    ];
     let parts = crate::c_runtime::TABLES
         .into_iter()
         .chain(crate::lists::TABLES)
         .chain(crate::registry::TABLES)
-        .chain(crate::rtl::tables());
+        .chain(crate::rtl::tables())
+        .chain(crate::security::TABLES);
     [gate::seh::TABLE, nt_dispatcher::TABLE].into_iter().chain(nt_io::TABLES.iter().copied()).chain(own).chain(parts)
 }
 

@@ -1,0 +1,192 @@
+//! Routines that drivers register to be told of processes, threads and images (K-177).
+//!
+//! No process is ever created in a run; images are told by whoever loads them ([`image_loaded`]).
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nt_abi::{NtStatus, UnicodeString};
+
+gate::exports! {
+    /// Notifications.
+    pub static TABLE in "ntoskrnl.exe";
+    "PsSetCreateProcessNotifyRoutine" = ps_set_create_process_notify_routine(routine: u64, remove: u8) -> NtStatus, irql <= PASSIVE, rules "K-177";
+    "PsSetCreateProcessNotifyRoutineEx" = ps_set_create_process_notify_routine_ex(routine: u64, remove: u8) -> NtStatus, irql <= PASSIVE, rules "K-177";
+    "PsSetCreateThreadNotifyRoutine" = ps_set_create_thread_notify_routine(routine: u64) -> NtStatus, irql <= PASSIVE, rules "K-177";
+    "PsRemoveCreateThreadNotifyRoutine" = ps_remove_create_thread_notify_routine(routine: u64) -> NtStatus, irql <= PASSIVE, rules "K-177";
+    "PsSetLoadImageNotifyRoutine" = ps_set_load_image_notify_routine(routine: u64) -> NtStatus, irql <= PASSIVE, rules "K-177";
+    "PsRemoveLoadImageNotifyRoutine" = ps_remove_load_image_notify_routine(routine: u64) -> NtStatus, irql <= PASSIVE, rules "K-177";
+}
+
+/// What a routine is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// Processes, by the first kind of routine.
+    Process,
+    /// Processes, by the second kind.
+    ProcessEx,
+    /// Threads.
+    Thread,
+    /// Images.
+    Image,
+}
+
+/// A registered routine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// What it is told of.
+    pub subject: Subject,
+    /// Its address.
+    pub routine: u64,
+    /// The driver instruction that registered it.
+    pub caller: u64,
+}
+
+/// Most routines of one kind.
+const ROUTINES_MAX: usize = 64;
+
+static ROUTINES: Mutex<Vec<Registration>> = Mutex::new(Vec::new());
+
+fn routines() -> MutexGuard<'static, Vec<Registration>> {
+    ROUTINES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Visits the routines that are still registered.
+pub fn for_each_registered(visit: impl FnMut(Registration)) {
+    // A copy: the visitor may look at anything.
+    let all = routines().clone();
+    all.into_iter().for_each(visit);
+}
+
+fn add(subject: Subject, routine: u64) -> NtStatus {
+    let caller = gate::caller();
+    let mut routines = routines();
+    let same = routines.iter().filter(|other| other.subject == subject);
+    let is_full = same.clone().count() >= ROUTINES_MAX;
+    // NT lets thread and image routines be registered more than once.
+    let unique = matches!(subject, Subject::Process | Subject::ProcessEx);
+    if is_full || (unique && same.clone().any(|other| other.routine == routine)) {
+        return NtStatus::INVALID_PARAMETER;
+    }
+    routines.push(Registration { subject, routine, caller });
+    NtStatus::SUCCESS
+}
+
+fn remove(subject: Subject, routine: u64) -> NtStatus {
+    let mut routines = routines();
+    match routines.iter().position(|other| other.subject == subject && other.routine == routine) {
+        Some(place) => {
+            routines.remove(place);
+            NtStatus::SUCCESS
+        }
+        None => NtStatus::PROCEDURE_NOT_FOUND,
+    }
+}
+
+unsafe extern "win64" fn ps_set_create_process_notify_routine(routine: u64, remove_it: u8) -> NtStatus {
+    if remove_it != 0 {
+        return match remove(Subject::Process, routine) {
+            NtStatus::SUCCESS => NtStatus::SUCCESS,
+            _ => NtStatus::INVALID_PARAMETER,
+        };
+    }
+    add(Subject::Process, routine)
+}
+
+unsafe extern "win64" fn ps_set_create_process_notify_routine_ex(routine: u64, remove_it: u8) -> NtStatus {
+    if remove_it != 0 {
+        return match remove(Subject::ProcessEx, routine) {
+            NtStatus::SUCCESS => NtStatus::SUCCESS,
+            _ => NtStatus::INVALID_PARAMETER,
+        };
+    }
+    add(Subject::ProcessEx, routine)
+}
+
+unsafe extern "win64" fn ps_set_create_thread_notify_routine(routine: u64) -> NtStatus {
+    add(Subject::Thread, routine)
+}
+
+unsafe extern "win64" fn ps_remove_create_thread_notify_routine(routine: u64) -> NtStatus {
+    remove(Subject::Thread, routine)
+}
+
+unsafe extern "win64" fn ps_set_load_image_notify_routine(routine: u64) -> NtStatus {
+    add(Subject::Image, routine)
+}
+
+unsafe extern "win64" fn ps_remove_load_image_notify_routine(routine: u64) -> NtStatus {
+    remove(Subject::Image, routine)
+}
+
+/// `IMAGE_INFO`.
+#[repr(C)]
+struct ImageInfo {
+    properties: u32,
+    _pad: u32,
+    base: u64,
+    selector: u32,
+    _pad2: u32,
+    size: u64,
+    section: u32,
+    _pad3: u32,
+}
+
+const _: () = assert!(size_of::<ImageInfo>() == 0x28);
+
+/// Tells the registered routines that a driver image was mapped, before its entry point runs.
+///
+/// IRQL: PASSIVE_LEVEL.
+pub fn image_loaded(name: &str, base: u64, size: u64) {
+    /// `SystemModeImage`, and the version of the addressing mode.
+    const SYSTEM_MODE: u32 = 1 << 8 | 3;
+    let mut units: Vec<u16> = name.encode_utf16().collect();
+    let length = (units.len() * 2) as u16;
+    let full_name = UnicodeString { length, maximum_length: length, _pad: 0, buffer: units.as_mut_ptr() };
+    let info = ImageInfo { properties: SYSTEM_MODE, _pad: 0, base, selector: 0, _pad2: 0, size, section: 0, _pad3: 0 };
+    // Not under the lock: a routine may remove itself.
+    let images: Vec<u64> =
+        routines().iter().filter(|one| one.subject == Subject::Image).map(|one| one.routine).collect();
+    for routine in images {
+        // SAFETY: the driver registered the routine for these arguments; they outlive the call. Process 0 is the kernel.
+        unsafe { gate::call::call3(routine, &raw const full_name as u64, 0, &raw const info as u64) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{kernel_thread, service};
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[test]
+    fn process_routine_is_registered_once_and_removed_once() {
+        kernel_thread();
+        let set = |remove| service("PsSetCreateProcessNotifyRoutine").call(&[0x1234, remove]);
+        assert_eq!(set(0), NtStatus::SUCCESS);
+        assert_eq!(set(0), NtStatus::INVALID_PARAMETER);
+        let mut found = false;
+        for_each_registered(|one| found |= one.routine == 0x1234 && one.subject == Subject::Process);
+        assert!(found);
+        assert_eq!(set(1), NtStatus::SUCCESS);
+        assert_eq!(set(1), NtStatus::INVALID_PARAMETER);
+        assert_eq!(service("PsRemoveCreateThreadNotifyRoutine").call(&[0x99]), NtStatus::PROCEDURE_NOT_FOUND);
+    }
+
+    #[test]
+    fn image_routine_is_told_base_and_name() {
+        static BASE: AtomicU64 = AtomicU64::new(0);
+        unsafe extern "win64" fn told(name: *const UnicodeString, process: u64, info: *const ImageInfo) {
+            // SAFETY: called with a name and information.
+            unsafe {
+                assert_eq!(((*name).length, process, (*info).size), (10, 0, 0x3000));
+                BASE.store((*info).base, Ordering::Relaxed);
+            }
+        }
+        kernel_thread();
+        let routine = told as *const () as u64;
+        assert_eq!(service("PsSetLoadImageNotifyRoutine").call(&[routine]), NtStatus::SUCCESS);
+        image_loaded("a.sys", 0x7000, 0x3000);
+        assert_eq!(BASE.load(Ordering::Relaxed), 0x7000);
+        assert_eq!(service("PsRemoveLoadImageNotifyRoutine").call(&[routine]), NtStatus::SUCCESS);
+    }
+}

@@ -1,0 +1,71 @@
+//! What is asked of the one process beside its identity, which the dispatcher knows (`nt_dispatcher::process`).
+
+use nt_abi::{Handle, NtStatus};
+use nt_dispatcher::process::{PROCESS, system};
+
+gate::exports! {
+    /// What ntoskrnl exports of processes, beside the dispatcher's.
+    pub static TABLE in "ntoskrnl.exe";
+    "IoThreadToProcess" = io_thread_to_process(thread: u64) -> u64, rules "K-100";
+    "PsGetProcessImageFileName" = ps_get_process_image_file_name(process: u64) -> *const u8, rules "K-100";
+    "PsGetCurrentProcessSessionId" | "PsGetProcessSessionId" = session_id() -> u32, rules "K-100";
+    "KeAttachProcess" = ke_attach_process(process: u64), irql <= DISPATCH, rules "K-100";
+    "KeDetachProcess" = ke_detach_process(), irql <= DISPATCH, rules "K-100";
+    "KeStackAttachProcess" = ke_stack_attach_process(process: u64, state: u64), irql <= DISPATCH, rules "K-100";
+    "KeUnstackDetachProcess" = ke_unstack_detach_process(state: u64), irql <= DISPATCH, rules "K-100";
+}
+
+/// The process behind a handle, referenced; -1 is the current one.
+///
+/// # Errors
+/// As for other handles.
+pub fn by_handle(handle: Handle) -> Result<u64, NtStatus> {
+    const CURRENT: Handle = Handle(u64::MAX);
+    if handle == CURRENT {
+        nt_object::reference(system());
+        return Ok(system());
+    }
+    nt_object::reference_by_handle(handle, Some(PROCESS.block())).map(|(process, _)| process)
+}
+
+unsafe extern "win64" fn io_thread_to_process(_thread: u64) -> u64 {
+    system()
+}
+
+unsafe extern "win64" fn ps_get_process_image_file_name(_process: u64) -> *const u8 {
+    // Fifteen characters and a terminator, as the structure in NT has.
+    static NAME: [u8; 16] = *b"System\0\0\0\0\0\0\0\0\0\0";
+    NAME.as_ptr()
+}
+
+unsafe extern "win64" fn session_id() -> u32 {
+    0
+}
+
+/// There is one address space.
+unsafe extern "win64" fn ke_attach_process(_process: u64) {}
+
+unsafe extern "win64" fn ke_detach_process() {}
+
+unsafe extern "win64" fn ke_stack_attach_process(_process: u64, _state: u64) {}
+
+unsafe extern "win64" fn ke_unstack_detach_process(_state: u64) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{kernel_thread, service};
+    use proves::proves;
+
+    #[proves("K-100")]
+    #[test]
+    fn current_process_and_its_id_agree() {
+        kernel_thread();
+        let process = service("IoGetCurrentProcess").call_word(&[]);
+        assert_eq!(service("PsGetProcessId").call_word(&[process]), service("PsGetCurrentProcessId").call_word(&[]));
+        assert_eq!(service("PsGetCurrentProcessId").call_word(&[]), 4);
+        assert_eq!(service("IoThreadToProcess").call_word(&[0]), process);
+        assert_eq!(by_handle(Handle(u64::MAX)), Ok(process));
+        nt_object::dereference(process);
+    }
+}
