@@ -24,6 +24,7 @@ open_enum! {
         #[allow(missing_docs)] INVALID_KERNEL_HANDLE = 0x93,
         #[allow(missing_docs)] ATTEMPTED_SWITCH_FROM_DPC = 0xB8,
         #[allow(missing_docs)] ATTEMPTED_WRITE_TO_READONLY_MEMORY = 0xBE,
+        #[allow(missing_docs)] SPECIAL_POOL_DETECTED_MEMORY_CORRUPTION = 0xC1,
         #[allow(missing_docs)] BAD_POOL_CALLER = 0xC2,
         #[allow(missing_docs)] DRIVER_VERIFIER_DETECTED_VIOLATION = 0xC4,
         #[allow(missing_docs)] TIMER_OR_DPC_INVALID = 0xC7,

@@ -14,6 +14,7 @@
 
 mod exports;
 mod slab;
+pub mod special;
 #[cfg(test)]
 mod tests;
 
@@ -144,6 +145,12 @@ fn slab_of(address: u64) -> Option<(usize, &'static Slab)> {
 #[inline]
 pub fn allocate(bytes: u64, tag: Tag, kind: Kind, caller: u64) -> Option<u64> {
     let number = slab::slab_for(bytes)?;
+    if special::is_on()
+        && let Some(address) = special::allocate(bytes, tag, kind, caller)
+    {
+        note_allocation(address, bytes, tag);
+        return Some(address);
+    }
     let slab = &SLAB[number];
     // SAFETY: only this thread uses its cache, and nothing below calls back.
     let list = unsafe { &mut (&mut *thread_cache()).0[number] };
@@ -170,10 +177,22 @@ pub fn allocate(bytes: u64, tag: Tag, kind: Kind, caller: u64) -> Option<u64> {
     }
     // Release: whoever finds the state live sees the rest.
     record.state.store(state::LIVE, Ordering::Release);
+    note_allocation(address, bytes, tag);
+    Some(address)
+}
+
+#[inline]
+fn note_allocation(address: u64, bytes: u64, tag: Tag) {
     if RECORDS_EVENTS.load(Ordering::Relaxed) {
         gate::record(Event::PoolAllocated { address, bytes, tag });
     }
-    Some(address)
+}
+
+#[inline]
+fn note_free(address: u64) {
+    if RECORDS_EVENTS.load(Ordering::Relaxed) {
+        gate::record(Event::PoolFreed { address });
+    }
 }
 
 /// Where the guard behind a block begins and how long it is.
@@ -186,6 +205,9 @@ fn guard_behind(slab: &Slab, address: u64, bytes: u64) -> (u64, usize) {
 
 /// The live block at exactly `address`.
 pub fn find(address: u64) -> Option<Block> {
+    if special::contains(address) {
+        return special::find_around(address).filter(|block| block.address == address);
+    }
     let (_, slab) = slab_of(address)?;
     let record = slab.record(slab.index(address)?);
     (record.state.load(Ordering::Acquire) == state::LIVE).then(|| Block::new(address, record))
@@ -193,6 +215,9 @@ pub fn find(address: u64) -> Option<Block> {
 
 /// The live block that `address` lies in, guards included, for reports.
 pub fn find_around(address: u64) -> Option<Block> {
+    if special::contains(address) {
+        return special::find_around(address);
+    }
     let (_, slab) = slab_of(address)?;
     let index = slab.index_around(address)?;
     let record = slab.record(index);
@@ -206,6 +231,12 @@ pub fn find_around(address: u64) -> Option<Block> {
 /// IRQL: up to DISPATCH_LEVEL; paged pool up to APC_LEVEL (K-147).
 #[inline]
 pub fn free(address: u64, tag: Option<Tag>, caller: u64) {
+    if special::contains(address) {
+        let block = special::free(address, caller);
+        check_use(&block, tag, caller);
+        note_free(address);
+        return;
+    }
     let Some((number, slab)) = slab_of(address) else { not_pool(address, caller) };
     let Some(index) = slab.index(address) else { not_a_block(slab, address, caller) };
     let record = slab.record(index);
@@ -217,9 +248,7 @@ pub fn free(address: u64, tag: Option<Tag>, caller: u64) {
     record.caller.store(caller, Ordering::Relaxed);
     // SAFETY: nobody has the block any more; it has at least `bytes` bytes.
     unsafe { (address as *mut u8).write_bytes(FREED, (bytes as usize).min(GUARD_MAX)) };
-    if RECORDS_EVENTS.load(Ordering::Relaxed) {
-        gate::record(Event::PoolFreed { address });
-    }
+    note_free(address);
     // SAFETY: only this thread uses its cache, and nothing below calls back.
     let list = unsafe { &mut (&mut *thread_cache()).0[number] };
     slab.push(list, index);
@@ -228,17 +257,23 @@ pub fn free(address: u64, tag: Option<Tag>, caller: u64) {
     }
 }
 
-/// Looks at the level, the tag and the guards of a block that is being freed.
+/// Looks at the level and the tag that a block is being freed with.
 #[inline]
-fn check(slab: &Slab, address: u64, record: &Record, tag: Option<Tag>, caller: u64) {
-    let own = record.tag.load(Ordering::Relaxed);
-    if own != tag.unwrap_or(own) || (tag.is_none() && own & PROTECTED != 0) {
-        wrong_tag(address, record, tag, caller);
+fn check_use(block: &Block, tag: Option<Tag>, caller: u64) {
+    if block.tag != tag.unwrap_or(block.tag) || (tag.is_none() && block.tag & PROTECTED != 0) {
+        wrong_tag(block, tag, caller);
     }
-    if Kind::of(record.kind.load(Ordering::Relaxed)) == Kind::Paged && gate::irql() > Irql::APC {
+    if block.kind == Kind::Paged && gate::irql() > Irql::APC {
         let message = format_args!("paged pool was freed at {:?}: it may be at APC_LEVEL at most", gate::irql());
         gate::finding("K-147", message, caller);
     }
+}
+
+/// Looks at the level, the tag and the guards of a block that is being freed.
+#[inline]
+fn check(slab: &Slab, address: u64, record: &Record, tag: Option<Tag>, caller: u64) {
+    check_use(&Block::new(address, record), tag, caller);
+    let own = record.tag.load(Ordering::Relaxed);
     let bytes = record.bytes.load(Ordering::Relaxed).into();
     let (behind, room) = guard_behind(slab, address, bytes);
     let front = address - u64::from(slab.lead);
@@ -274,11 +309,10 @@ unsafe fn first_other(start: u64, count: usize, expected: u8) -> Option<(u64, u8
     // SAFETY: the caller's promise. A driver that writes there meanwhile tears bytes at worst; volatile, because it
     // may at any time.
     let differs = |place: u64| unsafe { (place as *const u8).read_volatile() };
-    let words = start.next_multiple_of(8);
     let end = start + count as u64;
     let mut place = start;
     while place < end {
-        if place >= words && end - place >= 8 {
+        if place.is_multiple_of(8) && end - place >= 8 {
             // SAFETY: as above; aligned.
             if unsafe { (place as *const u64).read_volatile() } == u64::from_ne_bytes([expected; 8]) {
                 place += 8;
@@ -313,31 +347,30 @@ fn check_freed(address: u64, record: &Record) {
     let bytes = (record.bytes.load(Ordering::Relaxed) as usize).min(GUARD_MAX);
     // SAFETY: the block is free and in this thread's hands.
     if let Some((place, _)) = unsafe { first_other(address, bytes, FREED) } {
-        written_after_free(address, place - address, record);
+        written_after_free(place - address, record);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn written_after_free(address: u64, offset: u64, record: &Record) {
+fn written_after_free(offset: u64, record: &Record) {
     let message = format_args!(
         "A pool block ({} bytes, tag {}) was written to after it had been freed: its bytes at offset {offset:#x} have changed since. This instruction freed it.",
         record.bytes.load(Ordering::Relaxed),
         Text(record.tag.load(Ordering::Relaxed)),
     );
-    let _ = address;
     gate::finding("K-146", message, record.caller.load(Ordering::Relaxed));
 }
 
 #[cold]
 #[inline(never)]
-fn wrong_tag(address: u64, record: &Record, tag: Option<Tag>, caller: u64) {
-    let own = record.tag.load(Ordering::Relaxed);
+fn wrong_tag(block: &Block, tag: Option<Tag>, caller: u64) {
+    let own = block.tag;
     if own & PROTECTED != 0 {
         let given = tag.unwrap_or(0);
         let message =
             format_args!("A pool block with the protected tag {} was freed with tag {}.", Text(own), Text(given));
-        let parameters = [0xA, address, own.into(), given.into()];
+        let parameters = [0xA, block.address, own.into(), given.into()];
         gate::bugcheck::with_message(BugCheck::BAD_POOL_CALLER, parameters, caller, message);
     }
     let given = tag.unwrap_or(own);
@@ -383,6 +416,7 @@ fn not_a_block(slab: &Slab, address: u64, caller: u64) -> ! {
 
 /// Visits all blocks that are still allocated, for the report at the end of a run.
 pub fn for_each_live(mut visit: impl FnMut(Block)) {
+    special::for_each_live(&mut visit);
     for slab in &SLAB {
         slab.for_each_live(|address, record| visit(Block::new(address, record)));
     }

@@ -23,6 +23,8 @@ pub mod plan {
     pub const THREADS: u64 = 0x2400_0000_0000;
     /// The shadow of the page that the kernel shares with everybody (`KUSER_SHARED_DATA`).
     pub const SHARED: u64 = 0x2500_0000_0000;
+    /// Pool blocks on pages of their own.
+    pub const SPECIAL_POOL: u64 = 0x2600_0000_0000;
 }
 
 /// A reserved range whose front part is readable and writable.
