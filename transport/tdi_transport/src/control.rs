@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use nt_abi::tdi::{self, query};
 use nt_abi::{FileObject, NtStatus};
+use nt_io::irp;
 use tdi_core::transport_address::{self, Family};
 
 use crate::address::AddressState;
@@ -185,9 +186,24 @@ impl Transport {
         sent.complete(NtStatus::NOT_IMPLEMENTED, 0)
     }
 
-    /// IRP_MJ_DEVICE_CONTROL.
+    /// IRP_MJ_DEVICE_CONTROL: a request of a user program, or a private code, in this order (D-214, D-215).
     pub(crate) fn device_control(&self, sent: &Sent) -> NtStatus {
-        sent.complete(NtStatus::NOT_IMPLEMENTED, 0)
+        // SAFETY: a packet that was sent to us.
+        let mapped = unsafe {
+            let location = irp::current_location(sent.irp);
+            let status = tdi_library::map_user_request(sent.irp, location);
+            (status, Sent { location: *location, ..*sent })
+        };
+        match mapped {
+            (NtStatus::SUCCESS, mapped) => self.internal_device_control(&mapped),
+            (NtStatus::NOT_IMPLEMENTED, _) => self.private_control(sent),
+            (status, _) => sent.complete(status, 0),
+        }
+    }
+
+    /// The transport's own codes. The direct handlers would bypass every filter and are refused (D-217, D-218).
+    fn private_control(&self, sent: &Sent) -> NtStatus {
+        sent.complete(NtStatus::INVALID_DEVICE_REQUEST, 0)
     }
 }
 

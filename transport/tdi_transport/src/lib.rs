@@ -15,6 +15,7 @@
 
 mod address;
 mod adopt;
+mod announce;
 mod carry_out;
 mod close;
 mod connection_information;

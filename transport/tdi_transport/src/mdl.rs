@@ -7,11 +7,9 @@
 use std::io::{IoSlice, IoSliceMut};
 
 use gate::memory;
-use nt_abi::mdl::mdl_flags;
-use nt_abi::{Irp, Mdl, NtStatus};
+use nt_abi::{Irp, NtStatus};
+use tdi_library::chain::{self, Pieces};
 
-/// Most members of a chain; a longer one is a circle.
-const MEMBERS_MAX: u32 = 4096;
 /// Members handed to the network at once.
 const SLICES: usize = 16;
 
@@ -22,61 +20,6 @@ pub(crate) enum Direction {
     Out,
     /// The network writes to it.
     In,
-}
-
-/// A piece of a chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Piece {
-    address: u64,
-    length: usize,
-}
-
-/// The pieces of a chain from `skip` on, `left` bytes of them.
-struct Pieces {
-    next: u64,
-    skip: u64,
-    left: u64,
-    members: u32,
-}
-
-impl Pieces {
-    fn of(head: *mut Mdl, offset: u64, length: u64) -> Self {
-        Self { next: head as u64, skip: offset, left: length, members: 0 }
-    }
-
-    /// The next piece; `None` at the end of the bytes wanted, `Err` at the end of the chain before that.
-    fn advance(&mut self) -> Result<Option<Piece>, NtStatus> {
-        while self.left > 0 {
-            self.members += 1;
-            if self.next == 0 || self.members > MEMBERS_MAX {
-                return Err(NtStatus::INVALID_PARAMETER);
-            }
-            let mdl: Mdl = memory::read_value(self.next).map_err(|_| NtStatus::ACCESS_VIOLATION)?;
-            self.next = mdl.next as u64;
-            let count = u64::from(mdl.byte_count);
-            if self.skip >= count {
-                self.skip -= count;
-                continue;
-            }
-            let length = (count - self.skip).min(self.left);
-            let start = start_of(&mdl);
-            let address = start.checked_add(self.skip).filter(|_| start != 0).ok_or(NtStatus::ACCESS_VIOLATION)?;
-            self.skip = 0;
-            self.left -= length;
-            return Ok(Some(Piece { address, length: length as usize }));
-        }
-        Ok(None)
-    }
-}
-
-/// Where the bytes of one member can be touched.
-fn start_of(mdl: &Mdl) -> u64 {
-    if mdl.flags & (mdl_flags::MAPPED_TO_SYSTEM_VA | mdl_flags::SOURCE_IS_NONPAGED_POOL) != 0 {
-        mdl.mapped_system_va
-    } else {
-        // Locked pages that nobody mapped: drivers share one address space here, so they are where they were.
-        mdl.start_va.wrapping_add(mdl.byte_offset.into())
-    }
 }
 
 /// Checks that a request's chain has `length` bytes that can be touched.
@@ -105,18 +48,7 @@ pub(crate) unsafe fn check(irp: *mut Irp, length: u32, direction: Direction) -> 
 /// As [`check`].
 pub(crate) unsafe fn length(irp: *mut Irp) -> Result<u32, NtStatus> {
     // SAFETY: the caller's promise.
-    let mut next = unsafe { (*irp).mdl_address } as u64;
-    let mut bytes = 0u64;
-    let mut members = 0;
-    while next != 0 {
-        members += 1;
-        if members > MEMBERS_MAX {
-            return Err(NtStatus::INVALID_PARAMETER);
-        }
-        let mdl: Mdl = memory::read_value(next).map_err(|_| NtStatus::ACCESS_VIOLATION)?;
-        bytes += u64::from(mdl.byte_count);
-        next = mdl.next as u64;
-    }
+    let bytes = chain::length(unsafe { (*irp).mdl_address })?;
     u32::try_from(bytes).map_err(|_| NtStatus::INVALID_PARAMETER)
 }
 
@@ -270,7 +202,7 @@ pub(crate) unsafe fn with_bytes<R>(
         few[used] = IoSlice::new(unsafe { std::slice::from_raw_parts(piece.address as *const u8, piece.length) });
         used += 1;
     }
-    if pieces.left == 0 {
+    if pieces.left() == 0 {
         return Ok(look(few.get(..used).unwrap_or_default()));
     }
     let mut many: Vec<IoSlice<'_>> = few.into();
@@ -305,7 +237,7 @@ pub(crate) unsafe fn with_room<R>(
         few[used] = IoSliceMut::new(unsafe { std::slice::from_raw_parts_mut(piece.address as *mut u8, piece.length) });
         used += 1;
     }
-    if pieces.left == 0 {
+    if pieces.left() == 0 {
         return Ok(look(few.get_mut(..used).unwrap_or_default()));
     }
     let mut many: Vec<IoSliceMut<'_>> = few.into();

@@ -16,6 +16,7 @@ use tdi_core::transport_address::Family;
 use tdi_core::{Config, Instant};
 
 use crate::address::AddressState;
+use crate::announce::{self, Announced};
 use crate::control::ChannelState;
 use crate::dispatch;
 use crate::endpoint::EndpointState;
@@ -107,6 +108,7 @@ pub struct Transport {
     serials: AtomicU32,
     pub(crate) offers: AtomicU64,
     claims: Mutex<Claims>,
+    announced: Mutex<Option<Announced>>,
     /// NT system time of the start (D-142).
     pub(crate) start_time: u64,
 }
@@ -153,10 +155,12 @@ pub fn start(network: Arc<dyn Network>, config: Config) -> Result<&'static Trans
         serials: AtomicU32::new(0),
         offers: AtomicU64::new(0),
         claims: Mutex::new(Claims::default()),
+        announced: Mutex::new(None),
         start_time: clock::system_time_100ns(),
     }));
     CURRENT.store(transport, Ordering::Release);
     poller::set_poller(&Forward)?;
+    transport.announce();
     Ok(transport)
 }
 
@@ -190,6 +194,16 @@ unsafe fn remove(driver: *mut DriverObject, devices: &[(u64, DeviceKind)]) {
 }
 
 impl Transport {
+    /// Tells clients that there are devices to open addresses on.
+    fn announce(&self) {
+        let with_addresses =
+            |kind: &DeviceKind| matches!(kind, DeviceKind::Tcp(_) | DeviceKind::Udp(_) | DeviceKind::RawIp(_));
+        let names: Vec<_> = DEVICES.iter().filter(|(_, kind)| with_addresses(kind)).map(|(name, _)| *name).collect();
+        let first = self.devices.first().map_or(0, |(device, _)| *device);
+        let announced = announce::announce(SERVICE, &names, first);
+        *self.announced.lock().unwrap_or_else(PoisonError::into_inner) = Some(announced);
+    }
+
     /// Ends the transport: its devices go; what drivers left open stays as it is (see
     /// [`Transport::for_each_leftover`]) and nobody serves it any more.
     ///
@@ -197,6 +211,10 @@ impl Transport {
     pub fn stop(&'static self) {
         let this = ptr::from_ref(self).cast_mut();
         if CURRENT.compare_exchange(this, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            let announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(announced) = announced {
+                announced.withdraw();
+            }
             // SAFETY: made by `start`; this branch runs once.
             unsafe { remove(self.driver as *mut DriverObject, &self.devices) };
             self.network.wake();

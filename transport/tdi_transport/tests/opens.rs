@@ -356,3 +356,50 @@ fn leftovers_are_told_with_their_file_objects() {
         assert!(receive.is_done());
     });
 }
+
+static DEVICES: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+
+unsafe extern "win64" fn bound(device: u64) {
+    let name = String::from_utf16_lossy(&gate::memory::read_unicode(device).expect("a name"));
+    DEVICES.lock().expect("no panic").push(name);
+}
+
+#[proves("D-245", "D-255")]
+#[test]
+fn devices_are_announced_by_names_that_can_be_opened() {
+    scripted(|_| {
+        let handlers = tdi_library::pnp::Handlers { bind: bound as *const () as u64, ..Default::default() };
+        let client = tdi_library::pnp::register_client(handlers);
+        let names = std::mem::take(&mut *DEVICES.lock().expect("no panic"));
+        assert_eq!(names.len(), 6);
+        for name in names {
+            try_open(&name, &[], 0).expect(&name).close(Order::HandleFirst);
+        }
+        tdi_library::pnp::deregister_client(client).expect("a client");
+    });
+}
+
+/// IOCTL_TDI_ASSOCIATE_ADDRESS.
+const ASSOCIATE: u32 = 0x0021_002C;
+/// IOCTL_TDI_QUERY_DIRECT_SEND_HANDLER.
+const DIRECT_SEND: u32 = 0x0021_0203;
+
+#[proves("D-214", "D-215", "D-217", "D-218")]
+#[test]
+fn requests_of_user_programs_are_mapped_and_direct_handlers_refused() {
+    scripted(|_| {
+        let address = open_address("0.0.0.0:0");
+        let endpoint = open_endpoint(1);
+        let mut structure = [0; 40];
+        structure[32..].copy_from_slice(&address.handle.0.to_le_bytes());
+        let control = |code, input: &[u8]| {
+            nt_io::file::device_control(endpoint.handle, code, input, &mut []).expect("sent").status
+        };
+        assert_eq!(control(ASSOCIATE, &structure[..39]), NtStatus::INVALID_PARAMETER);
+        assert_eq!(control(ASSOCIATE, &structure), NtStatus::SUCCESS);
+        assert_eq!(control(ASSOCIATE, &structure), NtStatus::INVALID_CONNECTION);
+        assert_eq!(control(DIRECT_SEND, &[]), NtStatus::INVALID_DEVICE_REQUEST);
+        endpoint.close(Order::HandleFirst);
+        address.close(Order::HandleFirst);
+    });
+}

@@ -1,0 +1,70 @@
+//! Telling tdi.sys, and through it the clients, which devices and addresses there are (D-255).
+//!
+//! Of the host's addresses only those of its loopback interface are told: the network names no others, and they are
+//! the ones that every policy reaches.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tdi_core::transport_address;
+use tdi_library::pnp::{self, Registration};
+
+/// Offset of the TA_ADDRESS in a TRANSPORT_ADDRESS.
+const FIRST_ELEMENT: usize = 4;
+/// The loopback interface, as clients parse it out of the device's name (D-248). Any number would do.
+const INTERFACE: &str = "{7F000001-0000-4000-8000-00AA00389B71}";
+/// `TDI_PNP_CONTEXT_TYPE_PDO`.
+const CONTEXT_TYPE_PDO: u16 = 3;
+/// Bytes of a TDI_PNP_CONTEXT with a pointer, as Windows lays it out (D-168).
+const CONTEXT_LENGTH: usize = 16;
+
+/// What was announced, to be taken back.
+#[derive(Debug)]
+pub(crate) struct Announced {
+    provider: Registration,
+    devices: Vec<Registration>,
+    addresses: Vec<Registration>,
+}
+
+/// Announces the transport, its devices, its addresses, and that it is ready. `device` is the one that clients are
+/// shown as the interface's.
+pub(crate) fn announce(service: &str, devices: &[&str], device: u64) -> Announced {
+    let provider = pnp::register_provider(&utf16(service));
+    let devices = devices.iter().map(|name| pnp::register_device(&utf16(name))).collect();
+    let locals: [(&str, SocketAddr); 2] =
+        [("TCPIP", (Ipv4Addr::LOCALHOST, 0).into()), ("TCPIP6", (Ipv6Addr::LOCALHOST, 0).into())];
+    let addresses = locals.into_iter().map(|(prefix, local)| {
+        let encoded = transport_address::encode(local);
+        let address = encoded.as_bytes().get(FIRST_ELEMENT..).unwrap_or_default();
+        pnp::register_address(&utf16(&format!(r"\DEVICE\{prefix}_{INTERFACE}")), address, &context(device))
+    });
+    let addresses = addresses.collect();
+    // The provider was registered above.
+    let _ = pnp::provider_ready(provider);
+    Announced { provider, devices, addresses }
+}
+
+impl Announced {
+    /// Takes everything back, in the reverse order.
+    pub(crate) fn withdraw(self) {
+        for address in self.addresses {
+            let _ = pnp::deregister_address(address);
+        }
+        for device in self.devices {
+            let _ = pnp::deregister_device(device);
+        }
+        let _ = pnp::deregister_provider(self.provider);
+    }
+}
+
+/// A context that names a device object (D-247).
+fn context(device: u64) -> [u8; CONTEXT_LENGTH] {
+    let mut bytes = [0; CONTEXT_LENGTH];
+    bytes[..2].copy_from_slice(&(CONTEXT_LENGTH as u16).to_le_bytes());
+    bytes[2..4].copy_from_slice(&CONTEXT_TYPE_PDO.to_le_bytes());
+    bytes[8..].copy_from_slice(&device.to_le_bytes());
+    bytes
+}
+
+fn utf16(text: &str) -> Vec<u16> {
+    text.encode_utf16().collect()
+}
