@@ -62,11 +62,8 @@ impl Display for Verdict {
         match self {
             Self::Runs => f.write_str("Drydock loads it, and implements everything it imports."),
             Self::Stops { missing, while_starting } => {
-                let imports = if *missing == 1 { "1 import".to_owned() } else { format!("{missing} imports") };
-                write!(
-                    f,
-                    "Drydock loads it, but {imports} of it are missing: a call of one stops the driver, by name"
-                )?;
+                let imports = if *missing == 1 { "1 import is".to_owned() } else { format!("{missing} imports are") };
+                write!(f, "Drydock loads it, but {imports} missing: a call of one stops the driver, by name")?;
                 f.write_str(if *while_starting { ", most likely while it starts." } else { "." })
             }
             Self::Refused { reason } => write!(f, "Drydock cannot run it: {reason}."),

@@ -81,7 +81,7 @@ fn missing_imports_are_told_by_whether_the_start_needs_them() {
     assert!(matches!(&import(&report, "DbgPrint").state, ImportState::Implemented { rules, .. } if rules == "K-180"));
     assert_eq!(report.verdict, Verdict::Stops { missing: 5, while_starting: true });
     let text = report.to_string();
-    assert!(text.contains("5 imports of it are missing") && text.contains("most likely while it starts"), "{text}");
+    assert!(text.contains("5 imports are missing") && text.contains("most likely while it starts"), "{text}");
     assert!(text.contains("NeededLater (+0x2030)"), "{text}");
 }
 
