@@ -14,6 +14,7 @@ use smoltcp::wire::TcpSeqNumber;
 use crate::host::Tuple;
 use crate::link::{Time, nanoseconds};
 use crate::network_file::Limits;
+use crate::packet::WindowUpdate;
 use crate::peer::Play;
 use crate::slab::Id;
 
@@ -40,6 +41,8 @@ pub(crate) struct Connection {
     pub(crate) is_paused: bool,
     /// The number of the next new byte to be sent.
     pub(crate) next_sequence: Option<TcpSeqNumber>,
+    /// The newest word of the remote side about its window.
+    pub(crate) window: Option<WindowUpdate>,
     /// The last packet sent when both sides had ended.
     pub(crate) last_frame: Vec<u8>,
     /// Whether packets still reach the socket.
@@ -106,6 +109,7 @@ impl Connection {
             has_remote_ended: false,
             is_paused: false,
             next_sequence: None,
+            window: None,
             last_frame: Vec::new(),
             is_attached: true,
             news: Readiness::NONE,

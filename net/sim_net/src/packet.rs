@@ -198,6 +198,44 @@ pub(crate) fn number_acknowledgement(frame: &mut [u8], next: &mut Option<TcpSeqN
     }
 }
 
+/// The newest word of a remote side about its window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WindowUpdate {
+    sequence: TcpSeqNumber,
+    acknowledgement: TcpSeqNumber,
+    window: u16,
+}
+
+/// Gives a segment that was overtaken by others the window that the newest of them told. `newest` is kept up
+/// to date.
+///
+/// smoltcp believes every segment. An old one that closes the window again stops a sender whose last packet
+/// was lost for ever: what it would send again does not fit, and nothing makes it probe.
+pub(crate) fn refresh_window(frame: &mut [u8], newest: &mut Option<WindowUpdate>) {
+    let Some((header, from, to)) = ends_of_tcp(frame) else { return };
+    let Ok(mut tcp) = TcpPacket::new_checked(&mut frame[header..]) else { return };
+    // The window of a SYN counts in other units, and a reset has none.
+    if tcp.syn() || tcp.rst() || !tcp.ack() {
+        return;
+    }
+    let told = WindowUpdate { sequence: tcp.seq_number(), acknowledgement: tcp.ack_number(), window: tcp.window_len() };
+    let Some(known) = newest else {
+        *newest = Some(told);
+        return;
+    };
+    // Nobody here takes back what he has granted, so of two that are alike the wider one is newer.
+    let is_older = told.sequence < known.sequence
+        || told.sequence == known.sequence && told.acknowledgement < known.acknowledgement
+        || (told.sequence, told.acknowledgement) == (known.sequence, known.acknowledgement)
+            && told.window < known.window;
+    if is_older {
+        tcp.set_window_len(known.window);
+        tcp.fill_checksum(&from, &to);
+    } else {
+        *newest = Some(told);
+    }
+}
+
 /// Where the TCP segment of a packet begins, and the addresses that its checksum covers.
 fn ends_of_tcp(frame: &[u8]) -> Option<(usize, IpAddress, IpAddress)> {
     match version(frame)? {

@@ -118,7 +118,10 @@ impl World {
         let before = connection.socket().state();
         let heard = incoming.is_some();
         let was_reset = incoming.as_ref().is_some_and(|(_, segment)| segment.is_reset);
-        let frame = incoming.map(|(frame, _)| frame);
+        let mut frame = incoming.map(|(frame, _)| frame);
+        if let Some(frame) = &mut frame {
+            packet::refresh_window(frame, &mut connection.window);
+        }
         host.stack(connection.mtu).poll(self.now, frame, &mut connection.set, &mut self.outbox);
 
         for frame in &mut self.outbox {
