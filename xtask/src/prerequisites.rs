@@ -23,12 +23,13 @@ const LLD: Tool = Tool { program: "lld-link-19", package: "lld-19" };
 const GIT: Tool = Tool { program: "git", package: "git" };
 const PYTHON: Tool = Tool { program: "python3", package: "python3" };
 const NGINX: Tool = Tool { program: "nginx", package: "nginx-light" };
+const TSHARK: Tool = Tool { program: "tshark", package: "tshark" };
 
 /// For building the sample drivers.
 pub const SAMPLES: &[Tool] = &[MINGW, MAKE];
 
 /// For all tests: the samples, servers that nobody here wrote, and the list of tracked files.
-pub const TESTS: &[Tool] = &[MINGW, MAKE, CLANG, LLD, GIT, PYTHON, NGINX];
+pub const TESTS: &[Tool] = &[MINGW, MAKE, CLANG, LLD, GIT, PYTHON, NGINX, TSHARK];
 
 /// Makes sure that the tools are there.
 ///
