@@ -47,8 +47,9 @@ struct Node {
     index: u32,
 }
 
-// SAFETY: a node is in a queue only while its waiter's thread is inside `wait_queued`, which removes it
-// under the bucket's lock before the waiter goes away.
+// SAFETY: a node is in a queue only while its waiter's thread is inside `wait_queued`, which removes it under the
+// bucket's lock before the waiter goes away; or whoever grants the waiter removes it, without looking at the waiter
+// again, under the lock that it held when it granted.
 unsafe impl Send for Node {}
 
 struct Bucket {
@@ -132,11 +133,29 @@ pub fn wake(object: u64) {
     }
 }
 
+/// Most threads that one pass over a queue releases.
+const BATCH: usize = 16;
+
 #[cold]
 fn wake_queued(object: u64, bucket: &Bucket) {
-    let mut queue = bucket.lock();
+    loop {
+        let mut released = [None; BATCH];
+        let count = release_some(object, bucket, &mut released);
+        // Not under the lock: a thread that wakes on this processor would run into it at once.
+        released.into_iter().flatten().for_each(Parker::unpark);
+        if count < BATCH {
+            return;
+        }
+    }
+}
+
+/// Grants the object's signals to the first waiters it has them for. Fills `released` with whom to wake and gives how
+/// many; if it is full there may be more.
+fn release_some(object: u64, bucket: &Bucket, released: &mut [Option<&'static Parker>; BATCH]) -> usize {
+    let mut count = 0;
     let mut position = 0;
-    while let Some(&node) = queue.get(position) {
+    let mut queue = bucket.lock();
+    while let Some(&node) = queue.get(position).filter(|_| count < BATCH) {
         position += 1;
         if node.object != object {
             continue;
@@ -144,30 +163,36 @@ fn wake_queued(object: u64, bucket: &Bucket) {
         // SAFETY: queued nodes' waiters are alive (see `Node`), and while one is queued its object is too.
         let (waiter, parker) = unsafe { (&*node.waiter, (*node.waiter).parker) };
         if waiter.wants_all {
-            let _ = waiter.granted.compare_exchange(WAITING, LOOK_AGAIN, Ordering::AcqRel, Ordering::Acquire);
-            parker.unpark();
+            // One that was told already will look.
+            if waiter.granted.compare_exchange(WAITING, LOOK_AGAIN, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                released[count] = Some(parker);
+                count += 1;
+            }
             continue;
         }
         if waiter.granted.load(Ordering::Acquire) != WAITING {
             continue;
         }
-        // SAFETY: as above.
+        // SAFETY: as above. Once granted, the waiter may be gone.
         unsafe {
             if !take_signal(object, waiter.thread) {
-                return;
+                break;
             }
+            let thread = waiter.thread;
             let claim = waiter.granted.compare_exchange(WAITING, node.index, Ordering::AcqRel, Ordering::Acquire);
             if claim.is_err() {
                 // Another object of the same wait was quicker.
-                return_signal(object, waiter.thread);
+                return_signal(object, thread);
                 continue;
             }
         }
         position -= 1;
         queue.remove(position);
         bucket.waiting.fetch_sub(1, Ordering::SeqCst);
-        parker.unpark();
+        released[count] = Some(parker);
+        count += 1;
     }
+    count
 }
 
 /// What ends a wait for several objects.
@@ -271,11 +296,14 @@ unsafe fn wait_queued(objects: &[u64], waiter: &Waiter, deadline: Option<u64>) -
         queue.push_back(Node { object, waiter, index: index as u32 });
         bucket.waiting.fetch_add(1, Ordering::SeqCst);
     }
+    let thread = waiter.thread;
     // A signal that came before we were counted was not offered to us: look again, as a waker would.
     for &object in objects {
-        wake(object);
+        // SAFETY: the caller's promise.
+        if unsafe { could_take(object, thread) } {
+            wake(object);
+        }
     }
-    let thread = waiter.thread;
     let mut told = false;
     let status = loop {
         let granted = waiter.granted.load(Ordering::Acquire);
@@ -312,7 +340,9 @@ unsafe fn wait_queued(objects: &[u64], waiter: &Waiter, deadline: Option<u64>) -
         }
         waiter.parker.park(deadline);
     };
-    for &object in objects {
+    // Whoever granted the only object took the node off the queue. Until then it holds the queue's lock.
+    let is_queued = objects.len() > 1 || waiter.granted.load(Ordering::Relaxed) != status.0;
+    for &object in objects.iter().filter(|_| is_queued) {
         let bucket = &TABLE[bucket_number(object)];
         let mut queue = bucket.lock();
         let before = queue.len();
