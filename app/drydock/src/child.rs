@@ -17,12 +17,12 @@ use std::path::Path;
 
 use nt_dispatcher::executor::{self, Mode};
 use nt_dispatcher::{clock, thread, work};
-use sandbox::{Files, Policy};
+use sandbox::Files;
 use tdi_transport::Transport;
 use trace::{EndOfRun, Event, TraceWriter};
 
 use crate::message::{Message, Sender};
-use crate::plan::{Network, Plan};
+use crate::plan::Plan;
 use drivers::Loaded;
 use requests::Opened;
 
@@ -147,11 +147,11 @@ impl Run<'_> {
 
     /// Closes the sandbox: from here on nothing becomes executable, and only what the network needs can be asked of Linux.
     fn restrict(&self) -> Result<(), Message> {
-        let sockets = matches!(self.plan.network, Network::Loopback | Network::Host);
-        match sandbox::restrict_calls(Policy { sockets }) {
+        let policy = self.plan.network.policy();
+        match sandbox::restrict_calls(policy) {
             Ok(()) => Ok(()),
             // An honest driver runs all the same; but a network that promises to be a boundary must be one.
-            Err(error) if sockets => {
+            Err(error) if policy.sockets => {
                 note(&format!("this kernel does not restrict system calls ({error}): run only drivers that you trust"));
                 Ok(())
             }

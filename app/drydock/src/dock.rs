@@ -100,6 +100,11 @@ impl Dock {
         self
     }
 
+    /// What the process that hosts the drivers may ask of Linux, in words.
+    pub fn policy(&self) -> String {
+        sandbox::describe(self.plan.network.policy())
+    }
+
     /// Runs everything in a child process and waits for its end.
     ///
     /// # Errors

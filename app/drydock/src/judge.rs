@@ -49,7 +49,14 @@ pub fn judge(
 
 fn finding(record: FindingRecord) -> Finding {
     let offset = (!record.driver.is_empty()).then_some(record.offset);
-    Finding { rule: record.rule, message: record.message, driver: record.driver, offset, times: record.times.max(1) }
+    Finding {
+        rule: record.rule,
+        message: record.message,
+        driver: record.driver,
+        offset,
+        source: None,
+        times: record.times.max(1),
+    }
 }
 
 fn counts(trace: &TraceReader) -> Counts {
@@ -77,6 +84,8 @@ fn recorded(record: &BugCheckRecord) -> Bugcheck {
         parameters: record.parameters,
         driver: record.driver.clone(),
         offset: (!record.driver.is_empty()).then_some(record.offset),
+        source: None,
+        in_call: record.import.is_some(),
         message: record.message.clone(),
     }
 }
@@ -99,6 +108,8 @@ fn unexplained(end: &ChildEnd) -> Bugcheck {
         parameters: [0; 4],
         driver: String::new(),
         offset: None,
+        source: None,
+        in_call: false,
         message: format!(
             "the process that hosted the driver {why} without a record: the driver overwrote it or made a raw system call{said}"
         ),

@@ -20,6 +20,7 @@ mod judge;
 mod message;
 mod names;
 mod outputs;
+mod places;
 mod plan;
 mod scenario;
 mod supervisor;

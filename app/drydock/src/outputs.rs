@@ -109,6 +109,7 @@ impl Outputs {
             message: found.message,
             driver: found.driver,
             offset: None,
+            source: None,
             times: 1,
         };
         report.findings.into_iter().map(finding).collect()

@@ -62,6 +62,13 @@ impl Network {
     }
 }
 
+impl Network {
+    /// What it needs of Linux.
+    pub(crate) fn policy(&self) -> sandbox::Policy {
+        sandbox::Policy { sockets: matches!(self, Self::Loopback | Self::Host) }
+    }
+}
+
 impl NetworkDescription {
     /// The file, checked.
     pub(crate) fn parse(&self) -> Result<NetworkFile, NetworkError> {

@@ -25,7 +25,7 @@ use crate::host::{FRAME_DESCRIPTOR, FRAMES_VARIABLE, HOST_VARIABLE, MESSAGE_DESC
 use crate::message::{self, Message};
 use crate::outputs::{Outputs, Wanted};
 use crate::plan::{Network, Plan};
-use crate::{DockError, Verdict, judge};
+use crate::{DockError, Verdict, judge, places};
 
 /// How often the trace is read while the child runs.
 const DRAIN_EVERY: Duration = Duration::from_millis(2);
@@ -91,7 +91,8 @@ pub fn run(mut plan: Plan, wanted: Wanted, host_program: Option<PathBuf>) -> Res
     let end = ChildEnd { status, timed_out, last_words };
     let complete = messages.contains(&Message::Finished);
     let broken = outputs.broken_rules(reader.lost(), complete);
-    let verdict = judge::judge(plan, &reader, &messages, &end, broken, outputs.take_prints());
+    let mut verdict = judge::judge(plan, &reader, &messages, &end, broken, outputs.take_prints());
+    places::add(&mut verdict, plan);
     outputs.finish(&reader, &verdict)?;
     Ok(verdict)
 }

@@ -53,6 +53,8 @@ pub struct Finding {
     pub driver: String,
     /// Offset of the instruction in the driver's image; `null` if unknown.
     pub offset: Option<u64>,
+    /// Function and line there, if debug information lies beside the image.
+    pub source: Option<String>,
     /// How often the same thing happened at the same place.
     pub times: u64,
 }
@@ -100,6 +102,11 @@ pub struct Bugcheck {
     pub driver: String,
     /// Where in it.
     pub offset: Option<u64>,
+    /// Function and line there, if debug information lies beside the image.
+    pub source: Option<String>,
+    /// Whether `offset` is where a call returns to, not an instruction that failed itself.
+    #[serde(skip)]
+    pub in_call: bool,
     /// What to make of it, in words.
     pub message: String,
 }
@@ -143,7 +150,7 @@ impl fmt::Display for Finding {
         if self.times > 1 {
             write!(f, " ({} times)", self.times)?;
         }
-        write_place(f, &self.driver, self.offset)
+        write_place(f, &self.driver, self.offset, self.source.as_deref())
     }
 }
 
@@ -154,7 +161,7 @@ impl fmt::Display for Bugcheck {
         if !self.message.is_empty() {
             write!(f, ": {}", self.message)?;
         }
-        write_place(f, &self.driver, self.offset)
+        write_place(f, &self.driver, self.offset, self.source.as_deref())
     }
 }
 
@@ -178,10 +185,14 @@ impl fmt::Display for Counts {
     }
 }
 
-fn write_place(f: &mut fmt::Formatter<'_>, driver: &str, offset: Option<u64>) -> fmt::Result {
+fn write_place(f: &mut fmt::Formatter<'_>, driver: &str, offset: Option<u64>, source: Option<&str>) -> fmt::Result {
     match (driver, offset) {
-        ("", _) => Ok(()),
-        (driver, None) => write!(f, " [{driver}]"),
-        (driver, Some(offset)) => write!(f, " [{driver}+{offset:#x}]"),
+        ("", _) => return Ok(()),
+        (driver, None) => write!(f, " [{driver}")?,
+        (driver, Some(offset)) => write!(f, " [{driver}+{offset:#x}")?,
+    }
+    match source {
+        Some(source) => write!(f, ", {source}]"),
+        None => f.write_str("]"),
     }
 }

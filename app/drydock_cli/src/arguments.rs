@@ -64,7 +64,7 @@ pub struct TestOptions {
 #[derive(Debug, Args)]
 pub struct RunOptions {
     /// Driver images (PE32+, x86-64), loaded in this order
-    #[arg(value_name = "DRIVER.sys", required_unless_present = "scenario")]
+    #[arg(value_name = "DRIVER.sys", required_unless_present_any = ["scenario", "show_policy"])]
     pub drivers: Vec<PathBuf>,
 
     /// Take drivers, settings, requests and expectations from a scenario file
@@ -119,6 +119,10 @@ pub struct RunOptions {
     /// Print the verdict as one JSON object on the last line of stdout; the account goes to stderr
     #[arg(long)]
     pub json: bool,
+
+    /// Print what the process that hosts drivers may ask of Linux, and run nothing
+    #[arg(long)]
+    pub show_policy: bool,
 
     /// Do not print the account
     #[arg(long, short)]

@@ -44,6 +44,10 @@ pub fn run(options: &RunOptions) -> Result<u8, RunError> {
         Some(scenario) => scenario.dock(),
         None => dock_of(options)?,
     };
+    if options.show_policy {
+        let written = write!(io::stdout(), "{}", dock.policy());
+        return written.map(|()| 0).map_err(|error| RunError::Dock(DockError::output("stdout", error)));
+    }
     dock = dock.crash_directory(&options.crash_dir);
     if let Some(file) = &options.figure {
         dock = dock.figure(file);

@@ -26,7 +26,7 @@ fn verdict(outcome: Outcome) -> Verdict {
 }
 
 fn finding(rule: &str) -> Finding {
-    Finding { rule: rule.into(), message: "m".into(), driver: "a.sys".into(), offset: Some(1), times: 1 }
+    Finding { rule: rule.into(), message: "m".into(), driver: "a.sys".into(), offset: Some(1), source: None, times: 1 }
 }
 
 fn result(status: NtStatus, out: &str) -> ActionResult {
