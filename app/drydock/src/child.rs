@@ -17,6 +17,7 @@ use std::path::Path;
 
 use nt_dispatcher::executor::{self, Mode};
 use nt_dispatcher::{clock, thread, work};
+use nt_executive::registry;
 use sandbox::Files;
 use tdi_transport::Transport;
 use trace::{EndOfRun, Event, TraceWriter};
@@ -44,6 +45,11 @@ pub fn run(plan: Plan, trace: OwnedFd, messages: OwnedFd, frames: Option<OwnedFd
         }
     };
     start_kernel(&plan, trace)?;
+    if let Some(Err(error)) = plan.registry.as_ref().map(|text| registry::load(text)) {
+        let (driver, why) = ("the registry file".into(), error.to_string());
+        messages.send(&Message::DriverFailed { driver, why });
+        return Ok(());
+    }
     let mut job = Job { plan, trace, messages, frames, images, outcome: Ok(()) };
     executor::drive(drive, std::ptr::from_mut(&mut job) as u64)?;
     job.outcome
@@ -56,6 +62,12 @@ fn start_kernel(plan: &Plan, trace: &'static TraceWriter) -> io::Result<()> {
     gate::fault::install()?;
     executor::start(plan.seed.map_or(Mode::Free, |seed| Mode::Seeded { seed }))?;
     nt_executive::install();
+    if let Some(seed) = plan.seed {
+        nt_executive::random::set_seed(seed);
+    }
+    if plan.special_pool {
+        nt_executive::pool::special::switch_on();
+    }
     nt_object::set_deferred_delete(|body, delete_now| work::queue(Box::new(move || delete_now(body))));
     thread::set_on_end(nt_io::irp::end_of_thread);
     Ok(())

@@ -40,6 +40,19 @@ impl Dock {
         self
     }
 
+    /// Loads a registry file (`.reg`) before the settings are written. A file that makes no sense fails the run.
+    pub fn registry(mut self, text: impl Into<Vec<u8>>) -> Self {
+        self.plan.registry = Some(text.into());
+        self
+    }
+
+    /// Gives every pool block pages of its own with a guard behind it, so that overruns and uses after free are blamed
+    /// where they happen. Costs memory and time.
+    pub fn special_pool(mut self) -> Self {
+        self.plan.special_pool = true;
+        self
+    }
+
     /// Asks something of a driver once all are loaded: a device control request, a read, a write.
     pub fn action(mut self, action: Action) -> Self {
         self.plan.actions.push(action);

@@ -199,6 +199,12 @@ pub struct Plan {
     pub settings: Vec<Setting>,
     /// What is asked of the drivers once all are started.
     pub actions: Vec<Action>,
+    /// A registry file (`.reg`) that is loaded before the settings.
+    #[serde(default)]
+    pub registry: Option<Vec<u8>>,
+    /// Pool with a guard page behind every block.
+    #[serde(default)]
+    pub special_pool: bool,
     /// The seeded executor with this seed; the free executor without.
     pub seed: Option<u64>,
     /// How long the whole run may take; the driver is stopped after it.

@@ -68,7 +68,7 @@ pub struct RunOptions {
     pub drivers: Vec<PathBuf>,
 
     /// Take drivers, settings, requests and expectations from a scenario file
-    #[arg(long, value_name = "FILE.toml", conflicts_with_all = ["drivers", "net", "settings", "ioctls", "seed", "timeout"])]
+    #[arg(long, value_name = "FILE.toml", conflicts_with_all = ["drivers", "net", "settings", "ioctls", "seed", "timeout", "registry"])]
     pub scenario: Option<PathBuf>,
 
     /// Which network the transport stands on: none, loopback (127.0.0.0/8 and ::1 only), host, or sim:FILE.toml, a simulated
@@ -79,6 +79,14 @@ pub struct RunOptions {
     /// A value under each driver's Parameters key; a number becomes a REG_DWORD, anything else a REG_SZ
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     pub settings: Vec<Setting>,
+
+    /// Load a registry file before the settings are written
+    #[arg(long, value_name = "FILE.reg")]
+    pub registry: Option<PathBuf>,
+
+    /// Guard every pool block with pages of its own: overruns and uses after free are blamed at once
+    #[arg(long)]
+    pub special_pool: bool,
 
     /// Send a device control request after loading; may be given several times
     #[arg(long = "ioctl", num_args = 2, value_names = ["DEVICE", "CODE"], action = clap::ArgAction::Append)]

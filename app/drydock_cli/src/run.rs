@@ -49,6 +49,9 @@ pub fn run(options: &RunOptions) -> Result<u8, RunError> {
         return written.map(|()| 0).map_err(|error| RunError::Dock(DockError::output("stdout", error)));
     }
     dock = dock.crash_directory(&options.crash_dir);
+    if options.special_pool {
+        dock = dock.special_pool();
+    }
     if let Some(file) = &options.figure {
         dock = dock.figure(file);
     }
@@ -87,6 +90,10 @@ fn dock_of(options: &RunOptions) -> Result<Dock, RunError> {
     }
     for action in options.actions().map_err(RunError::Usage)? {
         dock = dock.action(action);
+    }
+    if let Some(path) = &options.registry {
+        let cannot = |error| RunError::Usage(format!("cannot read {}: {error}", path.display()));
+        dock = dock.registry(std::fs::read(path).map_err(cannot)?);
     }
     Ok(match options.seed {
         Some(seed) => dock.seed(seed),

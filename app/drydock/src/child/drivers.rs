@@ -5,6 +5,7 @@ use std::path::Path;
 use gate::export::Export;
 use nt_abi::{DeviceObject, DriverObject, NtStatus};
 use nt_dispatcher::{thread, wait, work};
+use nt_executive::notifications;
 use nt_executive::registry::{self, Data};
 use nt_io::driver::{self, NewDriver};
 use nt_io::{device, stacks};
@@ -89,6 +90,7 @@ impl Loaded {
     /// # Errors
     /// A sentence, when it returns an error.
     pub fn start(&mut self) -> Result<(), String> {
+        notifications::image_loaded(self.image.name(), self.image.base(), self.image.size().into());
         // SAFETY: a live driver object over a mapped image.
         let status = unsafe { driver::start(self.object, &self.name) };
         if status.is_success() {

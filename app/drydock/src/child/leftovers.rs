@@ -5,7 +5,8 @@
 
 use nt_abi::FileObject;
 use nt_dispatcher::thread;
-use nt_executive::{mdl, pool};
+use nt_executive::lists::lookaside;
+use nt_executive::{mdl, notifications, pool};
 use nt_io::device::{self, DEVICE};
 use nt_io::file::FILE;
 use nt_io::{driver, irp, work_item};
@@ -29,6 +30,7 @@ pub fn report(drivers: &[Loaded], transport: &Transport) {
     report.memory();
     report.devices();
     report.links();
+    report.registrations();
     transport_requests(transport);
     drivers.iter().filter(|driver| driver.is_gone()).for_each(Loaded::retire);
 }
@@ -126,6 +128,18 @@ impl Report<'_> {
                 });
             }
         }
+    }
+
+    fn registrations(&self) {
+        notifications::for_each_registered(|registration| {
+            self.left(registration.caller, || {
+                let (what, routine) = (registration.subject, registration.routine);
+                format!("a notify routine for {what:?} events ({routine:#x}) was not removed; it was registered here")
+            });
+        });
+        lookaside::for_each_live(|list, caller| {
+            self.left(caller, || format!("a lookaside list ({list:#x}) was not deleted; it was initialised here"));
+        });
     }
 
     fn links(&self) {
