@@ -32,6 +32,10 @@ pub struct Options {
     /// Random steps of the endpoints' state machine against its model
     #[arg(long, value_name = "N", default_value_t = 10_000_000)]
     steps: u64,
+
+    /// Rounds of each test that hammers the dispatcher from several threads
+    #[arg(long, value_name = "N", default_value_t = 3_000_000)]
+    rounds: u64,
 }
 
 /// Runs until the time is over or something is not as it should be.
@@ -47,6 +51,10 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_secs());
         model.env("TDI_CORE_MODEL_STEPS", options.steps.to_string());
         run_command(model.env("TDI_CORE_MODEL_SEED", seed.to_string()))
+    })?;
+    step("waits from several threads", || {
+        let mut hammer = workspace.cargo(["test", "--release", "--package", "nt_dispatcher", "--test", "hammer"]);
+        run_command(hammer.env("DISPATCHER_ROUNDS", options.rounds.to_string()))
     })?;
     let mut build = workspace.cargo(["build", "--release", "--package", "drydock_cli"]);
     step("drydock, release build", || run_command(&mut build))?;

@@ -57,6 +57,7 @@ static LAST_ID: AtomicU64 = AtomicU64::new(4);
 /// One bit for each leased processor number.
 static LEASED: AtomicU64 = AtomicU64::new(0);
 static ON_END: OnceLock<fn(thread: u64)> = OnceLock::new();
+static OBSERVER: OnceLock<fn(thread: u64, change: Change)> = OnceLock::new();
 
 /// What a thread runs.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +66,27 @@ pub enum Start {
     Driver(u64),
     /// A function of the host.
     Host(fn(context: u64)),
+}
+
+/// What happens to a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It was made and is about to run. Told in its creator's thread.
+    Created,
+    /// Its routine is over. Told in itself.
+    Ended,
+}
+
+/// Sets what is told of drivers' threads, at PASSIVE_LEVEL and without locks, so that it may call drivers
+/// (`PsSetCreateThreadNotifyRoutine`). Set once.
+pub fn set_observer(observer: fn(thread: u64, change: Change)) {
+    let _ = OBSERVER.set(observer);
+}
+
+fn observe(thread: u64, start: Start, change: Change) {
+    if let (Start::Driver(_), Some(observer)) = (start, OBSERVER.get()) {
+        observer(thread, change);
+    }
 }
 
 /// Sets what is told of each thread that ends, before its object is signalled (K-067). Set once.
@@ -316,6 +338,7 @@ pub fn set_base_increment(thread: u64, increment: i32) -> i32 {
 pub fn create(start: Start, context: u64, caller: u64) -> Result<u64, NtStatus> {
     let body = new_object(caller).ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;
     nt_object::reference(body);
+    observe(body, start, Change::Created);
     if spawn(body, start, context).is_err() {
         nt_object::dereference(body);
         nt_object::dereference(body);
@@ -348,6 +371,7 @@ fn live(identity: Identity, start: Start, context: u64) {
     gate::record(Event::ThreadStarted { thread: identity.body, start: routine });
     let job = (start, context);
     gate::call::enter(perform, std::ptr::from_ref(&job) as u64);
+    observe(identity.body, start, Change::Ended);
     identity.put_off();
 }
 

@@ -1,8 +1,8 @@
 //! Waiting for dispatcher objects (K-123 to K-127, K-148 to K-151).
 //!
-//! Waiters queue in buckets chosen by the object's address, in the order they came. A waker takes the
-//! object's signal for the first waiter it can, marks that waiter as granted with one compare-and-swap and
-//! wakes its thread; from then on the object and the waiter's stack belong to that thread alone.
+//! Waiters queue in buckets chosen by the object's address, in the order they came. A waker takes the object's
+//! signal for the first waiter it can, marks that waiter as granted and wakes its thread; from then on the object
+//! and the waiter's stack belong to that thread alone.
 //!
 //! Why no wake-up is lost: a waiter counts itself in its bucket and then looks at the signal once more; a
 //! waker sets the signal and then looks at the count. Both are sequentially consistent, so at least one of
@@ -28,16 +28,34 @@ const BUCKETS: usize = 256;
 const WAITING: u32 = u32::MAX;
 /// Told to look again: for waits for all objects, which the waiter itself concludes.
 const LOOK_AGAIN: u32 = u32::MAX - 1;
+/// A waker is trying to take a signal for it.
+const BUSY: u32 = u32::MAX - 2;
 
 /// One wait, on the waiting thread's stack.
 struct Waiter {
-    /// [`WAITING`], [`LOOK_AGAIN`], or the index of the object that was granted.
+    /// [`WAITING`], [`LOOK_AGAIN`], [`BUSY`], or the index of the object that was granted.
     granted: AtomicU32,
     parker: &'static Parker,
     /// `KTHREAD`, for mutants.
     thread: u64,
     wants_all: bool,
     alertable: bool,
+}
+
+impl Waiter {
+    /// Ends the waiting with `next`, or by [`BUSY`] for a moment. `Err` with what ended it before.
+    ///
+    /// A waker that is busy with this waiter is waited for: it decides within a few instructions. So a signal is
+    /// never taken for a waiter that does not need it, not even to be given back at once.
+    fn leave_waiting(&self, next: u32) -> Result<(), u32> {
+        loop {
+            match self.granted.compare_exchange(WAITING, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(()),
+                Err(BUSY) => std::thread::yield_now(),
+                Err(other) => return Err(other),
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -105,7 +123,7 @@ unsafe fn could_take(object: u64, thread: u64) -> bool {
     }
 }
 
-/// Undoes [`take_signal`] for a waiter that was no longer waiting.
+/// Undoes [`take_signal`] for a wait for all that did not get all.
 ///
 /// # Safety
 /// As [`take_signal`], which just succeeded for this thread.
@@ -170,22 +188,17 @@ fn release_some(object: u64, bucket: &Bucket, released: &mut [Option<&'static Pa
             }
             continue;
         }
-        if waiter.granted.load(Ordering::Acquire) != WAITING {
+        if waiter.leave_waiting(BUSY).is_err() {
+            // Another object of the same wait was quicker, or its time is over.
             continue;
         }
-        // SAFETY: as above. Once granted, the waiter may be gone.
-        unsafe {
-            if !take_signal(object, waiter.thread) {
-                break;
-            }
-            let thread = waiter.thread;
-            let claim = waiter.granted.compare_exchange(WAITING, node.index, Ordering::AcqRel, Ordering::Acquire);
-            if claim.is_err() {
-                // Another object of the same wait was quicker.
-                return_signal(object, thread);
-                continue;
-            }
+        // SAFETY: as above.
+        if !unsafe { take_signal(object, waiter.thread) } {
+            waiter.granted.store(WAITING, Ordering::Release);
+            break;
         }
+        // From here on the waiter may be gone.
+        waiter.granted.store(node.index, Ordering::Release);
         position -= 1;
         queue.remove(position);
         bucket.waiting.fetch_sub(1, Ordering::SeqCst);
@@ -315,7 +328,7 @@ unsafe fn wait_queued(objects: &[u64], waiter: &Waiter, deadline: Option<u64>) -
                     break NtStatus::SUCCESS;
                 }
             }
-            WAITING | LOOK_AGAIN => {}
+            WAITING | LOOK_AGAIN | BUSY => {}
             index => break NtStatus(index),
         }
         let over = if waiter.alertable && thread::take_alert() {
@@ -328,9 +341,9 @@ unsafe fn wait_queued(objects: &[u64], waiter: &Waiter, deadline: Option<u64>) -
                 // Nobody grants such a wait but the waiter itself, which just tried.
                 break status;
             }
-            match waiter.granted.compare_exchange(WAITING, 0, Ordering::AcqRel, Ordering::Acquire) {
+            match waiter.leave_waiting(0) {
                 Err(index) => break NtStatus(index),
-                Ok(_) => break status,
+                Ok(()) => break status,
             }
         }
         if !told {
@@ -356,7 +369,8 @@ unsafe fn wait_queued(objects: &[u64], waiter: &Waiter, deadline: Option<u64>) -
     status
 }
 
-/// Takes the signals of all objects, or of none.
+/// Takes the signals of all objects, or of none. Not at one moment, as NT does: a thread that only looks can see a
+/// signal gone that comes back.
 unsafe fn take_all(objects: &[u64]) -> bool {
     let thread = gate::thread::current_thread_object();
     // A look first: taking and returning wakes waiters, this one too, and would keep it from sleeping.

@@ -510,3 +510,21 @@ fn event_on_the_stack_of_its_waiter_may_vanish_as_soon_as_it_wakes() {
         }
     });
 }
+
+#[test]
+fn observer_is_told_of_drivers_threads_only() {
+    static TOLD: Mutex<Vec<(u64, nt_dispatcher::thread::Change)>> = Mutex::new(Vec::new());
+    extern "win64" fn nothing(_context: u64) {}
+    if is_child() {
+        return in_the_kernel(|| {
+            use nt_dispatcher::thread::Change;
+            nt_dispatcher::thread::set_observer(|thread, change| TOLD.lock().expect("no panic").push((thread, change)));
+            common::join(common::start(|_| {}, 0));
+            let thread = driver_thread(nothing, 0);
+            common::join(thread);
+            assert_eq!(*TOLD.lock().expect("no panic"), [(thread, Change::Created), (thread, Change::Ended)]);
+        });
+    }
+    let output = common::again("observer_is_told_of_drivers_threads_only", &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
