@@ -28,6 +28,8 @@ typedef enum _CRASH {
     CrashWaitAtDispatch,    /* 0x22202C */
     CrashDivideByZero,      /* 0x222030 */
     CrashUnloaded,          /* 0x222034: leaves a thread running into the unloaded image */
+    CrashSystemCall,        /* 0x222038: a system call of the host's, which no driver has a use for */
+    CrashScribble,          /* 0x22203C: writes over the whole stack it runs on */
     CrashCount,
 } CRASH;
 
@@ -168,6 +170,24 @@ CRASHES LeaveThreadBehind(void)
         ZwClose(thread);
 }
 
+/* fork(): the supervisor must hear of it, and there must not be another process. */
+CRASHES CallTheHostsKernel(void)
+{
+    ULONG_PTR number = 57;
+
+    __asm__ volatile("syscall" : "+a"(number) : : "rcx", "r11", "memory");
+}
+
+/* Whatever the host keeps there, its report has to come from elsewhere. */
+CRASHES ScribbleOverStack(void)
+{
+    volatile UCHAR *bytes = (volatile UCHAR *)&bytes;
+
+    HIDE(bytes);
+    for (;;)
+        *bytes++ = 0xCC;
+}
+
 static NTSTATUS NTAPI DispatchDeviceControl(PDEVICE_OBJECT Device, PIRP Irp)
 {
     ULONG code = IoGetCurrentIrpStackLocation(Irp)->Parameters.DeviceIoControl.IoControlCode;
@@ -188,6 +208,8 @@ static NTSTATUS NTAPI DispatchDeviceControl(PDEVICE_OBJECT Device, PIRP Irp)
     case CRASH_CODE(CrashWaitAtDispatch): WaitAtDispatchLevel(); break;
     case CRASH_CODE(CrashDivideByZero): DivideByZero(); break;
     case CRASH_CODE(CrashUnloaded): LeaveThreadBehind(); break;
+    case CRASH_CODE(CrashSystemCall): CallTheHostsKernel(); break;
+    case CRASH_CODE(CrashScribble): ScribbleOverStack(); break;
     default: return CompleteIrp(Irp, STATUS_INVALID_DEVICE_REQUEST, 0);
     }
     return CompleteIrp(Irp, STATUS_SUCCESS, 0);

@@ -68,6 +68,20 @@ fn unknown_import_stops_the_driver_with_its_name() {
 }
 
 #[test]
+fn system_call_of_the_drivers_own_is_a_bugcheck_at_its_place() {
+    let ran = crash(14, "20");
+    assert_bugcheck(&ran, 0xD0C0_0004);
+    let message = ran.verdict["bugcheck"]["message"].as_str().expect("a message");
+    assert!(message.contains("system call 57"), "{message}");
+}
+
+#[test]
+fn driver_that_destroys_the_stack_it_runs_on_is_reported_as_a_bugcheck() {
+    // What it hit first decides the code; that there is a report, and an end, is what counts.
+    crash(15, "20").expect("bugcheck", 2);
+}
+
+#[test]
 fn fast_fail_is_a_bugcheck() {
     assert_bugcheck(&crash(8, "20"), 0x139);
 }
