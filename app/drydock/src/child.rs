@@ -25,10 +25,11 @@ use trace::{EndOfRun, Event, TraceWriter};
 use crate::message::{Message, Sender};
 use crate::plan::Plan;
 use drivers::Loaded;
+pub use drivers::resolve;
 use requests::Opened;
 
 /// Most bytes of an image; the largest drivers have a few dozen megabytes.
-const IMAGE_BYTES_MAX: u64 = 1 << 30;
+pub const IMAGE_BYTES_MAX: u64 = 1 << 30;
 
 /// Carries out `plan`; what it came to goes into the trace and out as messages.
 ///

@@ -22,6 +22,13 @@ pub enum DockError {
         /// Why it failed.
         source: io::Error,
     },
+    /// A file that was named could not be read.
+    Input {
+        /// Which.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
     /// An output file could not be written.
     Output {
         /// Which.
@@ -35,6 +42,10 @@ impl DockError {
     /// An output that could not be written.
     pub fn output(what: impl Into<String>, source: io::Error) -> Self {
         Self::Output { what: what.into(), source }
+    }
+
+    pub(crate) fn input(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        |source| Self::Input { what: path.display().to_string(), source }
     }
 
     pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
@@ -57,6 +68,7 @@ impl fmt::Display for DockError {
                 "only a simulated network has wires to capture from; add --net sim:FILE.toml, or capture with tcpdump",
             ),
             Self::Setup { what, source } => write!(f, "cannot {what}: {source}"),
+            Self::Input { what, source } => write!(f, "cannot read {what}: {source}"),
             Self::Output { what, source } => write!(f, "cannot write {what}: {source}; choose another place and run again"),
         }
     }
@@ -66,7 +78,7 @@ impl std::error::Error for DockError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::NoHostProgram | Self::NothingToCapture | Self::Network(_) => None,
-            Self::Setup { source, .. } | Self::Output { source, .. } => Some(source),
+            Self::Setup { source, .. } | Self::Input { source, .. } | Self::Output { source, .. } => Some(source),
         }
     }
 }

@@ -17,6 +17,13 @@ const TEST_EXAMPLE: &str = "Example:
 A scenario file names drivers, settings, requests and what must come of them; docs/scenario-file.md describes it.
 Exit status: 0 all as expected, 1 not all, 2 nothing could be run, 64 wrong use.";
 
+const INSPECT_EXAMPLE: &str = "Example:
+  drydock inspect client.sys
+  drydock inspect helper.sys client.sys --json
+
+Later images may import from earlier ones, as when they are run. An offset counts from the image's beginning.
+Exit status: 0 all can be run, 1 imports are missing, 2 an image cannot be loaded, 64 wrong use.";
+
 const COMPLETIONS_EXAMPLE: &str = "Example:
   drydock completions bash > ~/.local/share/bash-completion/completions/drydock";
 
@@ -36,6 +43,9 @@ pub enum Command {
     /// Load drivers, drive them, unload them, and say what happened.
     #[command(after_help = EXAMPLE)]
     Run(Box<RunOptions>),
+    /// Judge drivers without running them: what they need, what is missing, what they use of TDI.
+    #[command(after_help = INSPECT_EXAMPLE)]
+    Inspect(InspectOptions),
     /// Run scenario files and say which went as expected.
     #[command(after_help = TEST_EXAMPLE)]
     Test(TestOptions),
@@ -48,6 +58,17 @@ pub enum Command {
     /// Print the manual page.
     #[command(after_help = MAN_EXAMPLE)]
     Man,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectOptions {
+    /// Images of any kind, in the order in which they would be loaded
+    #[arg(value_name = "DRIVER.sys", required = true)]
+    pub images: Vec<PathBuf>,
+
+    /// Print the reports as a JSON array
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -222,6 +243,7 @@ mod tests {
             "drydock run a.sys --in 00",
             "drydock run a.sys --scenario b.toml",
             "drydock test",
+            "drydock inspect",
         ] {
             assert!(Arguments::try_parse_from(line.split_whitespace()).is_err(), "{line}");
         }

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod generate;
+mod inspect;
 mod run;
 mod test;
 
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     };
     let outcome = match &arguments.command {
         Command::Run(options) => run::run(options),
+        Command::Inspect(options) => inspect::inspect(options),
         Command::Test(options) => test::test(options),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man => generate::man(),

@@ -50,7 +50,7 @@ fn file_name(path: &Path) -> String {
 }
 
 /// A function or variable of the kernel or of tdi.sys.
-fn resolve(module: &str, name: &str) -> Option<&'static Export> {
+pub fn resolve(module: &str, name: &str) -> Option<&'static Export> {
     nt_executive::table::resolve(module, name).or_else(|| tdi_library::resolve(module, name))
 }
 
