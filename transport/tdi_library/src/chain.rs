@@ -2,7 +2,9 @@
 //!
 //! A chain is driver memory: its members are read by guarded copies, and their number is bounded.
 
-use gate::memory;
+use std::mem::offset_of;
+
+use gate::memory::{self, Fault};
 use nt_abi::mdl::mdl_flags;
 use nt_abi::{Mdl, NtStatus};
 
@@ -45,14 +47,14 @@ impl Pieces {
     /// there.
     pub fn advance(&mut self) -> Result<Option<Piece>, NtStatus> {
         while self.left > 0 {
-            let Some(mdl) = self.member()? else { return Err(NtStatus::INVALID_PARAMETER) };
-            let count = u64::from(mdl.byte_count);
+            let Some(member) = self.member()? else { return Err(NtStatus::INVALID_PARAMETER) };
+            let count = u64::from(member.byte_count);
             if self.skip >= count {
                 self.skip -= count;
                 continue;
             }
             let length = (count - self.skip).min(self.left);
-            let start = start_of(&mdl);
+            let start = member.start;
             let address = start.checked_add(self.skip).filter(|_| start != 0).ok_or(NtStatus::ACCESS_VIOLATION)?;
             self.skip = 0;
             self.left -= length;
@@ -61,7 +63,7 @@ impl Pieces {
         Ok(None)
     }
 
-    fn member(&mut self) -> Result<Option<Mdl>, NtStatus> {
+    fn member(&mut self) -> Result<Option<Member>, NtStatus> {
         if self.next == 0 {
             return Ok(None);
         }
@@ -69,9 +71,34 @@ impl Pieces {
         if self.members > MEMBERS_MAX {
             return Err(NtStatus::INVALID_PARAMETER);
         }
-        let mdl: Mdl = memory::read_value(self.next).map_err(|_| NtStatus::ACCESS_VIOLATION)?;
-        self.next = mdl.next as u64;
-        Ok(Some(mdl))
+        let member = Member::read(self.next).map_err(|_| NtStatus::ACCESS_VIOLATION)?;
+        self.next = member.next;
+        Ok(Some(member))
+    }
+}
+
+/// What counts of an MDL.
+struct Member {
+    next: u64,
+    /// Where its bytes can be touched.
+    start: u64,
+    byte_count: u32,
+}
+
+impl Member {
+    /// Word by word: a guarded copy of the whole costs more than the loads that are needed.
+    fn read(mdl: u64) -> Result<Self, Fault> {
+        let word = |offset: usize| memory::read_value::<u64>(mdl.wrapping_add(offset as u64));
+        let next = word(offset_of!(Mdl, next))?;
+        let flags = (word(offset_of!(Mdl, size))? >> 16) as u16;
+        let counts = word(offset_of!(Mdl, byte_count))?;
+        let start = if flags & (mdl_flags::MAPPED_TO_SYSTEM_VA | mdl_flags::SOURCE_IS_NONPAGED_POOL) != 0 {
+            word(offset_of!(Mdl, mapped_system_va))?
+        } else {
+            // Locked pages that nobody mapped: drivers share one address space here, so they are where they were.
+            word(offset_of!(Mdl, start_va))?.wrapping_add(counts >> 32)
+        };
+        Ok(Self { next, start, byte_count: counts as u32 })
     }
 }
 
@@ -82,18 +109,8 @@ impl Pieces {
 pub fn length(head: *const Mdl) -> Result<u64, NtStatus> {
     let mut pieces = Pieces::of(head, 0, 0);
     let mut bytes = 0;
-    while let Some(mdl) = pieces.member()? {
-        bytes += u64::from(mdl.byte_count);
+    while let Some(member) = pieces.member()? {
+        bytes += u64::from(member.byte_count);
     }
     Ok(bytes)
-}
-
-/// Where the bytes of one member can be touched.
-fn start_of(mdl: &Mdl) -> u64 {
-    if mdl.flags & (mdl_flags::MAPPED_TO_SYSTEM_VA | mdl_flags::SOURCE_IS_NONPAGED_POOL) != 0 {
-        mdl.mapped_system_va
-    } else {
-        // Locked pages that nobody mapped: drivers share one address space here, so they are where they were.
-        mdl.start_va.wrapping_add(mdl.byte_offset.into())
-    }
 }

@@ -14,13 +14,14 @@ use crate::endpoint::{EndpointState, Link, Phase, Said, endpoint_key};
 use crate::mdl::{self, Step};
 use crate::status::network_error;
 use crate::table::Locked;
-use crate::transport::{Transport, now};
+use crate::transport::Transport;
 
 type Endpoint<'a> = Locked<'a, EndpointState>;
 
 impl Transport {
     /// Carries out one command and gives its answer to the core.
     pub(crate) fn carry_out(&self, endpoint: &mut Endpoint<'_>, command: NetworkCommand) {
+        let now = endpoint.now;
         match command {
             NetworkCommand::Connect { connection, remote, deadline: _ } => self.connect(endpoint, connection, remote),
             NetworkCommand::Accept { connection } => {
@@ -30,12 +31,12 @@ impl Transport {
             }
             NetworkCommand::Transmit { id, offset, length, expedited } => {
                 let progress = self.transmit(endpoint, id, offset, length, expedited);
-                endpoint.core.handle_sent(now(), id, progress);
+                endpoint.core.handle_sent(now, id, progress);
             }
             NetworkCommand::Fill { id, offset, length } => {
                 let urgent = self.take_urgent(endpoint);
                 let progress = if urgent { Progress::WouldBlock } else { self.fill(endpoint, id, offset, length) };
-                endpoint.core.handle_filled(now(), id, progress);
+                endpoint.core.handle_filled(now, id, progress);
                 if urgent {
                     self.read_again(endpoint);
                 }
@@ -43,7 +44,7 @@ impl Transport {
             NetworkCommand::ReadAhead { length: _ } => {
                 let urgent = self.take_urgent(endpoint);
                 let progress = if urgent { Progress::WouldBlock } else { self.read_ahead(endpoint) };
-                endpoint.core.handle_read_ahead(now(), progress);
+                endpoint.core.handle_read_ahead(now, progress);
                 if urgent {
                     self.read_again(endpoint);
                 }
@@ -54,7 +55,7 @@ impl Transport {
                     // when it came in; if its driver has freed it since, the bytes are lost with it.
                     let _ = unsafe { mdl::store(irp, offset, endpoint.core.buffered(source, range)) };
                 }
-                endpoint.core.handle_copied(now(), id);
+                endpoint.core.handle_copied(now, id);
             }
             NetworkCommand::ShutdownSend { connection } => {
                 let file = endpoint.file;
@@ -98,7 +99,10 @@ impl Transport {
                     self.watch_more();
                 }
             }
-            Err(error) => endpoint.core.handle_network(now(), number, NetworkEvent::Broken(network_error(error))),
+            Err(error) => {
+                let now = endpoint.now;
+                endpoint.core.handle_network(now, number, NetworkEvent::Broken(network_error(error)));
+            }
         }
     }
 
@@ -111,7 +115,8 @@ impl Transport {
         gate::record_with_text(Event::Connected { endpoint: file }, Text::of(remote).as_str());
         // The local address costs a system call that most connections never need: queries ask the connection.
         let local = unspecified_like(remote);
-        endpoint.core.handle_network(now(), number, NetworkEvent::Connected { remote, local });
+        let now = endpoint.now;
+        endpoint.core.handle_network(now, number, NetworkEvent::Connected { remote, local });
         self.watch_for_handlers(endpoint);
     }
 
@@ -253,14 +258,16 @@ impl Transport {
         let number = link.number;
         gate::record(Event::BytesReceived { endpoint: file, bytes: 1 });
         gate::count(Counter::BytesReceived, 1);
-        endpoint.core.handle_expedited(now(), number, &byte);
+        let now = endpoint.now;
+        endpoint.core.handle_expedited(now, number, &byte);
         true
     }
 
     /// There may be more behind an urgent byte.
     fn read_again(&self, endpoint: &mut Endpoint<'_>) {
         if let Some(number) = endpoint.link.as_ref().map(|link| link.number) {
-            endpoint.core.handle_network(now(), number, NetworkEvent::Readable);
+            let now = endpoint.now;
+            endpoint.core.handle_network(now, number, NetworkEvent::Readable);
         }
     }
 

@@ -10,14 +10,15 @@ use tdi_core::{AddressId, EndpointId};
 
 use crate::dispatch::Sent;
 use crate::endpoint::Caller;
-use crate::transport::{Transport, now};
+use crate::transport::Transport;
 
 impl Transport {
     /// Serves a CLEANUP.
     pub(crate) fn cleanup(&self, sent: &Sent) -> NtStatus {
         let file = sent.file();
         if let Some(mut endpoint) = self.endpoint_of(file) {
-            endpoint.core.handle_cleanup(now());
+            let now = endpoint.tick();
+            endpoint.core.handle_cleanup(now);
             let id = endpoint.core.id();
             let is_quiet = self.pump(endpoint, None).is_quiet;
             return if is_quiet { sent.complete(NtStatus::SUCCESS, 0) } else { self.finish_endpoint_cleanup(sent, id) };

@@ -16,7 +16,7 @@ use crate::endpoint::{EndpointState, Phase};
 use crate::pump::Own;
 use crate::requests::Owner;
 use crate::table::{Locked, Name};
-use crate::transport::{self, DeviceKind, Transport, now};
+use crate::transport::{self, DeviceKind, Transport};
 
 type Routine = unsafe extern "win64" fn(*mut DeviceObject, *mut Irp) -> NtStatus;
 
@@ -181,7 +181,8 @@ impl Transport {
                 return sent.complete(status, 0);
             }
         };
-        match endpoint.core.handle_request(now(), id, request) {
+        let now = endpoint.tick();
+        match endpoint.core.handle_request(now, id, request) {
             Outcome::Taken => self.pump(endpoint, Some(Own { id, irp })).status.unwrap_or(NtStatus::PENDING),
             Outcome::Done(status) => {
                 self.requests.take(id);
@@ -222,6 +223,7 @@ impl Transport {
     /// TDI_DISASSOCIATE_ADDRESS (8.2).
     fn disassociate_address(&self, sent: &Sent) -> NtStatus {
         let Some(mut endpoint) = self.endpoint_of(sent.file()) else { return NtStatus::INVALID_DEVICE_REQUEST };
+        endpoint.tick();
         let status = endpoint.core.tdi_disassociate_address();
         self.pump(endpoint, None);
         status
@@ -254,6 +256,7 @@ impl Transport {
         let Some(address) = self.addresses.lock(id) else { return };
         let handlers = address.core.connection_handlers();
         drop(address);
+        endpoint.tick();
         endpoint.core.handle_handlers(id, handlers);
         if endpoint.link.as_ref().is_some_and(|link| link.phase == Phase::Established) {
             self.watch_for_handlers(&mut endpoint);

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use net_api::{Connection, Key};
 use nt_abi::FileObject;
 use tdi_core::transport_address::Family;
-use tdi_core::{AddressId, ConnectionNumber, Endpoint};
+use tdi_core::{AddressId, ConnectionNumber, Endpoint, Instant};
 use trace::{Event, Farewell};
+
+use crate::transport;
 
 /// One per file object, in the table of endpoints. It outlives the file object while something is out at the
 /// client.
@@ -23,6 +25,8 @@ pub(crate) struct EndpointState {
     pub(crate) awaited_by: Option<AddressId>,
     /// The deadline that is in the timers, `u64::MAX` if none is.
     pub(crate) timer: u64,
+    /// When the input came that is being worked off: the clock is read once for each.
+    pub(crate) now: Instant,
     /// CLOSE has come: the state goes as soon as nothing is out.
     pub(crate) is_closed: bool,
     pub(crate) family: Family,
@@ -90,9 +94,16 @@ impl EndpointState {
             cleanup: 0,
             awaited_by: None,
             timer: u64::MAX,
+            now: Instant(0),
             is_closed: false,
             family,
         }
+    }
+
+    /// Something comes in now.
+    pub(crate) fn tick(&mut self) -> Instant {
+        self.now = transport::now();
+        self.now
     }
 
     /// The connection, if it is the one with this number.

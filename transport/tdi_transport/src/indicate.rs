@@ -14,7 +14,7 @@ use crate::endpoint::{Caller, EndpointState};
 use crate::mdl::{self, Direction};
 use crate::requests::{self, Owner};
 use crate::table::Locked;
-use crate::transport::{Transport, now};
+use crate::transport::Transport;
 
 /// What a receive handler did.
 struct Answer {
@@ -61,7 +61,8 @@ impl Transport {
     }
 
     fn hand_in(&self, endpoint: &mut Locked<'_, EndpointState>, handler: Handler, result: IndicationResult) {
-        let fault = endpoint.core.handle_indication_result(now(), result);
+        let now = endpoint.tick();
+        let fault = endpoint.core.handle_indication_result(now, result);
         if let Some(ClientFault::TookMoreThanAvailable { taken, available }) = fault {
             let message = format_args!("a receive handler took {taken} bytes of {available}; the number was cut");
             gate::finding("C-588", message, handler.routine);
@@ -99,7 +100,8 @@ impl Transport {
         let Some(irp) = self.requests.irp(receive.id) else { return };
         // SAFETY: in the table, and its owner is locked.
         if !unsafe { requests::make_cancellable(irp) } {
-            endpoint.core.handle_cancel(now(), receive.id);
+            let now = endpoint.now;
+            endpoint.core.handle_cancel(now, receive.id);
         }
     }
 }

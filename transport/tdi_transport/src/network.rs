@@ -47,7 +47,8 @@ impl Poller for Forward {
 
 impl Transport {
     fn poll(&self, max_wait_100ns: Option<u64>) {
-        let start = clock::now_100ns();
+        // Only a network in virtual time looks at the clock it is shown; the others wait as long as they are told.
+        let start = if self.is_virtual { clock::now_100ns() } else { 0 };
         let wait = match max_wait_100ns {
             Some(0) => Wait::No,
             Some(ticks) => Wait::Until(net_time(start.saturating_add(ticks))),
@@ -76,11 +77,15 @@ impl Transport {
 
     /// Tells endpoints whose deadline is reached.
     fn run_timers(&self) {
+        if self.timers.earliest().is_none() {
+            return;
+        }
         let now = now();
         while let Some((deadline, name)) = self.timers.take_due(now.0) {
             let Some(mut endpoint) = self.endpoints.lock(name) else { continue };
             if endpoint.timer == deadline {
                 endpoint.timer = u64::MAX;
+                endpoint.now = now;
                 endpoint.core.handle_timeout(now);
                 self.pump(endpoint, None);
             }
@@ -94,11 +99,14 @@ impl Transport {
         link.connection.handle_ready(ready);
         link.said.urgent |= ready.contains(Readiness::URGENT);
         let number = link.number;
-        match link.phase {
+        let phase = link.phase;
+        endpoint.tick();
+        match phase {
             Phase::Attempt => self.tell_progress(&mut endpoint),
             // A remote node that is gone takes its offer back; one that has only released does not.
             Phase::Offered if ready.contains(Readiness::BROKEN) => {
-                endpoint.core.handle_network(now(), number, NetworkEvent::Broken(NetworkError::Reset));
+                let now = endpoint.now;
+                endpoint.core.handle_network(now, number, NetworkEvent::Broken(NetworkError::Reset));
             }
             Phase::Offered => {}
             Phase::Established => self.tell_ready(&mut endpoint, number, ready),
@@ -108,7 +116,7 @@ impl Transport {
 
     /// News of an established connection.
     fn tell_ready(&self, endpoint: &mut Locked<'_, EndpointState>, number: ConnectionNumber, ready: Readiness) {
-        let now = now();
+        let now = endpoint.now;
         self.take_urgent(endpoint);
         let mut tell = |event| endpoint.core.handle_network(now, number, event);
         // A broken connection shows why when it is read or written, in its place behind what arrived before.
@@ -132,7 +140,8 @@ impl Transport {
             Err(error) => {
                 let number = link.number;
                 self.drop_link(endpoint);
-                endpoint.core.handle_network(now(), number, NetworkEvent::Broken(network_error(error)));
+                let now = endpoint.now;
+                endpoint.core.handle_network(now, number, NetworkEvent::Broken(network_error(error)));
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::endpoint::{Caller, EndpointState, Link, Phase, Said, address_key};
 use crate::pump::Later;
 use crate::requests::{self, Owner};
 use crate::table::Locked;
-use crate::transport::{Transport, now};
+use crate::transport::Transport;
 
 /// Offers taken from the network in one go, so that a flood of them does not keep the thread.
 const OFFERS_MAX: u32 = 2 * BACKLOG;
@@ -121,7 +121,8 @@ impl Transport {
     /// CLEANUP waits for it (C-568, C-569).
     fn tell_closed(&self, id: EndpointId, closed: AddressId) {
         let Some(mut endpoint) = self.endpoints.lock(id) else { return };
-        endpoint.core.handle_address_closed(now(), closed);
+        let now = endpoint.tick();
+        endpoint.core.handle_address_closed(now, closed);
         self.pump(endpoint, None);
         let Some(mut endpoint) = self.endpoints.lock(id) else { return };
         if endpoint.core.is_quiet() || endpoint.caller.is_here() || endpoint.awaited_by.is_some() {
@@ -175,7 +176,8 @@ impl Transport {
     ) {
         let Some(connection) = connection else { return };
         if let Some(mut endpoint) = self.endpoints.lock(endpoint)
-            && let OfferAnswer::Taken(_) = endpoint.core.handle_offer(now(), listen, offer)
+            && let now = endpoint.tick()
+            && let OfferAnswer::Taken(_) = endpoint.core.handle_offer(now, listen, offer)
         {
             self.take_link(&mut endpoint, connection);
             self.pump(endpoint, None);
@@ -270,7 +272,8 @@ impl Transport {
         // SAFETY: the caller's promise.
         let request = unsafe { self.requests.insert(irp, Owner::Endpoint(endpoint.core.id())) };
         let request = request.ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;
-        match endpoint.core.handle_accept_irp(now(), request, id, offer) {
+        let now = endpoint.tick();
+        match endpoint.core.handle_accept_irp(now, request, id, offer) {
             Outcome::Done(status) => {
                 self.requests.take(request);
                 Err(status)
@@ -279,7 +282,7 @@ impl Transport {
                 self.take_link(&mut endpoint, Arc::clone(connection));
                 // SAFETY: in the table, and its owner is locked.
                 if !unsafe { requests::make_cancellable(irp) } {
-                    endpoint.core.handle_cancel(now(), request);
+                    endpoint.core.handle_cancel(now, request);
                 }
                 self.pump(endpoint, None);
                 Ok(())

@@ -10,14 +10,14 @@ use nt_abi::{Irp, Irql, NtStatus};
 use nt_dispatcher::irql::Raised;
 use nt_dispatcher::poller;
 use nt_io::{completion, irp};
-use tdi_core::{AddressId, AddressMessage, Completion, Output, RequestId};
+use tdi_core::{AddressId, AddressMessage, Completion, Output, RequestId, StateName};
 use trace::Event;
 
 use crate::connection_information;
 use crate::endpoint::{Caller, EndpointState};
 use crate::requests::{self, Owner};
 use crate::table::{Locked, Name};
-use crate::transport::{Transport, now};
+use crate::transport::Transport;
 
 /// Client calls of one turn; an endpoint that has more goes to the back of the queue, so that a client that
 /// posts receive after receive from its completion routine does not keep the thread for ever.
@@ -36,7 +36,7 @@ pub(crate) struct Own {
 pub(crate) struct Pumped {
     /// What the caller's own request was completed with, if it was; otherwise it is pending now.
     pub(crate) status: Option<NtStatus>,
-    /// Nothing is out at the client and nothing waits.
+    /// After a cleanup: nothing is out at the client and nothing waits.
     pub(crate) is_quiet: bool,
 }
 
@@ -141,7 +141,8 @@ impl Transport {
             requests::make_cancellable(own.irp)
         };
         if !cancellable {
-            endpoint.core.handle_cancel(now(), own.id);
+            let now = endpoint.now;
+            endpoint.core.handle_cancel(now, own.id);
         }
         // Whatever it waits for, the network has to tell.
         self.watch(endpoint);
@@ -182,7 +183,7 @@ impl Transport {
     }
 
     /// The end of a turn: the deadline, and whatever waited until nothing is out at the client. Returns whether
-    /// nothing is.
+    /// nothing is, if anybody could want to know: otherwise false.
     pub(crate) fn leave(&self, mut endpoint: Locked<'_, EndpointState>) -> bool {
         let name = endpoint.name();
         let deadline = endpoint.core.poll_timeout().map_or(u64::MAX, |deadline| deadline.0);
@@ -193,7 +194,11 @@ impl Transport {
                 poller::changed();
             }
         }
-        if !endpoint.core.is_quiet() {
+        let is_of_interest = endpoint.cleanup != 0
+            || endpoint.awaited_by.is_some()
+            || endpoint.is_closed
+            || endpoint.core.state() == StateName::CleanedUp;
+        if !is_of_interest || !endpoint.core.is_quiet() {
             return false;
         }
         let cleanup = std::mem::take(&mut endpoint.cleanup);
@@ -241,7 +246,8 @@ impl Transport {
         match owner {
             Owner::Endpoint(endpoint) => {
                 if let Some(mut endpoint) = self.endpoints.lock(endpoint) {
-                    endpoint.core.handle_cancel(now(), id);
+                    let now = endpoint.tick();
+                    endpoint.core.handle_cancel(now, id);
                     self.pump(endpoint, None);
                 }
             }

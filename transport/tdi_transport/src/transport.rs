@@ -91,7 +91,8 @@ pub(crate) struct Claims {
 /// A transport over one network.
 pub struct Transport {
     pub(crate) network: Arc<dyn Network>,
-    is_virtual: bool,
+    /// The network lives in virtual time.
+    pub(crate) is_virtual: bool,
     pub(crate) config: Config,
     driver: u64,
     devices: Vec<(u64, DeviceKind)>,
