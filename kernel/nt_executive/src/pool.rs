@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arena::plan;
 use nt_abi::Irql;
 use nt_abi::exception::BugCheck;
+use nt_dispatcher::timer::{self, Pending};
 use trace::Event;
 
 pub use exports::{TABLE, allocate_typed};
@@ -234,6 +235,7 @@ pub fn free(address: u64, tag: Option<Tag>, caller: u64) {
     if special::contains(address) {
         let block = special::free(address, caller);
         check_use(&block, tag, caller);
+        expect_nothing_pending(address, block.bytes, caller);
         note_free(address);
         return;
     }
@@ -245,6 +247,7 @@ pub fn free(address: u64, tag: Option<Tag>, caller: u64) {
     }
     check(slab, address, record, tag, caller);
     let bytes = record.bytes.load(Ordering::Relaxed);
+    expect_nothing_pending(address, bytes.into(), caller);
     record.caller.store(caller, Ordering::Relaxed);
     // SAFETY: nobody has the block any more; it has at least `bytes` bytes.
     unsafe { (address as *mut u8).write_bytes(FREED, (bytes as usize).min(GUARD_MAX)) };
@@ -255,6 +258,27 @@ pub fn free(address: u64, tag: Option<Tag>, caller: u64) {
     if list.count > 2 * slab.batch() {
         slab.spill(list);
     }
+}
+
+/// Ends the run if a timer is set or a DPC queued in a block that is being freed (K-150). Two loads if there are none.
+#[inline]
+fn expect_nothing_pending(address: u64, bytes: u64, caller: u64) {
+    if let Some(pending) = timer::pending_in(address..address + bytes) {
+        something_pending(&pending, address, bytes, caller);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn something_pending(pending: &Pending, address: u64, bytes: u64, caller: u64) -> ! {
+    let (what, done) = if pending.is_timer { ("timer", "set") } else { ("DPC", "queued, or its timer set") };
+    let place = gate::image::place(pending.caller).map_or(("the host", 0), |(image, offset)| (image.name, offset));
+    let message = format_args!(
+        "Pool at {address:#x} was freed while the {what} in it ({:#x}) is still {done}, by the call that returns to {}+{:#x}.",
+        pending.address, place.0, place.1
+    );
+    let parameters = [u64::from(!pending.is_timer), pending.address, address, bytes];
+    gate::bugcheck::with_message(BugCheck::TIMER_OR_DPC_INVALID, parameters, caller, message)
 }
 
 /// Looks at the level and the tag that a block is being freed with.

@@ -228,3 +228,20 @@ fn locking_twice_and_unlocking_what_is_not_locked_are_findings() {
     expect_finding(name, case, "locked already");
     expect_finding(name, case, "whose pages are not locked");
 }
+
+#[proves::proves("K-150")]
+#[test]
+fn block_freed_with_a_timer_that_is_set_is_told_by_who_set_it() {
+    let case = || {
+        let timer = block(64);
+        // SAFETY: a block large enough for a timer, 16-byte aligned.
+        unsafe {
+            let timer = timer as *mut nt_abi::dispatcher::Timer;
+            nt_dispatcher::timer::initialize(timer, nt_abi::dispatcher::DispatcherType::NOTIFICATION_TIMER, 0);
+            nt_dispatcher::timer::set(timer, -36_000_000_000, 0, std::ptr::null_mut(), 0);
+        }
+        pool::free(timer, Some(TAG), 0);
+    };
+    let name = "block_freed_with_a_timer_that_is_set_is_told_by_who_set_it";
+    expect_bugcheck(name, case, "TIMER_OR_DPC_INVALID", "is still set");
+}

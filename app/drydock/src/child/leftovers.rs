@@ -4,7 +4,7 @@
 //! unloaded, or whose `DriverEntry` failed, are judged.
 
 use nt_abi::FileObject;
-use nt_dispatcher::thread;
+use nt_dispatcher::{thread, timer, work};
 use nt_executive::lists::lookaside;
 use nt_executive::{mdl, notifications, pool};
 use nt_io::device::{self, DEVICE};
@@ -31,6 +31,7 @@ pub fn report(drivers: &[Loaded], transport: &Transport) {
     report.devices();
     report.links();
     report.registrations();
+    report.calls();
     transport_requests(transport);
     drivers.iter().filter(|driver| driver.is_gone()).for_each(Loaded::retire);
 }
@@ -139,6 +140,20 @@ impl Report<'_> {
         });
         lookaside::for_each_live(|list, caller| {
             self.left(caller, || format!("a lookaside list ({list:#x}) was not deleted; it was initialised here"));
+        });
+    }
+
+    /// What would still call a driver, sooner or later.
+    fn calls(&self) {
+        timer::for_each_pending(|pending| {
+            let (kind, done) = if pending.is_timer { ("timer", "set") } else { ("DPC", "queued") };
+            // A driver that set it by a jump at a function's end left no trace there; its routine is its own.
+            let caller = pending.caller;
+            let blame = if self.is_fault_of_a_driver(caller) { caller } else { pending.routine };
+            self.left(blame, || format!("a {kind} ({:#x}) is still {done}; it was {done} here", pending.address));
+        });
+        work::for_each_item(|item, caller| {
+            self.left(caller, || format!("a work item ({item:#x}) is still queued; it was queued here"));
         });
     }
 
