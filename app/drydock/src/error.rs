@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::plan::NetworkError;
 
@@ -15,6 +15,8 @@ pub enum DockError {
     Network(NetworkError),
     /// A capture was asked for, but there are no wires.
     NothingToCapture,
+    /// An output would overwrite what the run reads, or another output.
+    WouldOverwrite(PathBuf),
     /// Setting up the child failed.
     Setup {
         /// What was attempted.
@@ -64,6 +66,11 @@ impl fmt::Display for DockError {
                 "no host program: call drydock::host_entry() first thing in main(), or name one with Dock::host_program",
             ),
             Self::Network(error) => write!(f, "{error}"),
+            Self::WouldOverwrite(path) => write!(
+                f,
+                "{} is a driver of this run, or named for two outputs; choose another file",
+                path.display()
+            ),
             Self::NothingToCapture => f.write_str(
                 "only a simulated network has wires to capture from; add --net sim:FILE.toml, or capture with tcpdump",
             ),
@@ -77,7 +84,7 @@ impl fmt::Display for DockError {
 impl std::error::Error for DockError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::NoHostProgram | Self::NothingToCapture | Self::Network(_) => None,
+            Self::NoHostProgram | Self::NothingToCapture | Self::Network(_) | Self::WouldOverwrite(_) => None,
             Self::Setup { source, .. } | Self::Input { source, .. } | Self::Output { source, .. } => Some(source),
         }
     }

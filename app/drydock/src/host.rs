@@ -38,6 +38,9 @@ pub fn host_entry() {
 }
 
 fn serve() -> io::Result<()> {
+    // The supervisor's end is ours, whatever ended it. One that is gone already shows in an empty plan.
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    close_inherited();
     let mut text = Vec::new();
     io::stdin().read_to_end(&mut text)?;
     let plan: Plan = serde_json::from_slice(&text)?;
@@ -47,4 +50,17 @@ fn serve() -> io::Result<()> {
     // SAFETY: as above; the variable says that there is a third.
     let frames = env::var_os(FRAMES_VARIABLE).map(|_| unsafe { OwnedFd::from_raw_fd(FRAME_DESCRIPTOR) });
     child::run(plan, trace, messages, frames)
+}
+
+/// Closes what the user's shell had open: a driver could write to it.
+fn close_inherited() {
+    let ours = if env::var_os(FRAMES_VARIABLE).is_some() { FRAME_DESCRIPTOR } else { MESSAGE_DESCRIPTOR };
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
+    let number = |entry: io::Result<std::fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse::<i32>().ok();
+    // Collected first: the folder being read is one of them, and closed by then.
+    let foreign: Vec<i32> = open.filter_map(number).filter(|number| *number > ours).collect();
+    for descriptor in foreign {
+        // An error means that it is closed already, as the folder's own is.
+        let _ = nix::unistd::close(descriptor);
+    }
 }

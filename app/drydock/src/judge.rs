@@ -23,10 +23,10 @@ pub fn judge(
         Message::DriverFailed { driver, why } => Some(format!("{driver}: {why}")),
         _ => None,
     });
-    let finished = messages.contains(&Message::Finished) && end.status.success();
+    let finished = messages.contains(&Message::Finished) && trace.end_of_run().is_some() && end.status.success();
     let bugcheck = match trace.bugcheck() {
         Some(record) => Some(recorded(&record)),
-        None if finished || failure.is_some() => None,
+        None if finished || (failure.is_some() && end.status.success()) => None,
         None => Some(unexplained(end)),
     };
     let outcome = match (&bugcheck, &failure, findings.is_empty()) {
@@ -43,6 +43,7 @@ pub fn judge(
         bugcheck,
         failure,
         events_lost: trace.lost(),
+        unwritten: Vec::new(),
         prints,
     }
 }

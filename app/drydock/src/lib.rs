@@ -24,6 +24,7 @@ mod outputs;
 mod places;
 mod plan;
 mod scenario;
+mod stop;
 mod supervisor;
 mod verdict;
 
@@ -34,4 +35,5 @@ pub use inspect::{Report, Verdict as InspectionVerdict};
 pub use inspection::{inspect, inspection_json};
 pub use plan::{Action, Network, NetworkDescription, NetworkError, Setting, Target};
 pub use scenario::{Expectations, Scenario, ScenarioError};
+pub use stop::{stop_runs_on_signals, stop_signal};
 pub use verdict::{ActionResult, Bugcheck, Counts, Finding, Outcome, Verdict};

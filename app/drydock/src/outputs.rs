@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use figure::{Narrator, Options};
@@ -47,11 +48,24 @@ pub struct Outputs {
     figure: Vec<Record>,
     last: VecDeque<Record>,
     prints: Vec<String>,
+    /// What could not be written. The run goes on and is judged all the same.
+    unwritten: Vec<String>,
 }
 
 impl Outputs {
-    /// Opens the files first, so that a run is not made in vain.
-    pub fn open(wanted: Wanted) -> Result<Self, DockError> {
+    /// Opens the files first, so that a run is not made in vain. `inputs` are what the run reads: none of them is
+    /// overwritten.
+    pub fn open(wanted: Wanted, inputs: &[PathBuf]) -> Result<Self, DockError> {
+        let identity = |path: &PathBuf| path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
+        let regular = |path: &&PathBuf| path.is_file();
+        let mut taken: Vec<_> = inputs.iter().filter_map(identity).collect();
+        for path in [&wanted.trace, &wanted.figure, &wanted.capture].into_iter().flatten().filter(regular) {
+            let Some(identity) = identity(path) else { continue };
+            if taken.contains(&identity) {
+                return Err(DockError::WouldOverwrite(path.clone()));
+            }
+            taken.push(identity);
+        }
         let create = |path: &PathBuf| File::create(path).map_err(DockError::file(path));
         let trace = wanted.trace.as_ref().map(create).transpose()?.map(BufWriter::new);
         if let Some(figure) = &wanted.figure {
@@ -67,19 +81,23 @@ impl Outputs {
             figure,
             last,
             prints: Vec::new(),
+            unwritten: Vec::new(),
         })
     }
 
     /// Takes the next events.
-    pub fn take(&mut self, records: Vec<Record>) -> Result<(), DockError> {
+    pub fn take(&mut self, records: Vec<Record>) {
         for record in records {
             self.verifier.observe(&record);
-            if let (Some(file), Some(path)) = (&mut self.trace, &self.wanted.trace) {
-                export::write_json_line(file, &record).map_err(DockError::file(path))?;
+            if let Some(file) = &mut self.trace
+                && let Err(error) = export::write_json_line(file, &record)
+            {
+                self.trace = None;
+                self.could_not_write(self.wanted.trace.clone(), &error);
             }
             if self.wanted.account.is_some() {
                 let lines = self.narrator.account(&record);
-                self.tell(&lines)?;
+                self.tell(&lines);
             }
             if self.draws() && self.figure.len() < FIGURE_EVENTS_MAX {
                 self.figure.push(record.clone());
@@ -92,7 +110,12 @@ impl Outputs {
             }
             self.last.push_back(record);
         }
-        Ok(())
+    }
+
+    /// Notes an output that could not be written.
+    pub fn could_not_write(&mut self, path: Option<PathBuf>, error: &dyn std::fmt::Display) {
+        let what = path.map_or("the account".into(), |path| path.display().to_string());
+        self.unwritten.push(format!("cannot write {what}: {error}; choose another place and run again"));
     }
 
     /// What drivers printed.
@@ -115,44 +138,54 @@ impl Outputs {
         report.findings.into_iter().map(finding).collect()
     }
 
-    /// Writes what can be written only at the end.
-    pub fn finish(mut self, reader: &TraceReader, verdict: &Verdict) -> Result<(), DockError> {
+    /// Writes what can be written only at the end. Gives what could not be written, in words.
+    pub fn finish(mut self, reader: &TraceReader, verdict: &Verdict) -> Vec<String> {
         let lines = self.narrator.end();
-        self.tell(&lines)?;
+        self.tell(&lines);
         let mut options = Options::new(names::nt());
         options.events_lost = verdict.events_lost;
-        if let Some(path) = &self.wanted.figure {
-            std::fs::write(path, figure::draw(&self.figure, &options)).map_err(DockError::file(path))?;
+        if let Some(path) = self.wanted.figure.clone()
+            && let Err(error) = std::fs::write(&path, figure::draw(&self.figure, &options))
+        {
+            self.could_not_write(Some(path), &error);
         }
         if let Some(width) = self.wanted.text_figure {
             options.width = width;
             let drawing = figure::text(&self.figure, &options);
-            self.tell(&[drawing])?;
+            self.tell(&[drawing]);
         }
-        if let (Some(mut file), Some(path)) = (self.trace.take(), &self.wanted.trace) {
-            file.flush().map_err(DockError::file(path))?;
+        if let Some(mut file) = self.trace.take()
+            && let Err(error) = file.flush()
+        {
+            self.could_not_write(self.wanted.trace.clone(), &error);
         }
         if let Some(folder) = self.wanted.crash_directory.take() {
-            self.write_crash(&folder, reader)?;
+            let path = folder.join("drydock-crash.txt");
+            if let Err(error) = self.write_crash(&path, reader) {
+                self.could_not_write(Some(path), &error);
+            }
         }
-        Ok(())
+        self.unwritten
     }
 
     fn draws(&self) -> bool {
         self.wanted.figure.is_some() || self.wanted.text_figure.is_some()
     }
 
-    fn tell(&mut self, lines: &[String]) -> Result<(), DockError> {
-        let Some(account) = &mut self.wanted.account else { return Ok(()) };
-        for line in lines {
-            writeln!(account, "{line}").map_err(|error| DockError::output("the account", error))?;
+    fn tell(&mut self, lines: &[String]) {
+        let Some(account) = &mut self.wanted.account else { return };
+        let written = lines.iter().try_for_each(|line| writeln!(account, "{line}"));
+        if let Err(error) = written {
+            self.wanted.account = None;
+            // A reader that has seen enough, such as head, is no failure.
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                self.could_not_write(None, &error);
+            }
         }
-        Ok(())
     }
 
-    fn write_crash(&mut self, folder: &Path, reader: &TraceReader) -> Result<(), DockError> {
+    fn write_crash(&mut self, path: &Path, reader: &TraceReader) -> io::Result<()> {
         let Some(record) = reader.bugcheck() else { return Ok(()) };
-        let path = folder.join("drydock-crash.txt");
         let crash = export::Crash {
             version: env!("CARGO_PKG_VERSION"),
             name: BugCheck(record.code).name().unwrap_or_default(),
@@ -160,8 +193,8 @@ impl Outputs {
             images: &reader.images(),
             events: self.last.make_contiguous(),
         };
-        let file = File::create(&path).map_err(DockError::file(&path))?;
-        crash.write(BufWriter::new(file)).map_err(DockError::file(&path))?;
-        self.tell(&[format!("crash file: {}", path.display())])
+        crash.write(BufWriter::new(File::create(path)?))?;
+        self.tell(&[format!("crash file: {}", path.display())]);
+        Ok(())
     }
 }

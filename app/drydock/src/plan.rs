@@ -1,6 +1,7 @@
 //! What a run is to do: given to the child by the supervisor as one JSON document.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ impl Network {
         let path = path.as_ref();
         let name = path.display().to_string();
         let cannot = |error| NetworkError(format!("cannot read the network file {name}: {error}"));
-        let text = std::fs::read_to_string(path).map_err(cannot)?;
+        let text = read_text(path).map_err(cannot)?;
         let description = NetworkDescription { name, text };
         description.parse()?;
         Ok(Self::Simulated(description))
@@ -60,6 +61,17 @@ impl Network {
             _ => Err(NetworkError(format!("'{name}' is no network; choose none, loopback, host or sim:FILE.toml"))),
         }
     }
+}
+
+/// Largest network file that is read.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+fn read_text(path: &Path) -> io::Result<String> {
+    let metadata = path.metadata()?;
+    if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
+        return Err(io::Error::other("it is no text file of at most 16 MiB"));
+    }
+    std::fs::read_to_string(path)
 }
 
 impl Network {
@@ -164,6 +176,16 @@ impl Action {
     /// A device control request to a device that is opened for it alone.
     pub fn ioctl(device: impl Into<String>, code: u32, input: Vec<u8>, output_max: u32) -> Self {
         Self::Ioctl { target: Target::Device(device.into()), code, input, output_max }
+    }
+}
+
+impl Action {
+    /// Most bytes of output that it can have.
+    pub(crate) fn output_max(&self) -> u64 {
+        match self {
+            Self::Ioctl { output_max: bytes, .. } | Self::Read { length: bytes, .. } => (*bytes).into(),
+            Self::Open { .. } | Self::Close { .. } | Self::Write { .. } | Self::Wait { .. } => 0,
+        }
     }
 }
 

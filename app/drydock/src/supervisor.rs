@@ -7,7 +7,7 @@ use std::env;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -25,7 +25,7 @@ use crate::host::{FRAME_DESCRIPTOR, FRAMES_VARIABLE, HOST_VARIABLE, MESSAGE_DESC
 use crate::message::{self, Message};
 use crate::outputs::{Outputs, Wanted};
 use crate::plan::{Network, Plan};
-use crate::{DockError, Verdict, judge, places};
+use crate::{DockError, Verdict, judge, places, stop};
 
 /// How often the trace is read while the child runs.
 const DRAIN_EVERY: Duration = Duration::from_millis(2);
@@ -71,21 +71,24 @@ pub fn run(mut plan: Plan, wanted: Wanted, host_program: Option<PathBuf>) -> Res
     let trace = trace.map_err(DockError::setup("create the trace memory"))?;
     let mut reader = TraceReader::new(&trace).map_err(DockError::setup("map the trace memory"))?;
     let capture = wanted.capture.clone();
-    let mut outputs = Outputs::open(wanted)?;
+    let mut outputs = Outputs::open(wanted, &plan.drivers)?;
 
     let (messages, message_writer) = io::pipe().map_err(DockError::setup("make a pipe"))?;
     let capture = wanted_capture(capture, simulation.as_ref())?;
     let (frames, capture) = capture.map_or((None, None), |(frames, capture)| (Some(frames), Some(capture)));
     let mut child = start(&host_program, plan, trace.try_clone_fd(), message_writer.into(), frames)?;
-    let messages = thread::spawn(move || message::receive_all(messages.into()));
-    let last_words = child.stderr.take().map(|stderr| thread::spawn(move || tail(stderr)));
+    let actions = plan.actions.clone();
+    let messages = thread::spawn(move || message::receive_all(messages.into(), &actions));
+    let last_words = child.0.stderr.take().map(|stderr| thread::spawn(move || tail(stderr)));
 
-    let (status, timed_out) = follow(&mut child, plan.timeout, &mut reader, &mut outputs)?;
+    let (status, timed_out) = follow(&mut child.0, plan.timeout, &mut reader, &mut outputs)?;
     let messages = messages.join().unwrap_or_default();
     let last_words = last_words.and_then(|thread| thread.join().ok()).unwrap_or_default();
-    outputs.take(reader.finish())?;
-    if let Some(capture) = capture {
-        capture.finish()?;
+    outputs.take(reader.finish());
+    if let Some(capture) = capture
+        && let Err((path, error)) = capture.finish()
+    {
+        outputs.could_not_write(Some(path), &error);
     }
 
     let end = ChildEnd { status, timed_out, last_words };
@@ -93,8 +96,19 @@ pub fn run(mut plan: Plan, wanted: Wanted, host_program: Option<PathBuf>) -> Res
     let broken = outputs.broken_rules(reader.lost(), complete);
     let mut verdict = judge::judge(plan, &reader, &messages, &end, broken, outputs.take_prints());
     places::add(&mut verdict, plan);
-    outputs.finish(&reader, &verdict)?;
+    verdict.unwritten = outputs.finish(&reader, &verdict);
     Ok(verdict)
+}
+
+/// The child: whatever way the supervisor goes, it does not go on without one.
+struct Hosted(Child);
+
+impl Drop for Hosted {
+    fn drop(&mut self) {
+        // Errors tell that it is gone already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A capture file being written by a thread of its own.
@@ -105,9 +119,9 @@ struct Capture {
 
 impl Capture {
     /// Waits for the last packet.
-    fn finish(self) -> Result<(), DockError> {
+    fn finish(self) -> Result<(), (PathBuf, io::Error)> {
         let written = self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the capture's thread panicked")));
-        written.map_err(DockError::file(&self.path))
+        written.map_err(|error| (self.path, error))
     }
 }
 
@@ -132,9 +146,13 @@ fn start(
     trace: io::Result<OwnedFd>,
     messages: OwnedFd,
     frames: Option<OwnedFd>,
-) -> Result<Child, DockError> {
+) -> Result<Hosted, DockError> {
     let trace = trace.map_err(DockError::setup("hand over the trace memory"))?;
+    let plan = serde_json::to_vec(plan).map_err(|error| DockError::setup("write down the plan")(error.into()))?;
     let mut command = Command::new(program);
+    // A driver has no business with the user's environment; and a signal to the terminal's programs is for the supervisor, which
+    // ends the child in good order.
+    command.env_clear().envs(env::vars_os().filter(|(name, _)| name == "RUST_BACKTRACE")).process_group(0);
     command.env(HOST_VARIABLE, "1").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut mappings = vec![
         FdMapping { parent_fd: trace, child_fd: TRACE_DESCRIPTOR },
@@ -147,9 +165,8 @@ fn start(
     command
         .fd_mappings(mappings)
         .map_err(|error| DockError::setup("hand over descriptors")(io::Error::other(error)))?;
-    let mut child = command.spawn().map_err(DockError::setup("start the host program"))?;
-    let plan = serde_json::to_vec(plan).map_err(|error| DockError::setup("write down the plan")(error.into()))?;
-    if let Some(mut stdin) = child.stdin.take() {
+    let mut child = Hosted(command.spawn().map_err(DockError::setup("start the host program"))?);
+    if let Some(mut stdin) = child.0.stdin.take() {
         // A child that is gone already will be explained by its end.
         let _ = stdin.write_all(&plan);
     }
@@ -166,12 +183,12 @@ fn follow(
     let started = Instant::now();
     let mut asked = None;
     loop {
-        outputs.take(reader.drain())?;
+        outputs.take(reader.drain());
         if let Some(status) = child.try_wait().map_err(DockError::setup("wait for the child"))? {
             return Ok((status, asked.is_some()));
         }
         match asked {
-            None if timeout.is_some_and(|timeout| started.elapsed() > timeout) => {
+            None if timeout.is_some_and(|timeout| started.elapsed() > timeout) || stop::is_asked() => {
                 // The child's handler records where the driver is before it exits.
                 let _ = kill(Pid::from_raw(child.id() as i32), Signal::SIGUSR2);
                 asked = Some(Instant::now());

@@ -129,6 +129,8 @@ pub struct Verdict {
     pub failure: Option<String>,
     /// Events lost because the reader was too slow (never with `--trace`, `--figure` or `--seed`).
     pub events_lost: u64,
+    /// Outputs that could not be written, in words.
+    pub unwritten: Vec<String>,
     /// What the drivers printed, line by line, as far as it is kept.
     #[serde(skip)]
     pub prints: Vec<String>,

@@ -8,6 +8,7 @@ mod inspect;
 mod run;
 mod test;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -27,6 +28,9 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    if let Err(error) = drydock::stop_runs_on_signals() {
+        complain(format_args!("drydock: Ctrl-C will lose what happened: {error}"));
+    }
     let outcome = match &arguments.command {
         Command::Run(options) => run::run(options),
         Command::Inspect(options) => inspect::inspect(options),
@@ -37,8 +41,13 @@ fn main() -> ExitCode {
     match outcome {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("drydock: {error}");
+            complain(format_args!("drydock: {error}"));
             ExitCode::from(error.exit_status())
         }
     }
+}
+
+/// Says something on stderr, if that can be written to.
+fn complain(what: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{what}");
 }

@@ -21,7 +21,9 @@ impl RunError {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Usage(_) => crate::EX_USAGE,
-            Self::Dock(DockError::Network(_) | DockError::NothingToCapture) => crate::EX_USAGE,
+            Self::Dock(DockError::Network(_) | DockError::NothingToCapture | DockError::WouldOverwrite(_)) => {
+                crate::EX_USAGE
+            }
             Self::Dock(_) => 2,
         }
     }
@@ -70,13 +72,25 @@ pub fn run(options: &RunOptions) -> Result<u8, RunError> {
         dock = dock.text_figure(terminal_width());
     }
     let verdict = dock.run().map_err(RunError::Dock)?;
-    print_verdict(&verdict, options.json).map_err(|error| RunError::Dock(DockError::output("stdout", error)))?;
-    let Some(scenario) = scenario else { return Ok(verdict.outcome.exit_status()) };
+    match print_verdict(&verdict, options.json) {
+        // A reader that has seen enough, such as head, is no failure.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        outcome => outcome.map_err(|error| RunError::Dock(DockError::output("stdout", error)))?,
+    }
+    for unwritten in &verdict.unwritten {
+        crate::complain(format_args!("drydock: {unwritten}"));
+    }
+    if let Some(signal) = drydock::stop_signal() {
+        // As a shell reports a program that a signal ended.
+        return Ok(128u8.saturating_add(signal as u8));
+    }
+    let least = if verdict.unwritten.is_empty() { 0 } else { 2 };
+    let Some(scenario) = scenario else { return Ok(verdict.outcome.exit_status().max(least)) };
     let differences = scenario.differences(&verdict);
     for difference in &differences {
-        eprintln!("differs  {difference}");
+        crate::complain(format_args!("differs  {difference}"));
     }
-    Ok(u8::from(!differences.is_empty()))
+    Ok(u8::from(!differences.is_empty()).max(least))
 }
 
 /// The run that the command line describes.
@@ -93,6 +107,9 @@ fn dock_of(options: &RunOptions) -> Result<Dock, RunError> {
     }
     if let Some(path) = &options.registry {
         let cannot = |error| RunError::Usage(format!("cannot read {}: {error}", path.display()));
+        if !path.metadata().map_err(cannot)?.is_file() {
+            return Err(cannot(io::Error::other("it is no regular file")));
+        }
         dock = dock.registry(std::fs::read(path).map_err(cannot)?);
     }
     Ok(match options.seed {

@@ -35,7 +35,6 @@ pub const ALWAYS: &[(&str, &[(&str, c_long)])] = &[
             ("nanosleep", libc::SYS_nanosleep),
             ("gettimeofday", libc::SYS_gettimeofday),
             ("arch_prctl", libc::SYS_arch_prctl),
-            ("prctl", libc::SYS_prctl),
             ("getpid", libc::SYS_getpid),
             ("gettid", libc::SYS_gettid),
             ("exit", libc::SYS_exit),
@@ -61,7 +60,6 @@ pub const ALWAYS: &[(&str, &[(&str, c_long)])] = &[
             ("writev", libc::SYS_writev),
             ("close", libc::SYS_close),
             ("fstat", libc::SYS_fstat),
-            ("fcntl", libc::SYS_fcntl),
             ("eventfd2", libc::SYS_eventfd2),
             ("epoll_create1", libc::SYS_epoll_create1),
             ("epoll_ctl", libc::SYS_epoll_ctl),
@@ -76,7 +74,6 @@ pub const ALWAYS: &[(&str, &[(&str, c_long)])] = &[
 
 /// What a network over the host's sockets needs.
 pub const SOCKETS: &[(&str, c_long)] = &[
-    ("socket", libc::SYS_socket),
     ("bind", libc::SYS_bind),
     ("connect", libc::SYS_connect),
     ("listen", libc::SYS_listen),
@@ -90,7 +87,6 @@ pub const SOCKETS: &[(&str, c_long)] = &[
     ("getsockopt", libc::SYS_getsockopt),
     ("getsockname", libc::SYS_getsockname),
     ("getpeername", libc::SYS_getpeername),
-    ("ioctl", libc::SYS_ioctl),
 ];
 
 /// `clone3` hides its flags behind a pointer, where no filter can look: glibc falls back to `clone` on ENOSYS.
@@ -125,7 +121,26 @@ fn allowed(policy: Policy) -> io::Result<BTreeMap<i64, Vec<SeccompRule>>> {
             SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, own).map_err(io::Error::other)?;
         rules.insert(number, vec![rule(&[to_us])?]);
     }
+    // Nothing that makes the kernel send signals to others, and no socket but to the network.
+    rules.insert(libc::SYS_fcntl, one_of(1, &[libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_DUPFD_CLOEXEC])?);
+    rules.insert(libc::SYS_prctl, one_of(0, &[libc::PR_SET_NAME, libc::PR_SET_TSC, libc::PR_SET_VMA])?);
+    if policy.sockets {
+        rules.insert(libc::SYS_socket, one_of(0, &[libc::AF_INET, libc::AF_INET6])?);
+        rules.insert(libc::SYS_ioctl, one_of(1, &[libc::FIONREAD as i32, libc::FIONBIO as i32, SIOCATMARK])?);
+    }
     Ok(rules)
+}
+
+/// Asks whether a socket's next byte is an urgent one.
+const SIOCATMARK: i32 = 0x8905;
+
+/// A rule for each of the values that an argument may have.
+fn one_of(argument: u8, values: &[i32]) -> io::Result<Vec<SeccompRule>> {
+    let equal = |value: &i32| {
+        let value = u64::from(*value as u32);
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value).map_err(io::Error::other)
+    };
+    values.iter().map(|value| rule(&[equal(value)?])).collect()
 }
 
 /// That the argument, seen through `mask`, is `value`.

@@ -26,6 +26,7 @@ pub fn describe(policy: Policy) -> String {
     group("answered ENOSYS", names(calls::ABSENT));
     if policy.sockets {
         group("sockets", names(calls::SOCKETS));
+        group("with conditions", "socket (IPv4 and IPv6 only), ioctl (a few requests)".into());
     } else {
         group("sockets", "none: this network cannot make a socket at all".into());
     }

@@ -21,6 +21,7 @@ fn verdict(outcome: Outcome) -> Verdict {
         bugcheck: None,
         failure: None,
         events_lost: 0,
+        unwritten: Vec::new(),
         prints: Vec::new(),
     }
 }
