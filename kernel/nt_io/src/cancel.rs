@@ -2,9 +2,12 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
+use nt_abi::exception::BugCheck;
 use nt_abi::{Irp, Irql};
 use nt_dispatcher::spin;
 use trace::Event;
+
+use crate::irp;
 
 /// The one cancel spin lock of the system (K-081).
 static LOCK: AtomicU64 = AtomicU64::new(0);
@@ -49,6 +52,10 @@ pub unsafe fn is_cancelled(irp: *mut Irp) -> bool {
 ///
 /// IRQL: up to DISPATCH_LEVEL.
 pub unsafe fn cancel(irp: *mut Irp) -> bool {
+    // SAFETY: the caller's promise.
+    if unsafe { irp::is_none(irp) } {
+        gate::bugcheck(BugCheck::CANCEL_STATE_IN_COMPLETED_IRP, [irp as u64, 0, 0, 0]);
+    }
     gate::record(Event::IrpCancelled { irp: irp as u64 });
     let level = acquire_lock();
     // SAFETY: the caller's promise.

@@ -39,10 +39,13 @@ pub unsafe fn complete_with(irp: *mut Irp, status: NtStatus, information: u64) -
 pub unsafe fn complete(irp: *mut Irp) {
     // SAFETY: the caller's promise; bad pointers fault and are blamed on the import's caller.
     unsafe {
+        if irp::is_none(irp) {
+            gate::bugcheck(BugCheck::MULTIPLE_IRP_COMPLETE_REQUESTS, [irp as u64, 0, 0, 0]);
+        }
         let status = (*irp).io_status.status;
         // One past the last location is where a sender's completion routine stopped its own request (K-064b).
-        let beyond = (*irp).current_location as u8 > (*irp).stack_count as u8 + 1;
-        if (*irp).kind != Irp::TYPE || beyond || irp::is_stale(irp) {
+        let beyond = u16::from((*irp).current_location as u8) > u16::from((*irp).stack_count as u8) + 1;
+        if beyond {
             gate::bugcheck(BugCheck::MULTIPLE_IRP_COMPLETE_REQUESTS, [irp as u64, 0, 0, 0]);
         }
         if status == NtStatus::PENDING || status.0 == u32::MAX {

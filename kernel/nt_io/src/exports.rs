@@ -3,6 +3,7 @@
 use std::ptr;
 use std::sync::OnceLock;
 
+use nt_abi::io::allocation_flags;
 use nt_abi::object::ProcessorMode;
 use nt_abi::{
     DeviceObject, DriverObject, FileObject, Handle, IoStatusBlock, Irp, Irql, KernelEvent, MajorFunction, NtStatus,
@@ -319,8 +320,13 @@ unsafe extern "win64" fn io_detach_device(below: *mut DeviceObject) {
     unsafe { device::detach(below) }
 }
 
-unsafe extern "win64" fn io_allocate_irp(locations: i8, _quota: u8) -> *mut Irp {
-    irp::allocate(locations, Owner::Driver, gate::caller()).unwrap_or(ptr::null_mut())
+unsafe extern "win64" fn io_allocate_irp(locations: i8, quota: u8) -> *mut Irp {
+    let Some(irp) = irp::allocate(locations, Owner::Driver, gate::caller()) else { return ptr::null_mut() };
+    if quota != 0 {
+        // SAFETY: a new packet.
+        unsafe { (*irp).allocation_flags |= allocation_flags::LOOKASIDE };
+    }
+    irp
 }
 
 unsafe extern "win64" fn io_free_irp(irp: *mut Irp) {

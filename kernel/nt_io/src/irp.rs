@@ -73,6 +73,17 @@ pub fn owner_of(irp: *mut Irp) -> Option<Owner> {
     header(irp).map(|header| Owner::of(owner_word(header).load(Ordering::Relaxed)))
 }
 
+/// Whether `irp` is no packet that a driver may name: of another type, or freed.
+///
+/// # Safety
+/// `irp` is what a driver named; a bad address faults and is blamed on the importing driver.
+pub(crate) unsafe fn is_none(irp: *mut Irp) -> bool {
+    // SAFETY: the caller's promise; read byte by byte, since nothing is known of the alignment.
+    unsafe {
+        (&raw const (*irp).kind).read_unaligned() != Irp::TYPE || !(irp as u64).is_multiple_of(8) || is_stale(irp)
+    }
+}
+
 /// Whether `irp` lies in memory for packets and is none at the moment: it was freed.
 pub(crate) fn is_stale(irp: *mut Irp) -> bool {
     [&SMALL, &LARGE].into_iter().any(|arena| arena.contains(irp as u64)) && owner_of(irp).is_none()
@@ -142,12 +153,13 @@ pub(crate) fn held(irp: *mut Irp) -> Held {
 pub unsafe fn initialize(irp: *mut Irp, size: u16, locations: i8) {
     // SAFETY: the caller's promise.
     unsafe {
-        irp.cast::<u8>().write_bytes(0, size_of_irp(locations) as usize);
+        irp.cast::<u8>().write_bytes(0, usize::from(size).max(size_of_irp(locations) as usize));
         let list = &raw mut (*irp).thread_list_entry;
         (*irp).kind = Irp::TYPE;
         (*irp).size = size;
         (*irp).stack_count = locations;
-        (*irp).current_location = locations + 1;
+        // 127 locations fill the signed byte; what lies one further wraps, as the packet's reader expects.
+        (*irp).current_location = locations.wrapping_add(1);
         (*irp).current_stack_location = first_location(irp).add(locations as usize);
         *list = ListEntry { flink: list, blink: list };
     }
@@ -274,6 +286,12 @@ pub unsafe fn mark_pending(irp: *mut Irp) {
 pub unsafe fn call_driver(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus {
     // SAFETY: the caller's promise.
     unsafe {
+        if device.is_null() || !(device as u64).is_multiple_of(8) {
+            // As the access to such a device would end on NT.
+            let parameters = [NtStatus::ACCESS_VIOLATION.0.into(), gate::caller(), 0, device as u64];
+            let message = format_args!("IoCallDriver was given {device:p}, which is no device.");
+            gate::bugcheck::with_message(BugCheck::KMODE_EXCEPTION_NOT_HANDLED, parameters, gate::caller(), message);
+        }
         if (*irp).current_location <= 1 {
             gate::bugcheck(BugCheck::NO_MORE_IRP_STACK_LOCATIONS, [irp as u64, 0, 0, 0]);
         }

@@ -35,7 +35,10 @@ static NAMES: LazyLock<ArcSwap<Names>> = LazyLock::new(|| {
     for directory in DIRECTORIES {
         names.insert(key(&utf16(directory)), Entry::Directory);
     }
-    names.insert(key(&utf16(r"\DosDevices")), Entry::Link { target: utf16(r"\??"), caller: 0 });
+    // One directory under all its names: there are no sessions that could have one each.
+    for name in [r"\DosDevices", r"\GLOBAL??", r"\??\Global", r"\DosDevices\Global"] {
+        names.insert(key(&utf16(name)), Entry::Link { target: utf16(r"\??"), caller: 0 });
+    }
     ArcSwap::from_pointee(names)
 });
 
@@ -259,6 +262,19 @@ mod tests {
         assert_eq!(lookup(&utf16(r"\??\linktest")).expect("through the link").body, 0x30);
         remove(&utf16(r"\??\LinkTest")).expect("the link");
         assert_eq!(lookup(&utf16(r"\DosDevices\LinkTest")), Err(NtStatus::OBJECT_NAME_NOT_FOUND));
+    }
+
+    #[proves::proves("K-098")]
+    #[test]
+    fn global_names_lead_to_the_same_directory() {
+        for (made, found) in
+            [(r"\DosDevices\Global\A1", r"\??\A1"), (r"\??\A2", r"\GLOBAL??\A2"), (r"\??\Global\A3", r"\DosDevices\A3")]
+        {
+            insert_object(&utf16(made), 0x40).expect("a free name");
+            assert_eq!(lookup(&utf16(found)).expect(found).body, 0x40);
+            assert_eq!(lookup(&utf16(made)).expect(made).body, 0x40);
+            remove(&utf16(made)).expect("the name");
+        }
     }
 
     #[proves::proves("K-086")]

@@ -287,7 +287,8 @@ fn irql_changed(routine: u64, before: Irql) {
         format_args!(
             "A routine that had to return at {before:?} returned at {after:?}. A routine returns at the level it was called at (a cancel routine at Irp->CancelIrql); that level was restored."
         ),
-        routine,
+        // Places of findings are read as return addresses: the function is looked up one byte before.
+        routine.wrapping_add(1),
     );
 }
 

@@ -57,6 +57,11 @@ impl Claim {
     pub fn local(&self) -> SocketAddr {
         self.local
     }
+
+    /// Whether others may hold the address, too.
+    pub fn is_shared(&self) -> bool {
+        self.share == Share::Shared
+    }
 }
 
 /// All claims of a transport.

@@ -46,6 +46,9 @@ struct Structure {
     buffer: Range<u64>,
 }
 
+/// Bytes of a `TDI_CONNECTION_INFORMATION`, which all these pointers lead to.
+const INFORMATION_BYTES: u64 = 48;
+
 impl Structure {
     fn word(&self, at: usize) -> u64 {
         self.bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().map_or(0, u64::from_le_bytes)
@@ -59,7 +62,12 @@ impl Structure {
     fn pointer(&self, at: usize) -> Result<u64, NtStatus> {
         match self.word(at) {
             0 => Ok(0),
-            pointer if self.buffer.contains(&pointer) => Ok(pointer),
+            pointer
+                if self.buffer.contains(&pointer)
+                    && pointer.checked_add(INFORMATION_BYTES).is_some_and(|end| end <= self.buffer.end) =>
+            {
+                Ok(pointer)
+            }
             _ => Err(NtStatus::INVALID_PARAMETER),
         }
     }
@@ -169,7 +177,7 @@ mod tests {
     #[proves("D-210", "D-211", "D-212")]
     #[test]
     fn known_codes_become_requests_as_drivers_send_them() {
-        let mut connect = [0_u64; 8];
+        let mut connect = [0_u64; 14];
         connect[4] = connect.as_ptr() as u64 + 56;
         connect[6] = -1_i64 as u64;
         let (status, location) = map(0x0021_0004, &connect, 0);

@@ -35,6 +35,17 @@ impl Information {
         Ok(Some(Self { user_data: pair(0), options: pair(2), remote_address: pair(4) }))
     }
 
+    /// Whether a remote address can be returned where `address` says. Asked when a request comes in, so that one that cannot
+    /// tell its outcome has no effect (C-283).
+    pub(crate) fn check_return(address: u64) -> Result<(), NtStatus> {
+        let Some(information) = Self::read(address)? else { return Ok(()) };
+        let room = usize::try_from(information.remote_address.0).unwrap_or(0);
+        match room.min(transport_address::TA_IP6_ADDRESS_LENGTH) {
+            0 => Ok(()),
+            room => memory::probe_write(information.remote_address.1, room).map_err(|_| NtStatus::ACCESS_VIOLATION),
+        }
+    }
+
     /// Is there user data, which this transport does not carry (C-012, C-214)?
     pub(crate) fn has_user_data(&self) -> bool {
         self.user_data.0 != 0
@@ -86,7 +97,8 @@ pub(crate) unsafe fn return_peer(irp: *mut Irp, peer: SocketAddr) -> NtStatus {
     match Information::read(return_information(&location)) {
         Ok(Some(information)) => information.store_remote_address(peer),
         Ok(None) => NtStatus::SUCCESS,
-        Err(status) => status,
+        // It could be written when the request came in, and the operation has happened.
+        Err(_) => NtStatus::BUFFER_OVERFLOW,
     }
 }
 

@@ -72,7 +72,8 @@ fn timeout(pointer: u64) -> Result<Option<u64>, NtStatus> {
 
 /// `RequestFlags` is garbage here and not looked at (C-190).
 fn connect(location: &IoStackLocation, family: Family) -> Result<Request, NtStatus> {
-    let [_, request, _, specific] = location.parameters;
+    let [_, request, returned, specific] = location.parameters;
+    Information::check_return(returned)?;
     let information = Information::read(request)?.ok_or(NtStatus::INVALID_ADDRESS_COMPONENT)?;
     if information.has_user_data() {
         return Err(NtStatus::INVALID_PARAMETER);
@@ -83,7 +84,8 @@ fn connect(location: &IoStackLocation, family: Family) -> Result<Request, NtStat
 
 /// `RequestSpecific` is garbage here (C-191).
 fn listen(location: &IoStackLocation, family: Family) -> Result<Request, NtStatus> {
-    let [flags, request, ..] = location.parameters;
+    let [flags, request, returned, _] = location.parameters;
+    Information::check_return(returned)?;
     let mut query_accept = flags & tdi::QUERY_ACCEPT != 0;
     let mut filter = RemoteFilter::ANY;
     if let Some(information) = Information::read(request)? {
@@ -100,6 +102,7 @@ fn listen(location: &IoStackLocation, family: Family) -> Result<Request, NtStatu
 }
 
 fn accept(location: &IoStackLocation) -> Result<Request, NtStatus> {
+    Information::check_return(location.parameters[1])?;
     match Information::read(location.parameters[0])? {
         Some(information) if information.has_user_data() => Err(NtStatus::INVALID_PARAMETER),
         _ => Ok(Request::Accept),

@@ -151,9 +151,18 @@ impl Transport {
     pub(crate) fn pinned(&self, address: &mut Locked<'_, AddressState>, local: SocketAddr) {
         address.core.set_local(local);
         if let Some(claim) = address.claim.take() {
-            // The network gave the port to this address alone, so nobody else can have claimed it.
-            let pinned = self.claims().table.pin(claim, local);
-            address.claim = Some(pinned.unwrap_or_else(|(floating, _)| floating));
+            // The network gave the port to this address alone, so nobody else can have claimed it; whoever opens it from now
+            // on, shared, shares the network's side, too (C-104).
+            let mut claims = self.claims();
+            let was_floating = claim.local().port() == 0;
+            let claim = claims.table.pin(claim, local).unwrap_or_else(|(floating, _)| floating);
+            if was_floating
+                && claim.is_shared()
+                && let Some(network) = &address.network
+            {
+                claims.opened.push((Protocol::Tcp, local, Arc::downgrade(network)));
+            }
+            address.claim = Some(claim);
         }
     }
 }

@@ -26,7 +26,8 @@ pub(crate) fn network_error(error: NetError) -> NetworkError {
 pub(crate) fn address_status(error: NetError) -> NtStatus {
     match error {
         NetError::AddressInUse => NtStatus::ADDRESS_ALREADY_EXISTS,
-        NetError::AddressNotAvailable => NtStatus::INVALID_ADDRESS,
+        // No interface of a network that is restricted to loopback has another address (C-095).
+        NetError::AddressNotAvailable | NetError::Denied(net_api::Policy::Loopback) => NtStatus::INVALID_ADDRESS,
         NetError::Denied(_) => NtStatus::ACCESS_DENIED,
         NetError::Unsupported => NtStatus::NOT_SUPPORTED,
         NetError::OutOfDescriptors | NetError::OutOfMemory | NetError::Other(_) => NtStatus::INSUFFICIENT_RESOURCES,
