@@ -1,6 +1,6 @@
 //! A host just large enough for drivers that raise exceptions, and the drivers (`drivers/`, by clang).
 //!
-//! [`call`] calls one of a driver's exports in this process. What ends in a bugcheck runs in a process of its own
+//! [`call()`] calls one of a driver's exports in this process. What ends in a bugcheck runs in a process of its own
 //! ([`bugcheck`]): the test's own executable, started again for the test [`CHILD`].
 
 mod child;

@@ -65,7 +65,7 @@ impl Default for Config {
 pub enum Output {
     /// Carry out under the endpoint's lock.
     Network(NetworkCommand),
-    /// Tell this address ([`Address::handle_message`]). The endpoint's lock may be held or not,
+    /// Tell this address (`Address::handle_message`). The endpoint's lock may be held or not,
     /// but messages keep their order.
     Address(AddressId, AddressMessage),
     /// Complete a request with the lock released, then
@@ -103,7 +103,7 @@ pub enum AddressMessage {
 pub enum OfferAnswer {
     /// The endpoint owns the connection now, under this number.
     Taken(ConnectionNumber),
-    /// The listen is no longer pending: [`Address::handle_offer_returned`].
+    /// The listen is no longer pending: `Address::handle_offer_returned`.
     Returned,
 }
 

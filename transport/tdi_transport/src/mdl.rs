@@ -2,7 +2,7 @@
 //!
 //! A chain is driver memory: it is read by guarded copies, bounded in length, and its pages are touched once
 //! when the request comes in ([`check`]). From then until the request completes the buffers belong to the
-//! transport (C-363, C-403); that is what lets the network fill and drain them in place ([`transfer`]).
+//! transport (C-363, C-403); that is what lets the network fill and drain them in place (`transfer`).
 
 use std::io::{IoSlice, IoSliceMut};
 

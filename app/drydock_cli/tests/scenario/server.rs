@@ -46,17 +46,19 @@ pub fn nginx(folder: &Path) -> Process {
     let root = folder.display();
     let user = if nix::unistd::geteuid().is_root() { "user root;" } else { "" };
     let configuration = format!(
-        "{user} daemon off; worker_processes 1; pid {work_text}/pid; error_log {work_text}/error.log;
+        "{user} daemon off; master_process off; pid {work_text}/pid; error_log {work_text}/error.log;
          events {{ worker_connections 512; }}
          http {{ access_log off; client_body_temp_path {work_text}/a; proxy_temp_path {work_text}/b;
                  fastcgi_temp_path {work_text}/c; uwsgi_temp_path {work_text}/d; scgi_temp_path {work_text}/e;
                  server {{ listen {address}; root {root}; }} }}"
     );
+    // Without a master, as killing that would leave the worker behind, and with it the test runner's open pipe.
     let file = work.join("nginx.conf");
     std::fs::write(&file, configuration).expect("nginx's configuration");
     let child = Command::new(nginx_path())
         .args(["-e", "stderr", "-c"])
         .arg(&file)
+        .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("nginx can be started (apt-get install nginx-light)");
