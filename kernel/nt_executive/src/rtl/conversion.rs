@@ -5,7 +5,7 @@
 use nt_abi::{AnsiString, NtStatus, UnicodeString};
 
 use super::case::upper;
-use super::strings::allocate;
+use super::strings::find_room;
 use super::{Bytes, Units};
 use crate::code_page;
 
@@ -35,15 +35,8 @@ unsafe extern "win64" fn rtl_ansi_string_to_unicode_string(
     unsafe {
         let from = Bytes::of(from);
         let needed = (from.count() + 1) * 2;
-        if needed > u16::MAX.into() {
-            return NtStatus::INVALID_PARAMETER_2;
-        }
-        if allocated != 0 {
-            let Some(buffer) = allocate(needed) else { return NtStatus::NO_MEMORY };
-            (*to).maximum_length = needed as u16;
-            (*to).buffer = buffer.cast();
-        } else if needed > (*to).maximum_length.into() {
-            return NtStatus::BUFFER_OVERFLOW;
+        if let Err(status) = find_room(&raw mut (*to).maximum_length, &raw mut (*to).buffer, needed, allocated) {
+            return status;
         }
         (*to).length = needed as u16 - 2;
         let units = from.iter().map(code_page::to_wide).chain([0]);
@@ -61,21 +54,17 @@ unsafe extern "win64" fn rtl_unicode_string_to_ansi_string(
     unsafe {
         let from = Units::of(from);
         let needed = from.count() + 1;
-        if needed > u16::MAX.into() {
-            return NtStatus::INVALID_PARAMETER_2;
-        }
-        let mut status = NtStatus::SUCCESS;
         let mut length = from.count();
-        if allocated != 0 {
-            let Some(buffer) = allocate(needed) else { return NtStatus::NO_MEMORY };
-            (*to).maximum_length = needed as u16;
-            (*to).buffer = buffer;
-        } else if needed > (*to).maximum_length.into() {
+        let status = match find_room(&raw mut (*to).maximum_length, &raw mut (*to).buffer, needed, allocated) {
+            Ok(()) => NtStatus::SUCCESS,
             // Unlike the other direction, this one stores what fits.
-            status = NtStatus::BUFFER_OVERFLOW;
-            let Some(room) = (*to).maximum_length.checked_sub(1) else { return status };
-            length = room.into();
-        }
+            Err(NtStatus::BUFFER_OVERFLOW) => {
+                let Some(room) = (*to).maximum_length.checked_sub(1) else { return NtStatus::BUFFER_OVERFLOW };
+                length = room.into();
+                NtStatus::BUFFER_OVERFLOW
+            }
+            Err(status) => return status,
+        };
         (*to).length = length as u16;
         let bytes = from.first(length).iter().map(code_page::to_narrow).chain([0]);
         bytes.enumerate().for_each(|(place, byte)| (*to).buffer.add(place).write(byte));

@@ -56,6 +56,32 @@ pub(super) fn allocate(bytes: usize) -> Option<*mut u8> {
 // Strings are the driver's, and so are all pointers of this module; a bad one faults and is blamed on the driver. That
 // is what every SAFETY note below refers to.
 
+/// Finds room for a converted string: allocates `needed` bytes, terminator included, where the driver asks for it, and
+/// otherwise takes the buffer that the string has.
+///
+/// # Errors
+/// STATUS_INVALID_PARAMETER_2 for more than a string can hold, STATUS_NO_MEMORY, STATUS_BUFFER_OVERFLOW for a buffer
+/// that is too short.
+pub(super) unsafe fn find_room<T>(
+    maximum_length: *mut u16,
+    buffer: *mut *mut T,
+    needed: usize,
+    allocated: u8,
+) -> Result<(), NtStatus> {
+    let Ok(length) = u16::try_from(needed) else { return Err(NtStatus::INVALID_PARAMETER_2) };
+    // SAFETY: the driver's string.
+    unsafe {
+        if allocated != 0 {
+            let new = allocate(needed).ok_or(NtStatus::NO_MEMORY)?;
+            *maximum_length = length;
+            *buffer = new.cast();
+        } else if length > *maximum_length {
+            return Err(NtStatus::BUFFER_OVERFLOW);
+        }
+    }
+    Ok(())
+}
+
 unsafe fn set_wide(string: *mut UnicodeString, bytes: usize, text: *const u16) {
     let maximum_length = if text.is_null() { 0 } else { bytes as u16 + 2 };
     // SAFETY: the driver's string.

@@ -10,6 +10,8 @@ mod avl_table;
 mod generic_table;
 mod links;
 mod splay;
+#[cfg(test)]
+mod testing;
 
 /// The tables of this module's parts.
 pub(crate) static TABLES: [&[gate::export::Export]; 3] = [avl_table::TABLE, generic_table::TABLE, splay::TABLE];

@@ -2,7 +2,7 @@
 
 use nt_abi::{AnsiString, NtStatus, UnicodeString};
 
-use super::strings::allocate;
+use super::strings::find_room;
 use super::{Bytes, Units};
 
 gate::exports! {
@@ -126,15 +126,8 @@ unsafe extern "win64" fn rtl_unicode_string_to_utf8_string(
     unsafe {
         let Converted { text, status } = narrow(Units::of(from));
         let needed = text.len() + 1;
-        if needed > u16::MAX.into() {
-            return NtStatus::INVALID_PARAMETER_2;
-        }
-        if allocated != 0 {
-            let Some(buffer) = allocate(needed) else { return NtStatus::NO_MEMORY };
-            (*to).maximum_length = needed as u16;
-            (*to).buffer = buffer;
-        } else if needed > (*to).maximum_length.into() {
-            return NtStatus::BUFFER_OVERFLOW;
+        if let Err(status) = find_room(&raw mut (*to).maximum_length, &raw mut (*to).buffer, needed, allocated) {
+            return status;
         }
         (*to).length = text.len() as u16;
         text.bytes().chain([0]).enumerate().for_each(|(place, byte)| (*to).buffer.add(place).write(byte));
@@ -152,15 +145,8 @@ unsafe extern "win64" fn rtl_utf8_string_to_unicode_string(
         let Converted { text, status } = wide(Bytes::of(from));
         let units = || text.iter().flat_map(|character| character.encode_utf16(&mut [0; 2]).to_vec());
         let needed = (units().count() + 1) * 2;
-        if needed > u16::MAX.into() {
-            return NtStatus::INVALID_PARAMETER_2;
-        }
-        if allocated != 0 {
-            let Some(buffer) = allocate(needed) else { return NtStatus::NO_MEMORY };
-            (*to).maximum_length = needed as u16;
-            (*to).buffer = buffer.cast();
-        } else if needed > (*to).maximum_length.into() {
-            return NtStatus::BUFFER_OVERFLOW;
+        if let Err(status) = find_room(&raw mut (*to).maximum_length, &raw mut (*to).buffer, needed, allocated) {
+            return status;
         }
         (*to).length = needed as u16 - 2;
         units().chain([0]).enumerate().for_each(|(place, unit)| (*to).buffer.add(place).write_unaligned(unit));

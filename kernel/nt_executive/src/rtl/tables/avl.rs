@@ -2,7 +2,7 @@
 
 use std::ptr;
 
-use super::links::{Links, first};
+use super::links::{Links, first, turn};
 
 /// `RTL_BALANCED_LINKS`.
 #[doc(alias = "RTL_BALANCED_LINKS")]
@@ -54,21 +54,7 @@ unsafe fn rotate_up(node: *mut Links) {
     unsafe {
         let parent = (*node).parent;
         replace(parent, node);
-        let moved = if (*parent).left == node {
-            let moved = (*node).right;
-            (*parent).left = moved;
-            (*node).right = parent;
-            moved
-        } else {
-            let moved = (*node).left;
-            (*parent).right = moved;
-            (*node).left = parent;
-            moved
-        };
-        if !moved.is_null() {
-            (*moved).parent = parent;
-        }
-        (*parent).parent = node;
+        turn(node, parent);
     }
 }
 

@@ -290,41 +290,19 @@ unsafe extern "win64" fn rtl_is_generic_table_empty(table: *const GenericTable) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pool::{self, Kind};
+    use crate::rtl::tables::testing::{routines, value};
     use crate::testing::kernel_thread;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
-
-    unsafe extern "win64" fn compare(_table: u64, a: *const u32, b: *const u32) -> u32 {
-        // SAFETY: called with elements of the test.
-        match unsafe { (*a).cmp(&*b) } {
-            std::cmp::Ordering::Less => 0,
-            std::cmp::Ordering::Greater => 1,
-            std::cmp::Ordering::Equal => 2,
-        }
-    }
-
-    unsafe extern "win64" fn allocate(_table: u64, bytes: u32) -> u64 {
-        pool::allocate(bytes.into(), 1, Kind::NonPaged, 0).unwrap_or(0)
-    }
-
-    unsafe extern "win64" fn free(_table: u64, node: u64) {
-        pool::free(node, None, 0);
-    }
 
     fn new_table() -> Box<GenericTable> {
         kernel_thread();
         // SAFETY: all zero is a table that is not initialised.
         let mut table: Box<GenericTable> = Box::new(unsafe { std::mem::zeroed() });
-        let routines = [compare as *const () as u64, allocate as *const () as u64, free as *const () as u64];
+        let routines = routines();
         // SAFETY: memory of the test.
         unsafe { rtl_initialize_generic_table(&mut *table, routines[0], routines[1], routines[2], 0) };
         table
-    }
-
-    unsafe fn value(element: u64) -> u32 {
-        // SAFETY: an element of the test.
-        unsafe { *(element as *const u32) }
     }
 
     proptest! {

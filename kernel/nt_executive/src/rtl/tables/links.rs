@@ -42,6 +42,29 @@ pub unsafe fn last(mut node: *mut Links) -> *mut Links {
     node
 }
 
+/// Makes `parent` the child of its child `node`. What hangs where above them is the caller's to mend: the two kinds of
+/// tree end differently there.
+pub unsafe fn turn(node: *mut Links, parent: *mut Links) {
+    // SAFETY: see `first`.
+    unsafe {
+        let moved = if (*parent).left == node {
+            let moved = (*node).right;
+            (*parent).left = moved;
+            (*node).right = parent;
+            moved
+        } else {
+            let moved = (*node).left;
+            (*parent).right = moved;
+            (*node).left = parent;
+            moved
+        };
+        if !moved.is_null() {
+            (*moved).parent = parent;
+        }
+        (*parent).parent = node;
+    }
+}
+
 /// The next node in order, or null.
 pub unsafe fn successor(mut node: *mut Links) -> *mut Links {
     // SAFETY: see `first`.

@@ -2,7 +2,7 @@
 
 use std::ptr;
 
-use super::links::{Links, first, last, predecessor, successor};
+use super::links::{Links, first, last, predecessor, successor, turn};
 
 gate::exports! {
     /// Splay links.
@@ -25,21 +25,7 @@ unsafe fn rotate_up(node: *mut Links) {
     unsafe {
         let parent = (*node).parent;
         let above = (*parent).parent;
-        let moved = if (*parent).left == node {
-            let moved = (*node).right;
-            (*parent).left = moved;
-            (*node).right = parent;
-            moved
-        } else {
-            let moved = (*node).left;
-            (*parent).right = moved;
-            (*node).left = parent;
-            moved
-        };
-        if !moved.is_null() {
-            (*moved).parent = parent;
-        }
-        (*parent).parent = node;
+        turn(node, parent);
         if above == parent {
             (*node).parent = node;
             return;
