@@ -18,6 +18,7 @@ use crate::connection_information::Information;
 use crate::datagram::{Outcome, Receive, Send, Step, cast_flag};
 use crate::dispatch::Sent;
 use crate::endpoint::Caller;
+use crate::indicate::{Answer, call_receive_handler};
 use crate::mdl::{self, Direction};
 use crate::pump;
 use crate::requests::{self, Owner};
@@ -215,13 +216,6 @@ fn source(information: u64, family: Family) -> Result<RemoteFilter, NtStatus> {
     }
 }
 
-/// What a datagram handler did.
-struct Answer {
-    status: NtStatus,
-    taken: u32,
-    irp: u64,
-}
-
 fn call_datagram_handler(file: u64, handler: Handler, arrival: &Arrival, shown: &[u8], with_control: bool) -> Answer {
     let source = transport_address::encode(arrival.source);
     let source = source.as_bytes();
@@ -233,31 +227,23 @@ fn call_datagram_handler(file: u64, handler: Handler, arrival: &Arrival, shown: 
     if control.length > 0 {
         flags |= receive_flags::CONTROL_INFO;
     }
-    let (mut taken, mut irp) = (0u32, 0u64);
-    let (taken_at, irp_at) = (&raw mut taken, &raw mut irp);
     let event = TdiEvent::RECEIVE_DATAGRAM.0;
     gate::record(Event::Indicated { endpoint: file, event, context: 0, bytes: shown.len() as u64 });
-    let raised = Raised::to(Irql::DISPATCH);
-    let arguments = [
-        handler.context,
-        source.len() as u64,
-        source.as_ptr() as u64,
-        control.length as u64,
-        if control.length > 0 { control.bytes.as_ptr() as u64 } else { 0 },
-        flags.into(),
-        shown.len() as u64,
-        arrival.length as u64,
-        taken_at as u64,
-        shown.as_ptr() as u64,
-        irp_at as u64,
-    ];
-    // SAFETY: a routine that a driver registered for this event; its outputs lie on this stack, and are read as
-    // what foreign code left there.
-    let answer = unsafe {
-        let status = NtStatus(call::call_n(handler.routine, &arguments) as u32);
-        Answer { status, taken: taken_at.read_volatile(), irp: irp_at.read_volatile() }
-    };
-    drop(raised);
+    let answer = call_receive_handler(handler.routine, |taken, irp| {
+        [
+            handler.context,
+            source.len() as u64,
+            source.as_ptr() as u64,
+            control.length as u64,
+            if control.length > 0 { control.bytes.as_ptr() as u64 } else { 0 },
+            flags.into(),
+            shown.len() as u64,
+            arrival.length as u64,
+            taken,
+            shown.as_ptr() as u64,
+            irp,
+        ]
+    });
     gate::record(Event::IndicationReturned {
         endpoint: file,
         status: answer.status.0,

@@ -16,11 +16,29 @@ use crate::requests::{self, Owner};
 use crate::table::Locked;
 use crate::transport::Transport;
 
-/// What a receive handler did.
-struct Answer {
-    status: NtStatus,
-    taken: u32,
-    irp: u64,
+/// What a handler for received data did.
+pub(crate) struct Answer {
+    pub status: NtStatus,
+    pub taken: u32,
+    pub irp: u64,
+}
+
+/// Calls a handler for received data at DISPATCH_LEVEL. `arguments` is told where the handler stores the number of
+/// bytes that it took and its IRP.
+pub(crate) fn call_receive_handler<const COUNT: usize>(
+    routine: u64,
+    arguments: impl FnOnce(u64, u64) -> [u64; COUNT],
+) -> Answer {
+    let (mut taken, mut irp) = (0u32, 0u64);
+    let (taken_at, irp_at) = (&raw mut taken, &raw mut irp);
+    let arguments = arguments(taken_at as u64, irp_at as u64);
+    let _raised = Raised::to(Irql::DISPATCH);
+    // SAFETY: a routine that a driver registered for this event; its outputs lie on this stack, and are read as
+    // what foreign code left there.
+    unsafe {
+        let status = NtStatus(call::call_n(routine, &arguments) as u32);
+        Answer { status, taken: taken_at.read_volatile(), irp: irp_at.read_volatile() }
+    }
 }
 
 impl Transport {
@@ -125,28 +143,11 @@ fn indicate_receive(file: u64, context: u64, handler: Handler, flags: u32, shown
     let expedited = flags & receive_flags::EXPEDITED != 0;
     let event = if expedited { TdiEvent::RECEIVE_EXPEDITED } else { TdiEvent::RECEIVE };
     let length = shown.len() as u64;
-    let mut taken = 0u32;
-    let mut irp = 0u64;
-    let (taken_at, irp_at) = (&raw mut taken, &raw mut irp);
     gate::record(Event::Indicated { endpoint: file, event: event.0, context, bytes: length });
-    let raised = Raised::to(Irql::DISPATCH);
-    let arguments = [
-        handler.context,
-        context,
-        (flags | receive_flags::AT_DISPATCH_LEVEL).into(),
-        length,
-        length,
-        taken_at as u64,
-        shown.as_ptr() as u64,
-        irp_at as u64,
-    ];
-    // SAFETY: a routine that a driver registered for this event; its outputs lie on this stack, and are read as
-    // what foreign code left there.
-    let answer = unsafe {
-        let status = NtStatus(call::call_n(handler.routine, &arguments) as u32);
-        Answer { status, taken: taken_at.read_volatile(), irp: irp_at.read_volatile() }
-    };
-    drop(raised);
+    let answer = call_receive_handler(handler.routine, |taken, irp| {
+        let flags = flags | receive_flags::AT_DISPATCH_LEVEL;
+        [handler.context, context, flags.into(), length, length, taken, shown.as_ptr() as u64, irp]
+    });
     let used = if answer.status == NtStatus::DATA_NOT_ACCEPTED { 0 } else { answer.taken };
     gate::record(Event::IndicationReturned { endpoint: file, status: answer.status.0, taken: used.into() });
     answer
