@@ -70,7 +70,7 @@ fn reset_in_mid_body_ends_the_receive() {
         // A receive that the client asks for after the reset has come finds no connection (C-401); one that the reset
         // meets ends with it (C-398).
         let place = |what: &str| ran.account.rfind(what);
-        let is_late = place("TDI_RECEIVE, endpoint #1, ") > place("ends its side: RST (abortive end)");
+        let is_late = place("tdi_client      TDI_RECEIVE, ") > place("ends its side: RST (abortive end)");
         assert_failed(ran, "receive", if is_late { 0xC000_0140 } else { 0xC000_020D });
     }
 }
