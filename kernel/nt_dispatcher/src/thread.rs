@@ -46,6 +46,8 @@ struct Record {
     regions: AtomicI32,
     /// Alerted, and no alertable wait has ended for that yet (K-125).
     is_alerted: AtomicBool,
+    /// Whether it runs a driver's routine, which may end it (K-134).
+    is_drivers: AtomicBool,
 }
 
 /// The records of threads that have not ended, by their objects.
@@ -129,6 +131,11 @@ pub(crate) fn is_in_region() -> bool {
     gate::irql() >= Irql::APC || current_record().regions.load(Ordering::Relaxed) > 0
 }
 
+/// Whether the calling thread runs a driver's routine. Others are the host's and serve everybody.
+pub(crate) fn is_drivers() -> bool {
+    current_record().is_drivers.load(Ordering::Relaxed)
+}
+
 /// Alerts a thread: its alertable wait, this or the next, ends with STATUS_ALERTED. Gives whether it was alerted
 /// already.
 ///
@@ -187,10 +194,12 @@ impl Identity {
                 parker: Parker::new(),
                 regions: AtomicI32::new(0),
                 is_alerted: AtomicBool::new(false),
+                is_drivers: AtomicBool::new(false),
             }))
         });
         record.regions.store(0, Ordering::Relaxed);
         record.is_alerted.store(false, Ordering::Relaxed);
+        record.is_drivers.store(false, Ordering::Relaxed);
         // SAFETY: the block is new, and nobody runs on it yet.
         unsafe { (*block.host()).dispatcher = std::ptr::from_ref(record) as u64 };
         running().insert(body, record);
@@ -368,6 +377,7 @@ fn live(identity: Identity, start: Start, context: u64) {
     let routine = if let Start::Driver(routine) = start { routine } else { 0 };
     // Drivers' threads begin inside a critical region (K-134).
     identity.record.regions.store(i32::from(routine != 0), Ordering::Relaxed);
+    identity.record.is_drivers.store(matches!(start, Start::Driver(_)), Ordering::Relaxed);
     gate::record(Event::ThreadStarted { thread: identity.body, start: routine });
     let job = (start, context);
     gate::call::enter(perform, std::ptr::from_ref(&job) as u64);

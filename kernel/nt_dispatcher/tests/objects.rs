@@ -243,6 +243,20 @@ fn thread_of_the_system_cannot_be_terminated_by_a_driver() {
     assert_eq!(common::findings("thread_of_the_system_cannot_be_terminated_by_a_driver"), ["K-134"]);
 }
 
+#[proves("K-134")]
+#[test]
+fn worker_that_a_driver_tries_to_end_goes_on() {
+    if is_child() {
+        return in_the_kernel(|| {
+            work::queue(Box::new(|| {
+                assert_eq!(call!("PsTerminateSystemThread", 0) as u32, NtStatus::INVALID_PARAMETER.0);
+            }));
+            work::drain();
+        });
+    }
+    assert_eq!(common::findings("worker_that_a_driver_tries_to_end_goes_on"), ["K-134"]);
+}
+
 /// What work item routines saw: the item's `flink` and the level.
 static SEEN: Mutex<Vec<(u64, Irql)>> = Mutex::new(Vec::new());
 

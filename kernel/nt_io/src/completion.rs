@@ -54,14 +54,11 @@ pub unsafe fn complete(irp: *mut Irp) {
         if (*irp).cancel_routine != 0 {
             gate::finding("K-048", "a request was completed while its cancel routine was still set", gate::caller());
         }
-        if (*irp).current_location <= (*irp).stack_count {
+        if irp::is_at_a_location(irp) {
             note(irp);
         }
-        loop {
-            // Routines move the location too, when they send the packet on.
-            if (*irp).current_location > (*irp).stack_count {
-                break;
-            }
+        // Routines move the location too, when they send the packet on.
+        while irp::is_at_a_location(irp) {
             if !step(irp) {
                 return;
             }
@@ -89,9 +86,9 @@ unsafe fn step(irp: *mut Irp) -> bool {
     // SAFETY: as in `complete`.
     unsafe {
         let left = (*irp).current_stack_location;
-        (*irp).current_location += 1;
+        (*irp).current_location = (*irp).current_location.wrapping_add(1);
         (*irp).current_stack_location = left.add(1);
-        let has_upper = (*irp).current_location <= (*irp).stack_count;
+        let has_upper = irp::is_at_a_location(irp);
         let pending = (*left).control & control::PENDING_RETURNED != 0;
         (*irp).pending_returned = pending.into();
         let (routine, context, conditions) = ((*left).completion_routine, (*left).context, (*left).control);
@@ -119,7 +116,7 @@ unsafe fn step(irp: *mut Irp) -> bool {
 pub(crate) unsafe fn propagate_pending(irp: *mut Irp) {
     // SAFETY: the caller's promise.
     unsafe {
-        if (*irp).pending_returned != 0 && (*irp).current_location <= (*irp).stack_count {
+        if (*irp).pending_returned != 0 && irp::is_at_a_location(irp) {
             (*(*irp).current_stack_location).control |= control::PENDING_RETURNED;
         }
     }

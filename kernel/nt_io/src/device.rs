@@ -187,6 +187,15 @@ pub fn below(device: *mut DeviceObject) -> Option<*mut DeviceObject> {
     below_table().as_ref()?.get(&(device as u64)).map(|&below| below as *mut DeviceObject)
 }
 
+/// The lowest device of the stack that a device lies in; the bound ends a circle that a driver made.
+pub fn bottom_of_stack(mut device: *mut DeviceObject) -> *mut DeviceObject {
+    for _ in 0..STACK_MAX {
+        let Some(lower) = below(device) else { break };
+        device = lower;
+    }
+    device
+}
+
 /// Puts `source` on top of the stack that `target` belongs to and gives the device below it, or null if that one is on
 /// its way out (K-092). `tell` hears of the device below before `source` can get its first request (K-093).
 ///

@@ -16,7 +16,7 @@ use crate::device::{self, DEVICE, NewDevice};
 use crate::driver::DRIVER;
 use crate::file::{self, FILE, Open};
 use crate::irp::{self, Owner};
-use crate::{cancel, completion};
+use crate::{cancel, completion, names};
 
 /// `FILE_OPEN`, in the place where the create parameters hold the disposition.
 const FILE_OPEN: u32 = 1 << 24;
@@ -77,7 +77,7 @@ fn device_type_cell() -> u64 {
 }
 
 /// The name behind a driver's pointer; a bad pointer is an access violation, as a status.
-fn name_at(name: *const UnicodeString) -> Result<Vec<u16>, NtStatus> {
+pub(crate) fn name_at(name: *const UnicodeString) -> Result<Vec<u16>, NtStatus> {
     gate::memory::read_unicode(name as u64).map_err(|_| NtStatus::ACCESS_VIOLATION)
 }
 
@@ -196,9 +196,7 @@ unsafe extern "win64" fn ob_reference_object_by_pointer(
     object_type: u64,
     _mode: ProcessorMode,
 ) -> NtStatus {
-    let fits = wanted_type(object_type)
-        .is_none_or(|wanted| nt_object::type_of(object).is_some_and(|found| found.block() == wanted));
-    if !fits {
+    if !names::fits(object, object_type) {
         return NtStatus::OBJECT_TYPE_MISMATCH;
     }
     nt_object::reference(object);

@@ -246,6 +246,15 @@ pub fn for_each_live(mut visit: impl FnMut(u64, u64)) {
     }
 }
 
+/// Whether the packet is at one of its locations and not past the last one. One past 127 locations is -128.
+///
+/// # Safety
+/// `irp` is a packet.
+pub(crate) unsafe fn is_at_a_location(irp: *mut Irp) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { (*irp).current_location.wrapping_sub(1) < (*irp).stack_count }
+}
+
 /// The current driver's location.
 ///
 /// # Safety

@@ -7,8 +7,9 @@ use nt_abi::object::{ProcessorMode, attributes};
 use nt_abi::{DeviceObject, FileObject, Handle, NtStatus, ObjectAttributes, UnicodeString};
 use nt_object::ObjectType;
 
-use crate::device::DEVICE;
+use crate::device::{self, DEVICE};
 use crate::driver::DRIVER;
+use crate::exports::name_at;
 use crate::file::FILE;
 
 gate::exports! {
@@ -42,12 +43,8 @@ fn delete_link(body: u64) {
     }
 }
 
-fn name_at(name: *const UnicodeString) -> Result<Vec<u16>, NtStatus> {
-    gate::memory::read_unicode(name as u64).map_err(|_| NtStatus::ACCESS_VIOLATION)
-}
-
 /// Whether a live object is of the type that a driver named by its block; 0 takes any.
-fn fits(object: u64, object_type: u64) -> bool {
+pub(crate) fn fits(object: u64, object_type: u64) -> bool {
     object_type == 0 || nt_object::type_of(object).is_some_and(|found| found.block() == object_type)
 }
 
@@ -113,12 +110,13 @@ fn name_of(object: u64) -> Vec<u16> {
         // SAFETY: a live file object; its name is read with guarded copies, because filters replace it.
         let (device, rest) = unsafe {
             let file = object as *mut FileObject;
-            ((*file).device_object as u64, gate::memory::read_unicode(&raw const (*file).file_name as u64))
+            ((*file).device_object, gate::memory::read_unicode(&raw const (*file).file_name as u64))
         };
-        return [name_of(device), rest.unwrap_or_default()].concat();
+        // Only as a device: a driver may have written anything there, even the file itself.
+        return [device::name(device).unwrap_or_default(), rest.unwrap_or_default()].concat();
     }
     if ptr::eq(kind, &DEVICE) {
-        return crate::device::name(object as *mut DeviceObject).unwrap_or_default();
+        return device::name(object as *mut DeviceObject).unwrap_or_default();
     }
     if ptr::eq(kind, &DRIVER) {
         let name = object + std::mem::offset_of!(nt_abi::DriverObject, driver_name) as u64;
@@ -135,8 +133,10 @@ unsafe extern "win64" fn ob_query_name_string(
 ) -> NtStatus {
     let name = name_of(object);
     // The structure, the name and a terminator; an object without a name needs the structure alone.
-    let text = if name.is_empty() { 0 } else { (name.len() as u32 + 1) * 2 };
-    let whole = size_of::<UnicodeString>() as u32 + text;
+    let text = if name.is_empty() { 0 } else { (name.len() + 1) * 2 };
+    // Filters give files names of any length.
+    let Ok(text) = u16::try_from(text) else { return NtStatus::NAME_TOO_LONG };
+    let whole = size_of::<UnicodeString>() as u32 + u32::from(text);
     // SAFETY: see `ob_reference_object_by_name`.
     unsafe { *needed = whole };
     if length < whole {
@@ -145,16 +145,11 @@ unsafe extern "win64" fn ob_query_name_string(
     let behind = information + size_of::<UnicodeString>() as u64;
     let string = match text {
         0 => UnicodeString::EMPTY,
-        _ => UnicodeString {
-            length: (text - 2) as u16,
-            maximum_length: text as u16,
-            _pad: 0,
-            buffer: behind as *mut u16,
-        },
+        _ => UnicodeString { length: text - 2, maximum_length: text, _pad: 0, buffer: behind as *mut u16 },
     };
     let bytes: Vec<u8> = name.iter().chain(&[0]).flat_map(|unit| unit.to_le_bytes()).collect();
     let written = gate::memory::write_value(information, string)
-        .and_then(|()| gate::memory::write(behind, &bytes[..text as usize]));
+        .and_then(|()| gate::memory::write(behind, &bytes[..usize::from(text)]));
     written.map_or(NtStatus::ACCESS_VIOLATION, |()| NtStatus::SUCCESS)
 }
 

@@ -7,6 +7,7 @@
 use nt_abi::io::irp_flags;
 use nt_abi::{DeviceObject, FileObject, Handle, IoStatusBlock, Irp, KernelEvent, MajorFunction, NtStatus};
 use nt_dispatcher::event;
+use nt_dispatcher::event_object::EVENT;
 
 use crate::build::{self, DeviceControl, Reply, Transfer};
 use crate::file::{self, FILE};
@@ -39,12 +40,7 @@ fn reference_event(handle: Handle) -> Result<u64, NtStatus> {
     if handle.0 == 0 {
         return Ok(0);
     }
-    let (body, _) = nt_object::reference_by_handle(handle, None)?;
-    if nt_object::type_of(body).is_none_or(|kind| kind.name != "Event") {
-        nt_object::dereference(body);
-        return Err(NtStatus::OBJECT_TYPE_MISMATCH);
-    }
-    Ok(body)
+    nt_object::reference_by_handle(handle, Some(EVENT.block())).map(|(body, _)| body)
 }
 
 /// Builds a request for the file's device stack and sends it.

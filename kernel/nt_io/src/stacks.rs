@@ -57,11 +57,8 @@ unsafe extern "win64" fn io_get_lower_device_object(device: *mut DeviceObject) -
     referenced(device::below(device).unwrap_or(ptr::null_mut()))
 }
 
-unsafe extern "win64" fn io_get_device_attachment_base_ref(mut device: *mut DeviceObject) -> *mut DeviceObject {
-    while let Some(below) = device::below(device) {
-        device = below;
-    }
-    referenced(device)
+unsafe extern "win64" fn io_get_device_attachment_base_ref(device: *mut DeviceObject) -> *mut DeviceObject {
+    referenced(device::bottom_of_stack(device))
 }
 
 unsafe extern "win64" fn io_get_base_file_system_device_object(file: *mut FileObject) -> *mut DeviceObject {

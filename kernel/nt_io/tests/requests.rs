@@ -356,6 +356,64 @@ fn file_is_opened_relative_to_another() {
     });
 }
 
+#[test]
+fn names_of_files_survive_what_filters_write_into_them() {
+    with_device(|_device| {
+        let handle = open(0);
+        let (body, _) = nt_object::reference_by_handle(handle, None).expect("the file");
+        let file = body as *mut nt_abi::FileObject;
+        let (mut buffer, mut needed) = ([0u64; 64], 0u32);
+        let at = [body, buffer.as_mut_ptr() as u64, 512, ptr::from_mut(&mut needed) as u64];
+        let query = || NtStatus(call("ObQueryNameString", &at) as u32);
+        let mut long = vec![u16::from(b'n'); 0x7FFE];
+        // SAFETY: the test's file object; both fields are put back.
+        unsafe {
+            let (device, name) = ((*file).device_object, (*file).file_name);
+            (*file).device_object = file.cast();
+            assert_eq!((query(), needed), (NtStatus::SUCCESS, 16), "a file is no device and has no name");
+            (*file).device_object = device;
+            (*file).file_name =
+                UnicodeString { length: 0xFFFC, maximum_length: 0xFFFC, buffer: long.as_mut_ptr(), ..name };
+            assert_eq!(query(), NtStatus::NAME_TOO_LONG);
+            (*file).file_name = name;
+        }
+        nt_object::dereference(body);
+        file::close(handle);
+    });
+}
+
+#[test]
+fn circle_of_devices_has_a_lowest_one() {
+    with_device(|device| {
+        let address = device as u64;
+        assert_eq!(call("IoAttachDeviceToDeviceStack", &[address, address]), address);
+        assert_eq!(call("IoGetDeviceAttachmentBaseRef", &[address]), address);
+        nt_object::dereference(address);
+        call("IoDetachDevice", &[address]);
+    });
+}
+
+#[test]
+fn packet_past_its_127th_location_has_none_left_to_complete() {
+    with_device(|_device| {
+        let bytes = size_of::<Irp>() + 128 * size_of::<nt_abi::IoStackLocation>();
+        let mut memory = vec![0u64; bytes / 8];
+        let irp = memory.as_mut_ptr().cast::<Irp>();
+        call("IoInitializeIrp", &[irp as u64, bytes as u64, 127]);
+        // SAFETY: the memory above; a location's worth lies behind the packet's last.
+        unsafe {
+            let behind = (*irp).current_stack_location;
+            (*behind).control = control::PENDING_RETURNED;
+            (*irp).current_location = (*irp).current_location.wrapping_sub(1);
+            (*irp).current_stack_location = behind.sub(1);
+            (*irp).io_status = IoStatusBlock::new(NtStatus::SUCCESS, 0);
+            completion::complete(irp);
+            assert_eq!((*irp).current_stack_location, behind);
+            assert_eq!((*behind).control, control::PENDING_RETURNED, "what lies behind is nobody's location");
+        }
+    });
+}
+
 #[proves("K-158")]
 #[test]
 fn driver_is_referenced_by_name_in_any_case_and_by_type() {

@@ -91,8 +91,7 @@ unsafe extern "win64" fn ps_create_system_thread(
 }
 
 unsafe extern "win64" fn ps_terminate_system_thread(_status: NtStatus) -> NtStatus {
-    // SAFETY: the calling thread's block.
-    if unsafe { (*gate::current()).escape.is_null() } {
+    if !thread::is_drivers() {
         gate::finding("K-134", "PsTerminateSystemThread was called on a thread of the system's.", gate::caller());
         return NtStatus::INVALID_PARAMETER;
     }
