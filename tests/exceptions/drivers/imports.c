@@ -182,6 +182,71 @@ TEST u64 many_raises_pass_the_host(u64 count) {
     return caught;
 }
 
+/* Exceptions that pass a routine which the host calls in turn: its answer is none, and it is not called again. */
+static u64 nodes[8][8], nodes_used, is_raising, calls;
+
+APART u32 compare_elements(RTL_AVL_TABLE *table, u64 *a, u64 *b) {
+    calls++;
+    if (is_raising) ExRaiseStatus(NO_MEMORY);
+    return *a < *b ? LESS : *a > *b ? GREATER : EQUAL;
+}
+APART void *allocate_node(RTL_AVL_TABLE *table, u32 bytes) {
+    if (is_raising) ExRaiseStatus(NO_MEMORY);
+    return nodes[nodes_used++];
+}
+APART void free_node(RTL_AVL_TABLE *table, void *node) { HostNote((u64)node); }
+
+/* `step`: which call meets the exception. Gives how many elements are left, ten times, and whether it was caught. */
+TEST u64 table_routine_raises(u64 step) {
+    RTL_AVL_TABLE table;
+    u64 caught = 0;
+    nodes_used = is_raising = 0;
+    RtlInitializeGenericTableAvl(&table, compare_elements, allocate_node, free_node, 0);
+    for (u64 element = step == 3 ? 3 : 1; element <= 3; element++) RtlInsertElementGenericTableAvl(&table, &element, 8, 0);
+    if (step == 3) {
+        u64 only = 3;
+        RtlDeleteElementGenericTableAvl(&table, &only);
+    }
+    is_raising = 1;
+    __try {
+        u64 element = 3;
+        if (step == 0) RtlDeleteElementGenericTableAvl(&table, &element);
+        if (step == 1) RtlLookupElementGenericTableAvl(&table, &element);
+        if (step == 2 || step == 3) RtlInsertElementGenericTableAvl(&table, &element, 8, 0);
+    } __except (CODE == NO_MEMORY) { caught = 1; }
+    return RtlNumberGenericTableElementsAvl(&table) * 10 + caught;
+}
+
+APART int compare_words(const void *a, const void *b) {
+    if (++calls == 3) ExRaiseStatus(NO_MEMORY);
+    return *(const i32 *)a - *(const i32 *)b;
+}
+
+TEST u64 sort_routine_raises(u64 is_search) {
+    i32 words[32], key = 99;
+    u64 caught = 0;
+    for (i32 place = 0; place < 32; place++) words[place] = is_search ? place : 32 - place;
+    calls = 0;
+    __try {
+        if (is_search) bsearch(&key, words, 32, sizeof(i32), compare_words);
+        else qsort(words, 32, sizeof(i32), compare_words);
+    } __except (CODE == NO_MEMORY) { caught = 1; }
+    return calls * 10 + caught;
+}
+
+APART u32 run_once(u64 *once, void *parameter, void **context) {
+    if (++calls == 1) ExRaiseStatus(NO_MEMORY);
+    return 1;
+}
+
+TEST u64 once_routine_raises(u64 unused) {
+    u64 once = 0, caught = 0;
+    calls = 0;
+    __try { RtlRunOnceExecuteOnce(&once, run_once, 0, 0); } __except (CODE == NO_MEMORY) { caught = 1; }
+    RtlRunOnceExecuteOnce(&once, run_once, 0, 0);
+    return calls * 10 + caught;
+}
+
 /* Where no block is: the frames between are those that the report must list. */
 APART u64 third(u64 address) { return *(volatile u32 *)address + HostNote(0); }
 APART u64 second(u64 address) { return third(address) + 1; }

@@ -65,6 +65,18 @@ IMPORT u16 RtlCaptureStackBackTrace(u32 skip, u32 count, void **frames, u32 *has
 IMPORT void *RtlPcToFileHeader(void *pc, void **base);
 IMPORT void RtlGetCallersAddress(void **caller, void **its_caller);
 
+/* Routines that call back, and the tables they work on. */
+typedef struct { u64 words[13]; } RTL_AVL_TABLE;
+enum { LESS, GREATER, EQUAL };
+IMPORT void RtlInitializeGenericTableAvl(RTL_AVL_TABLE *table, void *compare, void *allocate, void *free, void *context);
+IMPORT void *RtlInsertElementGenericTableAvl(RTL_AVL_TABLE *table, void *element, u32 bytes, u8 *is_new);
+IMPORT void *RtlLookupElementGenericTableAvl(RTL_AVL_TABLE *table, void *element);
+IMPORT u8 RtlDeleteElementGenericTableAvl(RTL_AVL_TABLE *table, void *element);
+IMPORT u32 RtlNumberGenericTableElementsAvl(RTL_AVL_TABLE *table);
+IMPORT u32 RtlRunOnceExecuteOnce(u64 *once, void *routine, void *parameter, void **context);
+IMPORT void qsort(void *base, u64 count, u64 width, int (*compare)(const void *, const void *));
+IMPORT void *bsearch(const void *key, const void *base, u64 count, u64 width, int (*compare)(const void *, const void *));
+
 /* What the test's host offers. */
 typedef u64 ROUTINE(u64 context);
 IMPORT u64 HostCall(ROUTINE *routine, u64 context);      /* calls the routine with a guard on the host's stack */

@@ -131,7 +131,8 @@ pub fn notes() -> Vec<u64> {
 }
 
 fn resolve(_: &str, name: &str) -> Option<&'static Export> {
-    gate::seh::TABLE.iter().chain(TABLE).find(|export| export.name == name)
+    let own = TABLE.iter().find(|export| export.name == name);
+    own.or_else(|| nt_executive::table::by_name(name))
 }
 
 /// The test driver, built and loaded once per process.

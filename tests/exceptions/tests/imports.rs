@@ -64,6 +64,18 @@ fn raised_record_shows_its_parameters_and_where_it_was_raised() {
 }
 
 #[test]
+#[proves("K-014")]
+fn routine_that_an_exception_passes_has_no_answer() {
+    for (step, left, freed) in [(0, 3, 0), (1, 3, 0), (2, 3, 0), (3, 0, 1)] {
+        assert_eq!(call("table_routine_raises", step), left * 10 + 1, "step {step}");
+        assert_eq!(notes().len(), freed, "step {step}: only what the driver deleted before was freed");
+    }
+    assert_eq!(call("sort_routine_raises", 0), 31, "qsort asks no more");
+    assert_eq!(call("sort_routine_raises", 1), 31, "bsearch asks no more");
+    assert_eq!(call("once_routine_raises", 0), 21, "it was not done, and is done by the next call");
+}
+
+#[test]
 fn continuing_what_cannot_be_continued_is_an_exception() {
     assert_eq!(call("continued_against_the_rules", 0), u64::from(NtStatus::NONCONTINUABLE_EXCEPTION.0));
 }

@@ -24,6 +24,10 @@ impl Elements {
 
     /// Whether one element comes before another, in the driver's opinion.
     unsafe fn less(self, a: usize, b: usize) -> bool {
+        if gate::seh::is_leaving() {
+            // An exception has passed a comparison: the driver is not asked again.
+            return false;
+        }
         // SAFETY: the driver says that its routine takes two elements.
         unsafe { (gate::call::call2(self.compare, self.at(a) as u64, self.at(b) as u64) as i32) < 0 }
     }
@@ -83,7 +87,7 @@ unsafe extern "win64" fn bsearch(
     compare: u64,
 ) -> *const u8 {
     let (mut low, mut high) = (0, count);
-    while low < high {
+    while low < high && !gate::seh::is_leaving() {
         let middle = low + (high - low) / 2;
         let element = base.wrapping_add(middle.wrapping_mul(width));
         // SAFETY: the driver says that its routine takes a key and an element.

@@ -159,7 +159,8 @@ unsafe extern "win64" fn rtl_run_once_execute_once(
         }
         let mut made = 0u64;
         let done = gate::call::call3(routine, once as u64, parameter, &raw mut made as u64) as u32;
-        if done == 0 {
+        // An exception that passes the routine is a failure, too.
+        if done == 0 || gate::seh::is_leaving() {
             rtl_run_once_complete(once, INIT_FAILED, 0);
             return NtStatus::UNSUCCESSFUL;
         }

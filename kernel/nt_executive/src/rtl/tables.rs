@@ -53,15 +53,21 @@ struct Routines {
 }
 
 impl Routines {
-    /// How an element compares with another, in the driver's opinion.
-    unsafe fn compare(self, a: u64, b: u64) -> u32 {
+    /// How an element compares with another, in the driver's opinion; `None` if an exception passes the routine.
+    unsafe fn compare(self, a: u64, b: u64) -> Option<u32> {
         // SAFETY: the driver initialised the table with this routine.
-        unsafe { gate::call::call3(self.compare, self.table, a, b) as u32 }
+        let answer = unsafe { gate::call::call3(self.compare, self.table, a, b) as u32 };
+        (!gate::seh::is_leaving()).then_some(answer)
     }
 
+    /// Memory for a node; 0 if there is none, or if an exception passes this routine or passed a comparison.
     unsafe fn allocate(self, bytes: u32) -> u64 {
+        if gate::seh::is_leaving() {
+            return 0;
+        }
         // SAFETY: the driver initialised the table with this routine.
-        unsafe { gate::call::call2(self.allocate, self.table, bytes.into()) }
+        let made = unsafe { gate::call::call2(self.allocate, self.table, bytes.into()) };
+        if gate::seh::is_leaving() { 0 } else { made }
     }
 
     unsafe fn free(self, node: u64) {
@@ -78,9 +84,11 @@ impl Routines {
             // SAFETY: the driver's nodes.
             let (next, found) = unsafe {
                 match self.compare(element, node as u64 + data) {
-                    order::LESS => ((*node).left, Found::InsertLeft),
-                    order::GREATER => ((*node).right, Found::InsertRight),
-                    _ => return (node, Found::Node),
+                    Some(order::LESS) => ((*node).left, Found::InsertLeft),
+                    Some(order::GREATER) => ((*node).right, Found::InsertRight),
+                    Some(_) => return (node, Found::Node),
+                    // Nothing was found, and `allocate` gives nothing to insert.
+                    None => return (std::ptr::null_mut(), Found::Empty),
                 }
             };
             if next.is_null() {

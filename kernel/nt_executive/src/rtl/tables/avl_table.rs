@@ -250,7 +250,10 @@ unsafe extern "win64" fn rtl_lookup_first_matching_element_generic_table_avl(
         let (top, routines) = ((*table).top(), (*table).routines());
         loop {
             let before = predecessor(node, top);
-            let is_equal = |before: *mut Links| routines.compare(element, before as u64 + DATA) > super::order::GREATER;
+            let is_equal = |before: *mut Links| {
+                let answer = routines.compare(element, before as u64 + DATA);
+                answer.is_some_and(|answer| answer > super::order::GREATER)
+            };
             if before.is_null() || !is_equal(before) {
                 break;
             }
