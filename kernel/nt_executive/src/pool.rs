@@ -272,10 +272,10 @@ fn expect_nothing_pending(address: u64, bytes: u64, caller: u64) {
 #[inline(never)]
 fn something_pending(pending: &Pending, address: u64, bytes: u64, caller: u64) -> ! {
     let (what, done) = if pending.is_timer { ("timer", "set") } else { ("DPC", "queued, or its timer set") };
-    let place = gate::image::place(pending.caller).map_or(("the host", 0), |(image, offset)| (image.name, offset));
+    let (image, offset) = place(pending.caller);
     let message = format_args!(
-        "Pool at {address:#x} was freed while the {what} in it ({:#x}) is still {done}, by the call that returns to {}+{:#x}.",
-        pending.address, place.0, place.1
+        "Pool at {address:#x} was freed while the {what} in it ({:#x}) is still {done}, by the call that returns to {image}+{offset:#x}.",
+        pending.address
     );
     let parameters = [u64::from(!pending.is_timer), pending.address, address, bytes];
     gate::bugcheck::with_message(BugCheck::TIMER_OR_DPC_INVALID, parameters, caller, message)
@@ -410,16 +410,23 @@ fn freed_twice(address: u64, record: &Record, caller: u64) -> ! {
         let message = format_args!("{address:#x} was freed but never allocated.");
         gate::bugcheck::with_message(BugCheck::BAD_POOL_CALLER, [0x46, address, 0, 0], caller, message);
     }
-    let tag = record.tag.load(Ordering::Relaxed);
-    let freer = record.caller.load(Ordering::Relaxed);
-    let place = gate::image::place(freer).map_or(("the host", 0), |(image, offset)| (image.name, offset));
+    freed_before(address, record.tag.load(Ordering::Relaxed), record.caller.load(Ordering::Relaxed), caller)
+}
+
+#[cold]
+#[inline(never)]
+fn freed_before(address: u64, tag: Tag, freer: u64, caller: u64) -> ! {
+    let (image, offset) = place(freer);
     let message = format_args!(
-        "The pool block at {address:#x} (tag {}) was freed twice; the first time by the call that returns to {}+{:#x}.",
+        "The pool block at {address:#x} (tag {}) was freed twice; the first time by the call that returns to {image}+{offset:#x}.",
         Text(tag),
-        place.0,
-        place.1
     );
     gate::bugcheck::with_message(BugCheck::BAD_POOL_CALLER, [7, 0, tag.into(), address], caller, message)
+}
+
+/// A driver's instruction for messages: its image and the offset in it.
+fn place(address: u64) -> (&'static str, u64) {
+    gate::image::place(address).map_or(("the host", 0), |(image, offset)| (image.name, offset))
 }
 
 #[cold]

@@ -18,13 +18,15 @@ mod tree;
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
+use gate::memory;
 use nt_abi::{Handle, NtStatus};
 use nt_dispatcher::clock;
 use nt_object::ObjectType;
 
 use crate::pool;
+use crate::raise::Failure;
 use reg_file::Change;
-use tree::{KeyId, Tree};
+use tree::{DATA_MAX, KeyId, Tree};
 
 pub use tree::Value;
 
@@ -245,6 +247,16 @@ fn open_handle(id: KeyId, access: u32, kernel: bool, caller: u64) -> Result<Hand
     let handle = nt_object::insert(body, access, kernel, caller);
     nt_object::dereference(body);
     handle.ok_or(NtStatus::INSUFFICIENT_RESOURCES)
+}
+
+/// Reads a value's data from a driver.
+fn read_data(address: u64, bytes: u32) -> Result<Vec<u8>, Failure> {
+    if bytes as usize > DATA_MAX {
+        return Err(NtStatus::INSUFFICIENT_RESOURCES.into());
+    }
+    let mut data = vec![0; bytes as usize];
+    memory::read(address, &mut data)?;
+    Ok(data)
 }
 
 #[cfg(test)]

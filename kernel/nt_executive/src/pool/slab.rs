@@ -245,7 +245,13 @@ impl Slab {
         let within = |committed: u64| committed.checked_add(bytes).filter(|&sum| sum <= COMMITTED_MAX);
         COMMITTED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).ok()?;
         let spans_used = u64::from(end / self.per_span);
-        data.commit(spans_used << self.span_shift).and_then(|()| records.commit(u64::from(end) * RECORD)).ok()?;
+        let committed =
+            data.commit(spans_used << self.span_shift).and_then(|()| records.commit(u64::from(end) * RECORD));
+        if committed.is_err() {
+            // No slot came of it: the next try asks for the same bytes.
+            COMMITTED.fetch_sub(bytes, Ordering::Relaxed);
+            return None;
+        }
         // Backwards, so that the lowest is handed out first.
         for index in (shared.used..end).rev() {
             self.push(&mut shared.free, index);

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use arena::{PAGE, Region, plan};
 use nt_abi::exception::BugCheck;
 
-use super::{Block, GUARD, Kind, Tag, Text, first_other};
+use super::{Block, GUARD, Kind, Tag, Text, first_other, freed_before};
 
 /// Address space for all blocks of a run together.
 const BYTES: usize = 64 << 30;
@@ -120,14 +120,7 @@ pub(super) fn free(address: u64, caller: u64) -> Block {
     };
     let block = entry.block;
     if let Some(freer) = freed_by {
-        let place = gate::image::place(freer).map_or(("the host", 0), |(image, offset)| (image.name, offset));
-        let message = format_args!(
-            "The pool block at {address:#x} (tag {}) was freed twice; the first time by the call that returns to {}+{:#x}.",
-            Text(block.tag),
-            place.0,
-            place.1
-        );
-        gate::bugcheck::with_message(BugCheck::BAD_POOL_CALLER, [7, 0, block.tag.into(), address], caller, message);
+        freed_before(address, block.tag, freer, caller);
     }
     let (end, pages_end) = (address + block.bytes, entry.pages + page_bytes(block.bytes));
     let around = [(entry.pages, address - entry.pages), (end, pages_end - end)];

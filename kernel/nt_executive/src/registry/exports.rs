@@ -5,8 +5,8 @@ use nt_abi::object::attributes;
 use nt_abi::{Handle, NtStatus, ObjectAttributes};
 
 use super::information::{self, Answer};
-use super::tree::{DATA_MAX, KeyId, Value};
-use super::{key_of, lock, now, open_handle, start};
+use super::tree::{KeyId, Value};
+use super::{key_of, lock, now, open_handle, read_data, start};
 use crate::raise::{Failure, finish};
 
 gate::exports! {
@@ -86,12 +86,11 @@ fn create(
         }
         (id, made)
     };
-    let handle = open_handle(id, access, name.kernel, gate::caller())?;
     if disposition != 0 {
         // REG_CREATED_NEW_KEY, REG_OPENED_EXISTING_KEY
         memory::write_value(disposition, if made { 1u32 } else { 2 })?;
     }
-    store_handle(into, handle)
+    store_handle(into, open_handle(id, access, name.kernel, gate::caller())?)
 }
 
 unsafe extern "win64" fn zw_create_key(
@@ -135,8 +134,8 @@ unsafe extern "win64" fn zw_query_key(handle: Handle, class: u32, buffer: u64, l
 }
 
 /// The key or value at an index; past the last one there are no more entries.
-fn at<T: Copy>(entries: &[T], index: u32) -> Result<T, NtStatus> {
-    entries.get(index as usize).copied().ok_or(NtStatus::NO_MORE_ENTRIES)
+fn at<T>(entries: &[T], index: u32) -> Result<&T, NtStatus> {
+    entries.get(index as usize).ok_or(NtStatus::NO_MORE_ENTRIES)
 }
 
 fn enumerate_key(
@@ -150,7 +149,7 @@ fn enumerate_key(
     let id = key_of(handle)?;
     let found = {
         let registry = lock();
-        let subkey = at(&registry.tree.key(id)?.subkeys, index)?;
+        let subkey = *at(&registry.tree.key(id)?.subkeys, index)?;
         // Only basic, node and full information of a subkey can be asked for.
         if class > 2 {
             return Err(NtStatus::INVALID_PARAMETER.into());
@@ -205,11 +204,7 @@ fn enumerate_value(
     needed: u64,
 ) -> Result<NtStatus, Failure> {
     let id = key_of(handle)?;
-    let found = {
-        let registry = lock();
-        let values: Vec<&Value> = registry.tree.key(id)?.values.iter().collect();
-        information::of_value(class, at(&values, index)?)?
-    };
+    let found = information::of_value(class, at(&lock().tree.key(id)?.values, index)?)?;
     answer(&found, buffer, length, needed)
 }
 
@@ -227,12 +222,8 @@ unsafe extern "win64" fn zw_enumerate_value_key(
 fn set_value(handle: Handle, name: u64, kind: u32, data: u64, bytes: u32) -> Result<NtStatus, Failure> {
     let name = memory::read_unicode(name)?;
     let id = key_of(handle)?;
-    if bytes as usize > DATA_MAX {
-        return Err(NtStatus::INSUFFICIENT_RESOURCES.into());
-    }
-    let mut contents = vec![0; bytes as usize];
-    memory::read(data, &mut contents)?;
-    lock().tree.set_value(id, Value { name, kind, data: contents }, now())?;
+    let data = read_data(data, bytes)?;
+    lock().tree.set_value(id, Value { name, kind, data }, now())?;
     Ok(NtStatus::SUCCESS)
 }
 

@@ -3,8 +3,8 @@
 use gate::memory;
 use nt_abi::{Handle, NtStatus};
 
-use super::tree::{DATA_MAX, KeyId, Value};
-use super::{SERVICES, key_of, lock, now};
+use super::tree::{KeyId, Value};
+use super::{SERVICES, key_of, lock, now, read_data};
 use crate::raise::{Failure, finish};
 
 gate::exports! {
@@ -37,7 +37,7 @@ fn place(relative: u32, path: u64) -> Result<(KeyId, Vec<u16>), Failure> {
     if relative & HANDLE != 0 {
         return Ok((key_of(Handle(path))?, Vec::new()));
     }
-    let path = if path == 0 { Vec::new() } else { memory::read_wide_c_string(path, PATH_MAX)? };
+    let path = name_at(path)?;
     let root = lock().tree.root();
     match relative & !OPTIONAL {
         0 => {
@@ -64,19 +64,16 @@ fn create(relative: u32, path: u64) -> Result<KeyId, Failure> {
     Ok(lock().tree.create_all(base, &path, now())?)
 }
 
+/// A terminated string of a driver; null for an empty one.
 fn name_at(name: u64) -> Result<Vec<u16>, Failure> {
     Ok(if name == 0 { Vec::new() } else { memory::read_wide_c_string(name, PATH_MAX)? })
 }
 
 fn write(relative: u32, path: u64, name: u64, kind: u32, data: u64, bytes: u32) -> Result<NtStatus, Failure> {
-    if bytes as usize > DATA_MAX {
-        return Err(NtStatus::INSUFFICIENT_RESOURCES.into());
-    }
     let name = name_at(name)?;
-    let mut contents = vec![0; bytes as usize];
-    memory::read(data, &mut contents)?;
+    let data = read_data(data, bytes)?;
     let id = create(relative, path)?;
-    lock().tree.set_value(id, Value { name, kind, data: contents }, now())?;
+    lock().tree.set_value(id, Value { name, kind, data }, now())?;
     Ok(NtStatus::SUCCESS)
 }
 

@@ -3,7 +3,7 @@
 use nt_abi::{NtStatus, UnicodeString};
 
 use super::Units;
-use super::strings::allocate;
+use super::strings::create;
 use crate::random;
 
 gate::exports! {
@@ -53,16 +53,10 @@ impl Guid {
 
 unsafe extern "win64" fn rtl_string_from_guid(guid: *const Guid, to: *mut UnicodeString) -> NtStatus {
     // SAFETY: the driver's pointers; bad ones fault and are blamed on it. The same holds for the whole module.
-    let text: Vec<u16> = unsafe { (*guid).text() }.encode_utf16().collect();
-    let Some(buffer) = allocate(text.len() * 2 + 2) else { return NtStatus::NO_MEMORY };
-    let buffer = buffer.cast::<u16>();
-    // SAFETY: a new block of that size; the driver's string.
     unsafe {
-        text.iter().chain([&0]).enumerate().for_each(|(place, &unit)| buffer.add(place).write(unit));
-        let length = text.len() as u16 * 2;
-        *to = UnicodeString { length, maximum_length: length + 2, _pad: 0, buffer };
+        let text: Vec<u16> = (*guid).text().encode_utf16().collect();
+        create(to, text.into_iter())
     }
-    NtStatus::SUCCESS
 }
 
 unsafe extern "win64" fn rtl_guid_from_string(string: *const UnicodeString, guid: *mut Guid) -> NtStatus {

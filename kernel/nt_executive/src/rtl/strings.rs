@@ -49,7 +49,7 @@ const NARROW_BYTES_MAX: usize = 0xFFFE;
 pub(super) const TAG: pool::Tag = u32::from_le_bytes(*b"Strg");
 
 /// Allocates paged pool for a string's characters, as Windows does.
-pub(super) fn allocate(bytes: usize) -> Option<*mut u8> {
+fn allocate(bytes: usize) -> Option<*mut u8> {
     pool::allocate(bytes as u64, TAG, Kind::Paged, gate::caller()).map(|address| address as *mut u8)
 }
 
@@ -392,7 +392,7 @@ unsafe extern "win64" fn rtl_downcase_unicode_string(
 }
 
 /// Makes an allocated, terminated string.
-unsafe fn create(to: *mut UnicodeString, units: impl ExactSizeIterator<Item = u16>) -> NtStatus {
+pub(super) unsafe fn create(to: *mut UnicodeString, units: impl ExactSizeIterator<Item = u16>) -> NtStatus {
     let bytes = units.len() * 2;
     if bytes > WIDE_BYTES_MAX {
         return NtStatus::NAME_TOO_LONG;

@@ -1,5 +1,7 @@
 //! Between UTF-8 and UTF-16.
 
+use std::borrow::Cow;
+
 use nt_abi::{AnsiString, NtStatus, UnicodeString};
 
 use super::strings::find_room;
@@ -15,8 +17,8 @@ gate::exports! {
 }
 
 /// Text, and whether something in it had to be replaced.
-struct Converted<T> {
-    text: T,
+struct Converted {
+    text: String,
     status: NtStatus,
 }
 
@@ -25,7 +27,7 @@ fn status(exact: bool) -> NtStatus {
 }
 
 /// UTF-8 of UTF-16; a lone surrogate becomes U+FFFD.
-fn narrow(units: Units) -> Converted<String> {
+fn narrow(units: Units) -> Converted {
     let mut exact = true;
     let text = char::decode_utf16(units.iter())
         .map(|unit| {
@@ -38,11 +40,13 @@ fn narrow(units: Units) -> Converted<String> {
     Converted { text, status: status(exact) }
 }
 
-/// UTF-16 of UTF-8; each part that is no UTF-8 becomes U+FFFD.
-fn wide(bytes: Bytes) -> Converted<Vec<char>> {
+/// The text of UTF-8; each part that is no UTF-8 becomes U+FFFD.
+fn wide(bytes: Bytes) -> Converted {
     let bytes: Vec<u8> = bytes.iter().collect();
-    let exact = std::str::from_utf8(&bytes).is_ok();
-    Converted { text: String::from_utf8_lossy(&bytes).chars().collect(), status: status(exact) }
+    let text = String::from_utf8_lossy(&bytes);
+    // Only what had to be mended is a copy.
+    let status = status(matches!(text, Cow::Borrowed(_)));
+    Converted { text: text.into_owned(), status }
 }
 
 // All pointers of this module are the driver's; a bad one faults and is blamed on it. That is what every SAFETY note
@@ -98,7 +102,7 @@ unsafe extern "win64" fn rtl_utf8_to_unicode_n(
         let Converted { text, status } = wide(Bytes::new(from, bytes as usize));
         let room = if to.is_null() { usize::MAX } else { room as usize / 2 };
         let mut count = 0;
-        for character in text {
+        for character in text.chars() {
             let mut pair = [0; 2];
             let units = character.encode_utf16(&mut pair);
             if count + units.len() > room {
@@ -143,13 +147,15 @@ unsafe extern "win64" fn rtl_utf8_string_to_unicode_string(
     // SAFETY: the driver's strings.
     unsafe {
         let Converted { text, status } = wide(Bytes::of(from));
-        let units = || text.iter().flat_map(|character| character.encode_utf16(&mut [0; 2]).to_vec());
-        let needed = (units().count() + 1) * 2;
+        let needed = (text.encode_utf16().count() + 1) * 2;
         if let Err(status) = find_room(&raw mut (*to).maximum_length, &raw mut (*to).buffer, needed, allocated) {
             return status;
         }
         (*to).length = needed as u16 - 2;
-        units().chain([0]).enumerate().for_each(|(place, unit)| (*to).buffer.add(place).write_unaligned(unit));
+        text.encode_utf16()
+            .chain([0])
+            .enumerate()
+            .for_each(|(place, unit)| (*to).buffer.add(place).write_unaligned(unit));
         status
     }
 }

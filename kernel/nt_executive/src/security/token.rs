@@ -255,7 +255,11 @@ fn query_object(class: u32, into: u64) -> Result<NtStatus, Failure> {
     let made = pool::allocate(answer.bytes.len() as u64, TAG, Kind::Paged, gate::caller());
     let block = made.ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;
     memory::write(block, &answer.at(block))?;
-    memory::write_value(into, block)?;
+    if let Err(fault) = memory::write_value(into, block) {
+        // Nobody would ever learn of the block.
+        pool::free(block, Some(TAG), gate::caller());
+        return Err(fault.into());
+    }
     Ok(NtStatus::SUCCESS)
 }
 
