@@ -50,7 +50,7 @@ typedef struct _WORK {
 } WORK, *PWORK;
 
 static struct {
-    TCP_ADDRESS Remote;
+    INTERNET_ADDRESS Remote;
     ULONG Ports;
     ULONG Settle;
 } Settings;
@@ -188,7 +188,7 @@ static void MeasureOpenClose(PWORK Work)
 static NTSTATUS OpenConnection(PTRANSPORT_FILE Endpoint, PTRANSPORT_FILE Local, ULONG Number)
 {
     LARGE_INTEGER timeout = Milliseconds(30000);
-    TCP_ADDRESS remote = Settings.Remote;
+    INTERNET_ADDRESS remote = Settings.Remote;
     NTSTATUS status = OpenEndpoint(Endpoint, NULL);
 
     if (!NT_SUCCESS(status))

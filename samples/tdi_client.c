@@ -58,7 +58,7 @@ static const CLOSING_PATH ClosingPaths[] = {
 
 /* What DriverEntry read; constant afterwards. */
 typedef struct _SETTINGS {
-    TCP_ADDRESS Remote;
+    INTERNET_ADDRESS Remote;
     CHAR Request[2 * TEXT_BYTES_MAX + 64];
     ULONG RequestBytes;     /* 0: no request */
     BOOLEAN UseEvents;

@@ -53,7 +53,7 @@ typedef struct _SESSION {
 } SESSION, *PSESSION;
 
 static struct {
-    TCP_ADDRESS Local;
+    INTERNET_ADDRESS Local;
     BOOLEAN UseEvents;
     ULONG Endpoints;
     LONG Connections;

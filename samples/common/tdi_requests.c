@@ -1,6 +1,7 @@
 #define DRIVER_NAME "tdi_requests"
 #include "tdi_requests.h"
 
+#define TCP_DEVICE L"\\Device\\Tcp"
 #define EA_BYTES_MAX 64
 
 /* One entry of an EA list. The value follows the name and its terminator, at an odd address. */
@@ -11,10 +12,9 @@ typedef union _EA_BUFFER {
 
 /* Addresses and opening */
 
-/* Which kind of object an open creates is told by the EA's name alone. */
-static NTSTATUS OpenTransportFile(PTRANSPORT_FILE File, PCSTR EaName, const void *EaValue, USHORT EaValueLength)
+NTSTATUS OpenTransportFile(PTRANSPORT_FILE File, PCWSTR Device, PCSTR EaName, const void *EaValue, USHORT EaValueLength)
 {
-    UNICODE_STRING name = RTL_CONSTANT_STRING(L"\\Device\\Tcp");
+    UNICODE_STRING name;
     OBJECT_ATTRIBUTES attributes;
     IO_STATUS_BLOCK ioStatus;
     UCHAR nameLength = (UCHAR)strlen(EaName);
@@ -28,6 +28,7 @@ static NTSTATUS OpenTransportFile(PTRANSPORT_FILE File, PCSTR EaName, const void
     RtlCopyMemory(ea.Entry.EaName, EaName, nameLength + 1);
     RtlCopyMemory(ea.Entry.EaName + nameLength + 1, EaValue, EaValueLength);
 
+    RtlInitUnicodeString(&name, Device);
     InitializeObjectAttributes(&attributes, &name, OBJ_CASE_INSENSITIVE | OBJ_KERNEL_HANDLE, NULL, NULL);
     status = ZwCreateFile(&File->Handle, GENERIC_READ | GENERIC_WRITE | SYNCHRONIZE, &attributes, &ioStatus, NULL,
                           FILE_ATTRIBUTE_NORMAL, 0, FILE_OPEN, 0, &ea,
@@ -75,7 +76,7 @@ static ULONG SwapUlong(ULONG Value)
     return Value << 24 | (Value & 0xFF00) << 8 | (Value >> 8 & 0xFF00) | Value >> 24;
 }
 
-static void FillIpAddress(PTA_IP_ADDRESS Address, const TCP_ADDRESS *From)
+void FillIpAddress(PTA_IP_ADDRESS Address, const INTERNET_ADDRESS *From)
 {
     RtlZeroMemory(Address, sizeof(*Address));
     Address->TAAddressCount = 1;
@@ -85,24 +86,37 @@ static void FillIpAddress(PTA_IP_ADDRESS Address, const TCP_ADDRESS *From)
     Address->Address[0].Address[0].in_addr = SwapUlong(From->Address);
 }
 
+BOOLEAN ReadIpAddress(const void *Address, ULONG Length, PINTERNET_ADDRESS To)
+{
+    const TA_IP_ADDRESS *address = Address;
+
+    if (Length < sizeof(*address) || address->TAAddressCount != 1 ||
+        address->Address[0].AddressType != TDI_ADDRESS_TYPE_IP ||
+        address->Address[0].AddressLength != TDI_ADDRESS_LENGTH_IP)
+        return FALSE;
+    To->Address = SwapUlong(address->Address[0].Address[0].in_addr);
+    To->Port = SwapUshort(address->Address[0].Address[0].sin_port);
+    return TRUE;
+}
+
 NTSTATUS OpenAddress(PTRANSPORT_FILE Address)
 {
-    static const TCP_ADDRESS any = { 0, 0 };
+    static const INTERNET_ADDRESS any = { 0, 0 };
 
     return OpenAddressAt(Address, &any);
 }
 
-NTSTATUS OpenAddressAt(PTRANSPORT_FILE Address, const TCP_ADDRESS *Local)
+NTSTATUS OpenAddressAt(PTRANSPORT_FILE Address, const INTERNET_ADDRESS *Local)
 {
     TA_IP_ADDRESS value;
 
     FillIpAddress(&value, Local);
-    return OpenTransportFile(Address, TdiTransportAddress, &value, sizeof(value));
+    return OpenTransportFile(Address, TCP_DEVICE, TdiTransportAddress, &value, sizeof(value));
 }
 
 NTSTATUS OpenEndpoint(PTRANSPORT_FILE Endpoint, PVOID Context)
 {
-    return OpenTransportFile(Endpoint, TdiConnectionContext, &Context, sizeof(Context));
+    return OpenTransportFile(Endpoint, TCP_DEVICE, TdiConnectionContext, &Context, sizeof(Context));
 }
 
 void CloseTransportFile(PTRANSPORT_FILE File, CLOSE_ORDER Order)
@@ -172,7 +186,7 @@ NTSTATUS DisassociateAddress(PTRANSPORT_FILE Endpoint)
     return SendControl(&control, Endpoint);
 }
 
-NTSTATUS Connect(PTRANSPORT_FILE Endpoint, const TCP_ADDRESS *Remote, LARGE_INTEGER Timeout)
+NTSTATUS Connect(PTRANSPORT_FILE Endpoint, const INTERNET_ADDRESS *Remote, LARGE_INTEGER Timeout)
 {
     TDI_CONNECTION_INFORMATION information;
     TA_IP_ADDRESS address;
@@ -224,7 +238,7 @@ static NTSTATUS NTAPI TransferDone(PDEVICE_OBJECT Device, PIRP Irp, PVOID Contex
     return STATUS_MORE_PROCESSING_REQUIRED;
 }
 
-static void FreeTransfer(PTRANSFER Transfer)
+void DiscardTransfer(PTRANSFER Transfer)
 {
     if (Transfer->Mdl != NULL)
         IoFreeMdl(Transfer->Mdl);
@@ -234,23 +248,28 @@ static void FreeTransfer(PTRANSFER Transfer)
     Transfer->Irp = NULL;
 }
 
-static NTSTATUS BeginTransfer(PTRANSPORT_FILE Endpoint, PTRANSFER Transfer, PVOID Buffer, ULONG Length)
+NTSTATUS BeginTransfer(PTRANSPORT_FILE Endpoint, PTRANSFER Transfer, PVOID Buffer, ULONG Length)
 {
     KeInitializeEvent(&Transfer->Done, NotificationEvent, FALSE);
     Transfer->Irp = IoAllocateIrp(Endpoint->Device->StackSize, FALSE);
     Transfer->Mdl = IoAllocateMdl(Buffer, Length, FALSE, FALSE, NULL);
     if (Transfer->Irp == NULL || Transfer->Mdl == NULL) {
-        FreeTransfer(Transfer);
+        DiscardTransfer(Transfer);
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     MmBuildMdlForNonPagedPool(Transfer->Mdl);
     return STATUS_SUCCESS;
 }
 
-/* The completion routine runs whatever becomes of the request, so its event decides, not the returned status. */
-static NTSTATUS SendTransfer(PTRANSPORT_FILE Endpoint, PTRANSFER Transfer)
+void KeepTransfer(PTRANSFER Transfer)
 {
     IoSetCompletionRoutine(Transfer->Irp, TransferDone, Transfer, TRUE, TRUE, TRUE);
+}
+
+/* The completion routine runs whatever becomes of the request, so its event decides, not the returned status. */
+NTSTATUS SendTransfer(PTRANSPORT_FILE Endpoint, PTRANSFER Transfer)
+{
+    KeepTransfer(Transfer);
     IoCallDriver(Endpoint->Device, Transfer->Irp);
     return STATUS_PENDING;
 }
@@ -288,7 +307,7 @@ NTSTATUS FinishTransfer(PTRANSFER Transfer, LARGE_INTEGER Patience, PULONG Count
     }
     status = Transfer->Irp->IoStatus.Status;
     *Count = (ULONG)Transfer->Irp->IoStatus.Information;
-    FreeTransfer(Transfer);
+    DiscardTransfer(Transfer);
     return status;
 }
 
@@ -327,6 +346,7 @@ typedef struct _IP_ADDRESS_INFO {
 NTSTATUS QueryPort(PTRANSPORT_FILE Address, PUSHORT Port)
 {
     PIP_ADDRESS_INFO info = ExAllocatePoolWithTag(NonPagedPool, sizeof(*info), SAMPLE_TAG);
+    INTERNET_ADDRESS local;
     TRANSFER query;
     ULONG count = 0;
     NTSTATUS status;
@@ -339,10 +359,10 @@ NTSTATUS QueryPort(PTRANSPORT_FILE Address, PUSHORT Port)
         SendTransfer(Address, &query);
         status = FinishTransfer(&query, Milliseconds(10000), &count);
     }
-    if (NT_SUCCESS(status) && count < sizeof(*info))
+    if (NT_SUCCESS(status) && (count < sizeof(*info) || !ReadIpAddress(&info->Address, sizeof(info->Address), &local)))
         status = STATUS_UNSUCCESSFUL; /* not an IPv4 address */
     if (NT_SUCCESS(status))
-        *Port = SwapUshort(info->Address.Address[0].Address[0].sin_port);
+        *Port = local.Port;
     ExFreePoolWithTag(info, SAMPLE_TAG);
     return status;
 }

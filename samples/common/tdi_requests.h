@@ -36,16 +36,16 @@ typedef struct _TRANSFER {
 } TRANSFER, *PTRANSFER;
 
 /* An IPv4 address and port, both in host byte order. */
-typedef struct _TCP_ADDRESS {
+typedef struct _INTERNET_ADDRESS {
     ULONG Address;
     USHORT Port;
-} TCP_ADDRESS, *PTCP_ADDRESS;
+} INTERNET_ADDRESS, *PINTERNET_ADDRESS;
 
 /* Four decimal numbers with dots; FALSE for anything else. */
 BOOLEAN ParseIpAddress(PCSTR Text, PULONG Address);
 
 /* Opens a transport address on \Device\Tcp; port 0 leaves the port to the transport. */
-NTSTATUS OpenAddressAt(PTRANSPORT_FILE Address, const TCP_ADDRESS *Local);
+NTSTATUS OpenAddressAt(PTRANSPORT_FILE Address, const INTERNET_ADDRESS *Local);
 
 /* ... any local address, a port of the transport's choice. */
 NTSTATUS OpenAddress(PTRANSPORT_FILE Address);
@@ -63,7 +63,7 @@ NTSTATUS AssociateAddress(PTRANSPORT_FILE Endpoint, PTRANSPORT_FILE Address);
 NTSTATUS DisassociateAddress(PTRANSPORT_FILE Endpoint);
 
 /* Gives up after Timeout. */
-NTSTATUS Connect(PTRANSPORT_FILE Endpoint, const TCP_ADDRESS *Remote, LARGE_INTEGER Timeout);
+NTSTATUS Connect(PTRANSPORT_FILE Endpoint, const INTERNET_ADDRESS *Remote, LARGE_INTEGER Timeout);
 
 /* Flags is TDI_DISCONNECT_RELEASE or TDI_DISCONNECT_ABORT. */
 NTSTATUS Disconnect(PTRANSPORT_FILE Endpoint, ULONG Flags, LARGE_INTEGER Timeout);
@@ -84,5 +84,23 @@ NTSTATUS FinishTransfer(PTRANSFER Transfer, LARGE_INTEGER Patience, PULONG Count
 /* Start and finish in one call. */
 NTSTATUS Send(PTRANSPORT_FILE Endpoint, PVOID Buffer, ULONG Length, LARGE_INTEGER Patience);
 NTSTATUS Receive(PTRANSPORT_FILE Endpoint, PVOID Buffer, ULONG Length, LARGE_INTEGER Patience, PULONG Count);
+
+/* Below is what all requests are made of; tdi_datagrams.c needs it too. */
+
+/* Which kind of object an open creates is told by the name of the extended attribute alone. */
+NTSTATUS OpenTransportFile(PTRANSPORT_FILE File, PCWSTR Device, PCSTR EaName, const void *EaValue, USHORT EaValueLength);
+
+void FillIpAddress(PTA_IP_ADDRESS Address, const INTERNET_ADDRESS *From);
+
+/* What a TRANSPORT_ADDRESS with one IPv4 address says; FALSE if it is anything else. Any IRQL. */
+BOOLEAN ReadIpAddress(const void *Address, ULONG Length, PINTERNET_ADDRESS To);
+
+/* Makes IRP and MDL. A TdiBuildXxx macro comes next, then SendTransfer, or KeepTransfer if others send the IRP. */
+NTSTATUS BeginTransfer(PTRANSPORT_FILE File, PTRANSFER Transfer, PVOID Buffer, ULONG Length);
+NTSTATUS SendTransfer(PTRANSPORT_FILE File, PTRANSFER Transfer);
+void KeepTransfer(PTRANSFER Transfer);
+
+/* Frees what BeginTransfer has made, and nobody has sent. */
+void DiscardTransfer(PTRANSFER Transfer);
 
 #endif

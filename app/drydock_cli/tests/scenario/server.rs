@@ -1,7 +1,7 @@
 //! Servers to talk to: some that nobody here wrote, and one that watches how connections end.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -35,6 +35,28 @@ pub fn python(folder: &Path) -> Process {
         .spawn()
         .expect("python3 can be started (apt-get install python3)");
     wait_until_it_listens(Process { child, address })
+}
+
+/// A UDP server on Python's socketserver that sends back each datagram, `copies` times.
+pub fn python_datagrams(copies: u32) -> Process {
+    let script = format!(
+        "import socketserver
+class Echo(socketserver.BaseRequestHandler):
+    def handle(self):
+        data, socket = self.request
+        for _ in range({copies}):
+            socket.sendto(data, self.client_address)
+server = socketserver.UDPServer(('127.0.0.1', 0), Echo)
+server.max_packet_size = 65535
+print(server.server_address[1], flush=True)
+server.serve_forever()"
+    );
+    let child = Command::new("python3").arg("-c").arg(script).stdout(Stdio::piped()).spawn();
+    let mut child = child.expect("python3 can be started (apt-get install python3)");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line of its output");
+    let port = line.trim().parse().unwrap_or_else(|_| panic!("no port: {line:?}"));
+    Process { child, address: (Ipv4Addr::LOCALHOST, port).into() }
 }
 
 /// nginx over `folder`.
