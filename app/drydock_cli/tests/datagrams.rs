@@ -60,7 +60,7 @@ fn silent_server_ends_the_client_with_timeout_and_nothing_left_behind() {
 }
 
 /// A network between two hosts whose link has these properties, and what reaches a UDP echo server across it.
-fn simulated(name: &str, link: &str) -> (String, SocketAddr) {
+fn simulated(name: &str, link: &str, more: &str) -> (String, SocketAddr) {
     let network = folder("networks").join(format!("{name}.toml"));
     let text = format!(
         r#"
@@ -79,6 +79,7 @@ fn simulated(name: &str, link: &str) -> (String, SocketAddr) {
         kind = "echo"
         protocol = "udp"
         port = 7
+        {more}
     "#
     );
     std::fs::write(&network, text).expect("a network file");
@@ -86,10 +87,32 @@ fn simulated(name: &str, link: &str) -> (String, SocketAddr) {
 }
 
 #[test]
+fn lost_and_doubled_datagrams_of_a_simulated_network_are_got_over() {
+    let (network, server) = simulated("lossy", "loss = \"20%\"\nduplicate = \"50%\"\njitter = \"5ms\"", "");
+    for receive in WAYS {
+        let run = client(server, receive).args(["--net", &network, "--seed", "7"]);
+        let ran = run.set("Queries", 50).set("Attempts", 20).run().expect_clean();
+        let [answered, asked, again, others] = counts(&ran);
+        assert_eq!((answered, asked), (50, 50), "{receive}: {ran:#?}");
+        assert!(again > 0 && others > 0, "{receive}: {ran:#?}");
+    }
+}
+
+#[test]
 fn longest_datagram_crosses_a_simulated_network_in_fragments() {
-    let (network, server) = simulated("plain", "latency = \"3ms\"");
+    let (network, server) = simulated("plain", "latency = \"3ms\"", "");
     for receive in WAYS {
         let run = client(server, receive).args(["--net", &network]).set("Bytes", 65_507);
         assert_eq!(counts(&run.run().expect_clean()), [1, 1, 0, 0], "{receive}");
     }
+}
+
+/// A driver that waits for its own time limit lets virtual time go on without the network's doing anything.
+#[test]
+fn datagram_sent_after_a_silence_takes_as_long_as_any_other() {
+    let silence = "[[fault]]\nat = \"0s\"\nuntil = \"1500ms\"\npartition = [\"server\"]";
+    let (network, server) = simulated("silence", "latency = \"10ms\"", silence);
+    let ran = client(server, "request").args(["--net", &network]).run().expect_clean();
+    assert_eq!(counts(&ran), [1, 1, 2, 0], "{ran:#?}");
+    ran.line("completes TDI_RECEIVE_DATAGRAM, address #1 after 20.0 ms → STATUS_SUCCESS, 64 bytes");
 }

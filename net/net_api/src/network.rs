@@ -100,6 +100,10 @@ pub trait Network: Send + Sync {
     /// As [`Network::open_address`].
     fn open_datagram_address(&self, local: SocketAddr, sharing: Sharing) -> Result<Arc<dyn DatagramAddress>, NetError>;
 
+    /// Says what time it is, for networks in virtual time: calls from now on happen then. Whoever lets time
+    /// go on without a [`Network::poll`] says so before the next call.
+    fn advance(&self, _now: NetTime) {}
+
     /// Lets the network work: delivers events to `sink` on this thread, blocking as long as `wait`
     /// allows for the first. Returns how many were delivered; 0 means that the time is up or that
     /// [`Network::wake`] was called.

@@ -90,6 +90,10 @@ impl Network for SimNetwork {
         Ok(Arc::new(SimDatagrams { shared: Arc::clone(&self.shared), id, local }))
     }
 
+    fn advance(&self, now: NetTime) {
+        self.shared.call(|world| world.advance(now.as_nanoseconds()));
+    }
+
     /// With [`Wait::No`] time goes on to `now` and nothing else is waited for; that is how virtual time is
     /// meant to be used, with [`Network::next_deadline`] as the next `now`. Any other wait sleeps for real,
     /// for callers whose clock is the real one.

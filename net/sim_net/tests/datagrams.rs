@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::World;
 use net_api::{
     Arrival, Cast, DatagramAddress, DatagramOption, DatagramReceived, DatagramSent, Interface, Key, Membership,
-    NetError, Network, Readiness, Sharing,
+    NetError, NetTime, Network, Readiness, Sharing,
 };
 
 fn open(world: &World, host: usize, local: &str) -> Arc<dyn DatagramAddress> {
@@ -188,4 +188,14 @@ fn queue_of_datagrams_is_bounded() {
     world.pass(Duration::from_secs(1));
     let waiting = std::iter::from_fn(|| (!nothing(&far)).then_some(())).count();
     assert_eq!(waiting, 262_144 / 64);
+}
+
+#[test]
+fn datagram_is_sent_at_the_time_that_was_shown_last() {
+    let mut world = World::two("");
+    let (near, far) = (open(&world, 0, "10.0.0.1:5"), open(&world, 1, "10.0.0.2:6"));
+    world.host(0).advance(NetTime::from_nanoseconds(1_000_000_000));
+    assert_eq!(send(&near, b"late", "10.0.0.2:6"), DatagramSent::Taken);
+    assert_eq!(world.host(1).next_deadline(), Some(NetTime::from_nanoseconds(1_010_000_000)));
+    assert_eq!(receive(&mut world, &far).1, b"late");
 }

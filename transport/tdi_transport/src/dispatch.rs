@@ -69,7 +69,10 @@ unsafe fn serve(
     unsafe {
         let location = *irp::current_location(irp);
         match transport::current().and_then(|transport| Some((transport, transport.kind_of(device)?))) {
-            Some((transport, kind)) => serve(transport, Sent { irp, kind, location }),
+            Some((transport, kind)) => {
+                transport.tell_time();
+                serve(transport, Sent { irp, kind, location })
+            }
             None => {
                 let closes = matches!(location.major_function, MajorFunction::CLEANUP | MajorFunction::CLOSE);
                 let status = if closes { NtStatus::SUCCESS } else { NtStatus::DEVICE_NOT_READY };

@@ -40,12 +40,20 @@ impl Poller for Forward {
         if transport.has_ready.load(Ordering::Relaxed) {
             return Some(0);
         }
-        let network = transport.network.next_deadline().map(|time| time.as_nanoseconds() / 100);
+        // Rounded up: polled a moment before it is due, the network would have nothing, again and again.
+        let network = transport.network.next_deadline().map(|time| time.as_nanoseconds().div_ceil(100));
         [transport.timers.earliest(), network].into_iter().flatten().min()
     }
 }
 
 impl Transport {
+    /// A network in virtual time knows it from the last poll; a driver may have waited since.
+    pub(crate) fn tell_time(&self) {
+        if self.is_virtual {
+            self.network.advance(net_time(clock::now_100ns()));
+        }
+    }
+
     fn poll(&self, max_wait_100ns: Option<u64>) {
         // Only a network in virtual time looks at the clock it is shown; the others wait as long as they are told.
         let start = if self.is_virtual { clock::now_100ns() } else { 0 };

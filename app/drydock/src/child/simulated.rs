@@ -62,6 +62,10 @@ impl Network for Hosts {
         self.of_caller().open_datagram_address(local, sharing)
     }
 
+    fn advance(&self, now: NetTime) {
+        self.any().advance(now);
+    }
+
     fn poll(&self, now: NetTime, _wait: Wait, sink: &dyn EventSink) -> usize {
         // Each host has its own events. Nobody waits here: time is virtual and moves elsewhere.
         self.hosts.iter().map(|(_, network)| network.poll(now, Wait::No, sink)).sum()
