@@ -21,6 +21,6 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     step("benches, release build", || {
         run_command(&mut workspace.cargo(["build", "--release", "--quiet", "--package", "benches"]))
     })?;
-    let mut benches = workspace.command(workspace.target().join("release/benches"));
+    let mut benches = workspace.command(workspace.target()?.join("release/benches"));
     run_command(benches.arg("samples/out/bench.sys").args(&options.rows))
 }

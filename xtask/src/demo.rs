@@ -37,7 +37,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     std::fs::create_dir_all(workspace.path("out")).context("cannot make the folder out")?;
     println!("==> samples/out/tdi_client.sys, against a server on {server}");
 
-    let mut drydock = workspace.command(workspace.target().join("debug/drydock"));
+    let mut drydock = workspace.command(workspace.target()?.join("debug/drydock"));
     drydock.args(["run", "samples/out/tdi_client.sys", "--net", "loopback", "--json", "--figure", FIGURE]);
     for setting in [format!("Host={}", server.ip()), format!("Port={}", server.port()), "Path=/".into()] {
         drydock.args(["--set", &setting]);

@@ -28,7 +28,8 @@ const TSHARK: Tool = Tool { program: "tshark", package: "tshark" };
 /// For building the sample drivers.
 pub const SAMPLES: &[Tool] = &[MINGW, MAKE];
 
-/// For all tests: the samples, servers that nobody here wrote, and the list of tracked files.
+/// For all tests: the samples, drivers with structured exceptions, servers and a packet reader that nobody here wrote, and the
+/// list of tracked files.
 pub const TESTS: &[Tool] = &[MINGW, MAKE, CLANG, LLD, GIT, PYTHON, NGINX, TSHARK];
 
 /// Makes sure that the tools are there.

@@ -9,8 +9,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::fs;
 use std::path::Path;
-use std::{fs, io};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -75,8 +75,7 @@ fn report(problems: &[String]) -> Result<()> {
 
 fn run_tests(workspace: &Workspace) -> Result<std::path::PathBuf> {
     prerequisites::install(prerequisites::TESTS)?;
-    let proofs = workspace.target().join("proofs.txt");
-    let sums = test::record_tests(&mut workspace.cargo(["test", "--workspace", "--no-fail-fast"]), &proofs)?;
+    let (proofs, sums) = test::record(workspace)?;
     // Rules of tests that failed are open, and the table says so.
     println!("{sums}{}", if sums.is_success() { "" } else { ": the table shows what passed" });
     Ok(proofs)
@@ -151,10 +150,7 @@ struct Table {
 
 impl Table {
     fn read(workspace: &Workspace, proofs: &Path) -> Result<Self> {
-        let recorded = match fs::read_to_string(proofs) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            other => other.with_context(|| format!("cannot read {}", proofs.display()))?,
-        };
+        let recorded = fs::read_to_string(proofs).with_context(|| format!("cannot read {}", proofs.display()))?;
         Self::parse(&workspace.read(INDEX)?, &workspace.read(EXCEPTIONS)?, &recorded)
     }
 

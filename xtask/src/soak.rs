@@ -1,8 +1,9 @@
 //! `cargo xtask soak`: what takes too long for every change.
 //!
-//! Property tests with many more cases, and every closing path of the sample client over and over, in one thread and in many,
-//! with requests and with events.
+//! Property tests with many more cases, endpoints against their model, waits from several threads, and every closing path of the
+//! sample client over and over, in one thread and in many, with requests and with events.
 
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -66,6 +67,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 fn close_until(workspace: &Workspace, end: Instant) -> Result<()> {
     let body: Vec<u8> = (0..BODY_BYTES).map(|index| (index % 251) as u8).collect();
     let server = http_server::serve(&body).context("cannot listen on loopback")?;
+    let program = workspace.target()?.join("release/drydock");
     let mut runs = 0;
     for seed in 0.. {
         for path in CLOSING_PATHS {
@@ -75,8 +77,8 @@ fn close_until(workspace: &Workspace, end: Instant) -> Result<()> {
                         println!("    {runs} runs");
                         return Ok(());
                     }
-                    let port = server.port();
-                    run_once(workspace, port, path, receive, *shape)
+                    let drydock = workspace.command(&program);
+                    run_once(drydock, server.port(), path, receive, *shape)
                         .with_context(|| format!("pass {seed}: Close={path} Receive={receive}, {shape:?}"))?;
                     runs += 1;
                 }
@@ -86,9 +88,8 @@ fn close_until(workspace: &Workspace, end: Instant) -> Result<()> {
     Ok(())
 }
 
-fn run_once(workspace: &Workspace, port: u16, path: &str, receive: &str, shape: (u32, u32, u32)) -> Result<()> {
+fn run_once(mut drydock: Command, port: u16, path: &str, receive: &str, shape: (u32, u32, u32)) -> Result<()> {
     let (endpoints, threads, rounds) = shape;
-    let mut drydock = workspace.command(workspace.target().join("release/drydock"));
     drydock.args(["run", "samples/out/tdi_client.sys", "--quiet", "--json", "--timeout", "600"]);
     for setting in [
         format!("Port={port}"),

@@ -2,10 +2,8 @@
 //!
 //! Ends with the sum over all test binaries on the last line, `N passed, N failed`, whatever happened before.
 
-use std::ffi::OsString;
-use std::path::Path;
-use std::process::Command;
-use std::{env, fs};
+use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
@@ -69,15 +67,15 @@ fn steps(workspace: &Workspace, checks: &mut Checks) {
     });
     checks.step("samples", || samples::build(workspace));
 
-    let proofs = workspace.target().join("proofs.txt");
-    let mut tests = workspace.cargo(["test", "--workspace", "--no-fail-fast"]);
-    let mut sums = Closing::default();
+    let mut tests = None;
     checks.step("tests", || {
-        sums = record_tests(&mut tests, &proofs)?;
+        tests = Some(record(workspace)?);
         Ok(())
     });
-    checks.tests = sums;
-    checks.step("rule table", || rules::check(workspace, &proofs));
+    if let Some((proofs, sums)) = tests {
+        checks.tests = sums;
+        checks.step("rule table", || rules::check(workspace, &proofs));
+    }
     checks.step("documentation", || {
         let mut doc = workspace.cargo(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
         // A module's introduction may point at what is private: these pages show that too.
@@ -85,18 +83,13 @@ fn steps(workspace: &Workspace, checks: &mut Checks) {
     });
 }
 
-/// Runs tests that append what they prove to the file `proofs`, which starts out empty. Returns their sums.
-pub fn record_tests(tests: &mut Command, proofs: &Path) -> Result<Closing> {
-    if let Some(folder) = proofs.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    }
-    fs::write(proofs, "").with_context(|| format!("cannot write {}", proofs.display()))?;
-    closing::run(tests.env(rules::PROOFS_VARIABLE, proofs).env("PATH", path_with_servers()))
-}
-
-/// Debian keeps nginx where ordinary users' paths do not look.
-fn path_with_servers() -> OsString {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&path).chain(["/usr/local/sbin".into(), "/usr/sbin".into()]);
-    env::join_paths(folders).unwrap_or(path)
+/// Runs all tests. Returns the file to which they have appended what they prove, and their sums.
+pub fn record(workspace: &Workspace) -> Result<(PathBuf, Closing)> {
+    let folder = workspace.target()?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let proofs = folder.join("proofs.txt");
+    fs::write(&proofs, "").with_context(|| format!("cannot write {}", proofs.display()))?;
+    let mut tests = workspace.cargo(["test", "--workspace", "--no-fail-fast"]);
+    let sums = closing::run(tests.env(rules::PROOFS_VARIABLE, &proofs))?;
+    Ok((proofs, sums))
 }

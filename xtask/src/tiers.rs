@@ -38,12 +38,7 @@ struct Dependency {
 /// Fails with one line per edge that is not allowed.
 pub fn run(workspace: &Workspace) -> Result<()> {
     let allowed: Allowed = toml::from_str(&workspace.read("xtask/tiers.toml")?).context("xtask/tiers.toml")?;
-    let output =
-        workspace.cargo(["metadata", "--no-deps", "--format-version", "1"]).output().context("cannot start cargo")?;
-    if !output.status.success() {
-        bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    let metadata: Metadata = serde_json::from_slice(&output.stdout).context("output of cargo metadata")?;
+    let metadata: Metadata = workspace.metadata()?;
     let architecture = workspace.read("ARCHITECTURE.md")?;
     let mut problems = forbidden_edges(&allowed, &metadata);
     problems.extend(unexplained_crates(&metadata, &architecture));

@@ -7,6 +7,8 @@ use std::time::Instant;
 use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// The root of the checkout.
 #[derive(Debug)]
@@ -48,9 +50,23 @@ impl Workspace {
         command
     }
 
-    /// Where cargo puts what it builds.
-    pub fn target(&self) -> PathBuf {
-        env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.path("target"), |folder| self.path(folder))
+    /// What `cargo metadata` says of the workspace, as far as `T` asks.
+    pub fn metadata<T: DeserializeOwned>(&self) -> Result<T> {
+        let mut metadata = self.cargo(["metadata", "--no-deps", "--format-version", "1"]);
+        let output = metadata.output().context("cannot start cargo")?;
+        if !output.status.success() {
+            bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        serde_json::from_slice(&output.stdout).context("output of cargo metadata")
+    }
+
+    /// Where cargo puts what it builds. Cargo is asked, as variables and several configuration files have a say in it.
+    pub fn target(&self) -> Result<PathBuf> {
+        #[derive(Deserialize)]
+        struct Metadata {
+            target_directory: PathBuf,
+        }
+        Ok(self.metadata::<Metadata>()?.target_directory)
     }
 
     /// Files under version control, relative to the root.
@@ -86,4 +102,24 @@ pub fn step<T>(title: &str, body: impl FnOnce() -> Result<T>) -> Result<T> {
     let result = body().with_context(|| format!("step failed: {title}"))?;
     println!("    {:.1} s", started.elapsed().as_secs_f32());
     Ok(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn target_folder_of_a_configuration_file_is_found() {
+        let root = env::temp_dir().join(format!("drydock-xtask-{}", std::process::id()));
+        fs::create_dir_all(root.join(".cargo")).expect("a folder");
+        fs::write(root.join("Cargo.toml"), "[package]\nname = \"x\"\n[[bin]]\nname = \"x\"\npath = \"x.rs\"\n")
+            .expect("a package");
+        fs::write(root.join(".cargo/config.toml"), "[build]\ntarget-dir = \"elsewhere\"\n").expect("a configuration");
+        let target = Workspace { root: root.clone() }.target();
+        fs::remove_dir_all(&root).expect("it was there");
+        // The variable goes before the file, here as in any other package.
+        let expected =
+            env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("elsewhere"), |folder| root.join(folder));
+        assert_eq!(target.expect("cargo can be asked"), expected);
+    }
 }

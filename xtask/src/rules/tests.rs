@@ -75,6 +75,13 @@ fn table_does_not_depend_on_the_order_of_proofs() {
 }
 
 #[test]
+fn file_of_proofs_that_is_not_there_does_not_empty_the_table() {
+    let workspace = Workspace::find().expect("a checkout");
+    let error = Table::read(&workspace, Path::new("no such file")).expect_err("no proofs");
+    assert_eq!(error.to_string(), "cannot read no such file");
+}
+
+#[test]
 fn malformed_input_is_refused() {
     assert!(Table::parse("C-133", "", "").is_err());
     assert!(Table::parse("C-133\tsix", "", "").is_err());
