@@ -41,7 +41,8 @@ enum Source {
 }
 
 impl Symbols {
-    /// Looks into the image at `path`, and beside it for a PDB of the same name. `None` if neither tells anything.
+    /// Looks into the image at `path`, and beside it for a PDB of the same name. `None` if neither tells anything, or the
+    /// PDB belongs to another build.
     ///
     /// # Errors
     /// When the image cannot be read, or is larger than 1 GiB.
@@ -53,7 +54,7 @@ impl Symbols {
 
     /// The same from bytes.
     pub fn new(image: &[u8], pdb: Option<Vec<u8>>) -> Option<Self> {
-        let from_pdb = pdb.and_then(Pdb::read).map(Source::Pdb);
+        let from_pdb = pdb.and_then(|pdb| Pdb::read(pdb, image)).map(Source::Pdb);
         let source = from_pdb.or_else(|| Dwarf::read(image).map(|dwarf| Source::Dwarf(Box::new(dwarf))))?;
         Some(Self { source })
     }

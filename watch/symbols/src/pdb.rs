@@ -4,7 +4,8 @@
 
 use std::io::Cursor;
 
-use pdb2::{FallibleIterator, PDB, SymbolData};
+use object::Object;
+use pdb2::{AddressMap, FallibleIterator, Module, ModuleInfo, PDB, StringTable, SymbolData};
 
 use crate::SourcePlace;
 
@@ -31,42 +32,66 @@ struct Line {
 }
 
 impl Pdb {
-    pub fn read(bytes: Vec<u8>) -> Option<Self> {
+    /// Reads a PDB, unless it is that of another build than `image`.
+    pub fn read(bytes: Vec<u8>, image: &[u8]) -> Option<Self> {
         let mut read = Self::default();
         // What was read before the file stops making sense is kept.
-        let _ = read.fill(bytes);
+        let _ = read.fill(bytes, signature(image));
         read.functions.sort_by_key(|function| function.begin);
         read.lines.sort_by_key(|line| line.begin);
         (!read.functions.is_empty() || !read.lines.is_empty()).then_some(read)
     }
 
-    fn fill(&mut self, bytes: Vec<u8>) -> pdb2::Result<()> {
+    fn fill(&mut self, bytes: Vec<u8>, signature: Option<[u8; 16]>) -> pdb2::Result<()> {
         let mut pdb = PDB::open(Cursor::new(bytes))?;
+        let own = pdb.pdb_information()?.guid.to_bytes_le();
+        if signature.is_some_and(|signature| signature != own) {
+            return Ok(());
+        }
         let addresses = pdb.address_map()?;
         let names = pdb.string_table()?;
         let information = pdb.debug_information()?;
         let mut modules = information.modules()?;
         while let Some(module) = modules.next()? {
+            if !is_whole(&mut pdb, &module) {
+                continue;
+            }
             let Some(module) = pdb.module_info(&module)? else { continue };
-            let mut symbols = module.symbols()?;
-            while let Some(symbol) = symbols.next()? {
-                let Ok(SymbolData::Procedure(procedure)) = symbol.parse() else { continue };
-                let Some(begin) = procedure.offset.to_rva(&addresses) else { continue };
-                if self.functions.len() < ENTRIES_MAX {
-                    let name = procedure.name.to_string().into_owned();
-                    self.functions.push(Function { begin: begin.0, end: begin.0.saturating_add(procedure.len), name });
-                }
+            // A module that makes no sense, or is of an old form, does not keep the others from being read.
+            let _ = self.add_functions(&module, &addresses);
+            let _ = self.add_lines(&module, &addresses, &names);
+        }
+        Ok(())
+    }
+
+    fn add_functions(&mut self, module: &ModuleInfo<'_>, addresses: &AddressMap<'_>) -> pdb2::Result<()> {
+        let mut symbols = module.symbols()?;
+        while let Some(symbol) = symbols.next()? {
+            let Ok(SymbolData::Procedure(procedure)) = symbol.parse() else { continue };
+            let Some(begin) = procedure.offset.to_rva(addresses) else { continue };
+            if self.functions.len() < ENTRIES_MAX {
+                let name = procedure.name.to_string().into_owned();
+                self.functions.push(Function { begin: begin.0, end: begin.0.saturating_add(procedure.len), name });
             }
-            let program = module.line_program()?;
-            let mut lines = program.lines();
-            while let Some(line) = lines.next()? {
-                let Some(begin) = line.offset.to_rva(&addresses) else { continue };
-                let file = program.get_file_info(line.file_index)?;
-                let file = self.file(names.get(file.name)?.to_string().into_owned());
-                if self.lines.len() < ENTRIES_MAX {
-                    self.lines.push(Line { begin: begin.0, file, line: line.line_start });
-                }
-            }
+        }
+        Ok(())
+    }
+
+    fn add_lines(
+        &mut self,
+        module: &ModuleInfo<'_>,
+        addresses: &AddressMap<'_>,
+        names: &StringTable<'_>,
+    ) -> pdb2::Result<()> {
+        let program = module.line_program()?;
+        let mut lines = program.lines();
+        while let Some(line) = lines.next()?
+            && self.lines.len() < ENTRIES_MAX
+        {
+            let Some(begin) = line.offset.to_rva(addresses) else { continue };
+            let file = program.get_file_info(line.file_index)?;
+            let file = self.file(names.get(file.name)?.to_string().into_owned());
+            self.lines.push(Line { begin: begin.0, file, line: line.line_start });
         }
         Ok(())
     }
@@ -91,4 +116,18 @@ impl Pdb {
             line: line.map(|line| line.line),
         })
     }
+}
+
+/// Whether a module's stream is as long as its parts. `pdb2` takes that for granted.
+fn is_whole(pdb: &mut PDB<'_, Cursor<Vec<u8>>>, module: &Module<'_>) -> bool {
+    let info = module.info();
+    let parts = u64::from(info.symbols_size) + u64::from(info.c13_lines_size);
+    let stream = pdb.raw_stream(info.stream).ok().flatten();
+    stream.is_some_and(|stream| parts <= stream.as_slice().len() as u64)
+}
+
+/// What the linker has written into the image to tell which PDB is its own.
+fn signature(image: &[u8]) -> Option<[u8; 16]> {
+    let image = object::File::parse(image).ok()?;
+    Some(image.pdb_info().ok()??.guid())
 }

@@ -9,3 +9,8 @@ __declspec(dllexport) __declspec(noinline) int second(int *value) {
 }
 
 int DriverEntry(void *driver, void *path) { return 0; }
+
+/* Another build. */
+#ifdef MORE
+__declspec(dllexport) int third(void) { return 3; }
+#endif

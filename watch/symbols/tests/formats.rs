@@ -1,10 +1,12 @@
 //! The same driver with DWARF and with a PDB, as clang and lld write them.
 
 use std::fs;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use object::read::pe::PeFile64;
+use pdb2::{FallibleIterator, PDB};
 use symbols::Symbols;
 
 const SOURCE: &str = "driver.c";
@@ -65,6 +67,41 @@ fn places_are_found_in_a_pdb_beside_the_image() {
     let image = build("pdb", "x86_64-pc-windows-msvc", &["-g", "-gcodeview"], &["/debug"]);
     assert!(image.with_extension("pdb").exists());
     check(&image);
+}
+
+#[test]
+fn pdb_of_another_build_is_not_believed() {
+    let link = ["/debug"];
+    let old = build("old", "x86_64-pc-windows-msvc", &["-g", "-gcodeview"], &link);
+    let new = build("new", "x86_64-pc-windows-msvc", &["-g", "-gcodeview", "-DMORE"], &link);
+    let (image, pdb) = (fs::read(new).expect("the driver"), fs::read(old.with_extension("pdb")).expect("the PDB"));
+    assert!(Symbols::new(&image, Some(pdb)).is_none());
+}
+
+/// Where each module of a PDB says how long its parts are: bytes of symbols, of old lines, of lines.
+fn module_lengths(pdb: &[u8]) -> Vec<usize> {
+    let mut read = PDB::open(Cursor::new(pdb)).expect("a PDB");
+    let information = read.debug_information().expect("debug information");
+    let lengths = information.modules().expect("modules").map(|module| {
+        let info = module.info();
+        Ok([info.symbols_size, info.lines_size, info.c13_lines_size].map(u32::to_le_bytes).concat())
+    });
+    let lengths: Vec<Vec<u8>> = lengths.collect().expect("modules");
+    let place = |lengths: &Vec<u8>| pdb.windows(12).position(|bytes| bytes == lengths).expect("it was read from here");
+    lengths.iter().filter(|lengths| lengths[8..] != [0; 4]).map(place).collect()
+}
+
+#[test]
+fn modules_longer_than_their_stream_give_no_places() {
+    let image = build("damaged-pdb", "x86_64-pc-windows-msvc", &["-g", "-gcodeview"], &["/debug"]);
+    let mut pdb = fs::read(image.with_extension("pdb")).expect("the PDB");
+    let image = fs::read(image).expect("the driver");
+    let modules = module_lengths(&pdb);
+    assert!(!modules.is_empty());
+    for place in modules {
+        pdb[place + 8..place + 12].copy_from_slice(&u32::MAX.to_le_bytes());
+    }
+    assert!(Symbols::new(&image, Some(pdb)).is_none());
 }
 
 #[test]
