@@ -5,7 +5,7 @@ mod scenario;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use scenario::server::python_datagrams;
-use scenario::{Ran, Run, folder};
+use scenario::{Ran, Run, simulated};
 
 const WAYS: [&str; 3] = ["request", "event", "handover"];
 
@@ -59,9 +59,8 @@ fn silent_server_ends_the_client_with_timeout_and_nothing_left_behind() {
     }
 }
 
-/// A network between two hosts whose link has these properties, and what reaches a UDP echo server across it.
-fn simulated(name: &str, link: &str, more: &str) -> (String, SocketAddr) {
-    let network = folder("networks").join(format!("{name}.toml"));
+/// A network of two hosts whose link has these properties, and what reaches a UDP echo server across it.
+fn echo_across(name: &str, link: &str, more: &str) -> (String, SocketAddr) {
     let text = format!(
         r#"
         seed = 1
@@ -82,13 +81,12 @@ fn simulated(name: &str, link: &str, more: &str) -> (String, SocketAddr) {
         {more}
     "#
     );
-    std::fs::write(&network, text).expect("a network file");
-    (format!("sim:{}", network.display()), SocketAddr::from(([10, 0, 0, 2], 7)))
+    (simulated(name, &text), SocketAddr::from(([10, 0, 0, 2], 7)))
 }
 
 #[test]
 fn lost_and_doubled_datagrams_of_a_simulated_network_are_got_over() {
-    let (network, server) = simulated("lossy", "loss = \"20%\"\nduplicate = \"50%\"\njitter = \"5ms\"", "");
+    let (network, server) = echo_across("lossy", "loss = \"20%\"\nduplicate = \"50%\"\njitter = \"5ms\"", "");
     for receive in WAYS {
         let run = client(server, receive).args(["--net", &network, "--seed", "7"]);
         let ran = run.set("Queries", 50).set("Attempts", 20).run().expect_clean();
@@ -100,7 +98,7 @@ fn lost_and_doubled_datagrams_of_a_simulated_network_are_got_over() {
 
 #[test]
 fn longest_datagram_crosses_a_simulated_network_in_fragments() {
-    let (network, server) = simulated("plain", "latency = \"3ms\"", "");
+    let (network, server) = echo_across("plain", "latency = \"3ms\"", "");
     for receive in WAYS {
         let run = client(server, receive).args(["--net", &network]).set("Bytes", 65_507);
         assert_eq!(counts(&run.run().expect_clean()), [1, 1, 0, 0], "{receive}");
@@ -111,7 +109,7 @@ fn longest_datagram_crosses_a_simulated_network_in_fragments() {
 #[test]
 fn datagram_sent_after_a_silence_takes_as_long_as_any_other() {
     let silence = "[[fault]]\nat = \"0s\"\nuntil = \"1500ms\"\npartition = [\"server\"]";
-    let (network, server) = simulated("silence", "latency = \"10ms\"", silence);
+    let (network, server) = echo_across("silence", "latency = \"10ms\"", silence);
     let ran = client(server, "request").args(["--net", &network]).run().expect_clean();
     assert_eq!(counts(&ran), [1, 1, 2, 0], "{ran:#?}");
     ran.line("completes TDI_RECEIVE_DATAGRAM, address #1 after 20.0 ms → STATUS_SUCCESS, 64 bytes");

@@ -9,7 +9,7 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, connect, getsockname, listen, socket,
 };
 use scenario::server::{After, Observer};
-use scenario::{Ran, Run, folder};
+use scenario::{Ran, Run, simulated};
 
 const ANSWER: &[u8] = b"HTTP/1.0 200 OK\r\nContent-Length: 1000000\r\n\r\nonly this much";
 
@@ -78,7 +78,6 @@ fn reset_in_mid_body_ends_the_receive() {
 /// Virtual time goes on only when the client waits: this reset always meets a pending receive.
 #[test]
 fn reset_under_a_pending_receive_ends_it_with_connection_reset() {
-    let network = folder("networks").join("reset.toml");
     let text = r#"
         [[host]]
         name = "client"
@@ -92,8 +91,7 @@ fn reset_under_a_pending_receive_ends_it_with_connection_reset() {
         port = 80
         bytes = 10
     "#;
-    std::fs::write(&network, text).expect("a network file");
-    let network = format!("sim:{}", network.display());
+    let network = simulated("reset", text);
     let server = SocketAddr::from(([10, 0, 0, 2], 80));
     for receive in ["request", "event"] {
         let ran = Run::client(server).args(["--net", &network]).set("Receive", receive).run();

@@ -39,6 +39,13 @@ pub fn folder(name: &str) -> PathBuf {
     folder
 }
 
+/// A network file of this test binary's, as `--net` takes it.
+pub fn simulated(name: &str, text: &str) -> String {
+    let file = folder("networks").join(name).with_extension("toml");
+    std::fs::write(&file, text).expect("a network file");
+    format!("sim:{}", file.display())
+}
+
 /// A `drydock run` in the making.
 pub struct Run {
     command: Command,

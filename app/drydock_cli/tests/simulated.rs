@@ -1,0 +1,52 @@
+//! Drivers on several hosts of a simulated network.
+
+mod scenario;
+
+use std::fs;
+
+use scenario::{Ran, Run, folder, sample, simulated};
+
+const REQUEST: &[u8] = b"GET / HTTP/1.0\r\nHost: 10.0.0.2\r\nConnection: close\r\n\r\n";
+
+const NETWORK: &str = r#"
+    [default_link]
+    latency = "10ms"
+    jitter = "3ms"
+    [[host]]
+    name = "a"
+    address = ["10.0.0.1"]
+    driver = "tdi_client.sys"
+    [[host]]
+    name = "b"
+    address = ["10.0.0.2"]
+    driver = "tdi_server.sys"
+"#;
+
+/// The sample client, which takes back the request that the sample server sends back.
+fn client_and_server(name: &str, more: impl FnOnce(Run) -> Run) -> Ran {
+    let run = Run::sample("tdi_server.sys").arg(sample("tdi_client.sys"));
+    let run = run.set("Port", 80).set("Host", "10.0.0.2").set("StopAfter", REQUEST.len());
+    more(run.args(["--net", &simulated(name, NETWORK)])).run().expect_clean()
+}
+
+#[test]
+fn client_on_one_host_reaches_the_server_on_another() {
+    let ran = client_and_server("two-hosts", |run| run);
+    ran.line("10.0.0.2:80 is connected to endpoint #");
+    ran.line(&format!("tdi_client: connection 0: {} bytes", REQUEST.len()));
+    ran.line(&format!("tdi_server: done: 1 connections, {} bytes sent back", REQUEST.len()));
+}
+
+#[test]
+fn capture_holds_what_crossed_the_wire_and_is_the_same_for_the_same_seed() {
+    let captured = |file: &str| {
+        let file = folder("captures").join(file);
+        client_and_server("captured", |run| run.args(["--seed", "3"]).arg("--pcap").arg(&file));
+        fs::read(file).expect("the capture")
+    };
+    let capture = captured("first.pcapng");
+    assert!(capture.starts_with(&[0x0A, 0x0D, 0x0D, 0x0A]), "it begins as pcapng does: {capture:?}");
+    let crossings = capture.windows(REQUEST.len()).filter(|bytes| *bytes == REQUEST).count();
+    assert_eq!(crossings, 2, "there and back");
+    assert_eq!(captured("second.pcapng"), capture);
+}
