@@ -35,3 +35,14 @@ fn print(text: &[u8]) -> Result<u8, RunError> {
     let written = io::Write::write_all(&mut io::stdout(), text);
     written.map(|()| 0).map_err(|error| RunError::Dock(DockError::output("stdout", error)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_and_manual_page_begin_with_what_the_program_does() {
+        let about = Arguments::command().get_about().map(ToString::to_string).unwrap_or_default();
+        assert!(about.starts_with("Runs unmodified Windows kernel-mode network drivers"), "{about}");
+    }
+}
