@@ -235,8 +235,11 @@ events! {
     PoolFreed = 81 plain { address: u64 }
 
     RunEnded = 90 stamped {}
-    /// Made by the reader, never recorded: of this thread's ring about `count` events are missing here.
+    /// Made by the reader, never recorded: from here on about `count` events of this thread's ring are missing, until
+    /// the next [`Event::EventsResumed`].
     EventsLost = 91 stamped { count: u64 }
+    /// Made by the reader, never recorded: from here on the ring with the last [`Event::EventsLost`] is whole again.
+    EventsResumed = 92 stamped {}
 }
 
 #[cfg(test)]

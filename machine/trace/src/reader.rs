@@ -58,6 +58,10 @@ struct RingState {
     announced: u64,
     /// Slots were overwritten or damaged: the next may be the rest of a record whose start is gone.
     lapped: bool,
+    /// Of the last record.
+    thread: u16,
+    /// An [`Event::EventsLost`] was made, and no [`Event::EventsResumed`] yet.
+    gap: bool,
 }
 
 impl TraceReader {
@@ -242,12 +246,18 @@ impl RingState {
         Copied { first, slots }
     }
 
-    /// Turns slots into records, with an [`Event::EventsLost`] where some are missing. `written` is how many
-    /// events the ring has seen.
+    /// Turns slots into records, with an [`Event::EventsLost`] where the first is missing and an [`Event::EventsResumed`]
+    /// behind the last that is. `written` is how many events the ring has seen.
     fn parse(&mut self, copied: &Copied, stamps: Stamps, written: u64, to: &mut Vec<(u64, Record)>) {
         let mut rest = copied.slots.as_slice();
-        let mut gap = None;
+        let mut lost = None;
         while let Some(slot) = rest.first() {
+            if self.lapped && !self.gap {
+                self.gap = true;
+                lost = Some(to.len());
+                // Other rings go on meanwhile: what they tell in between is told without what is missing here.
+                to.push((stamps.after(self.stamp), self.note(Event::EventsLost { count: 0 })));
+            }
             let number = copied.first.wrapping_add((copied.slots.len() - rest.len()) as u64);
             let (taken, record) = parse_record(rest, number);
             rest = rest.get(taken..).unwrap_or_default();
@@ -255,9 +265,10 @@ impl RingState {
                 Some(record) => {
                     self.read += 1;
                     self.stamp = self.stamp.max(stamps.of(slot[0], &record.event));
-                    if std::mem::take(&mut self.lapped) {
-                        gap = Some(to.len());
-                        to.push((self.stamp, Record { event: Event::EventsLost { count: 0 }, ..record.clone() }));
+                    self.thread = record.thread;
+                    self.lapped = false;
+                    if std::mem::take(&mut self.gap) {
+                        to.push((self.stamp, self.note(Event::EventsResumed {})));
                     }
                     to.push((self.stamp, record));
                 }
@@ -268,22 +279,33 @@ impl RingState {
                 }
             }
         }
-        if let Some((_, record)) = gap.and_then(|gap| to.get_mut(gap)) {
+        if let Some((_, record)) = lost.and_then(|lost| to.get_mut(lost)) {
             let count = written.saturating_sub(self.read).saturating_sub(self.announced).max(1);
             self.announced = self.announced.saturating_add(count);
             record.event = Event::EventsLost { count };
-            record.text = String::new();
         }
+    }
+
+    /// An event of the reader's own making.
+    fn note(&self, event: Event) -> Record {
+        Record { time_ns: 0, thread: self.thread, event, text: String::new() }
     }
 }
 
 impl Stamps {
-    fn of(self, stamp: u64, event: &Event) -> u64 {
+    /// When what follows the record stamped `stamp` was recorded at the earliest: not before the ring was last read.
+    fn after(self, stamp: u64) -> u64 {
         match self {
             Self::Virtual => stamp,
-            // Without a stamp of its own it bears that of the event before it; but it was not there yet when the
-            // ring was last read.
-            Self::Ticks { horizon, latest } if !event.is_stamped() => stamp.max(horizon).min(latest),
+            Self::Ticks { horizon, latest } => stamp.max(horizon).min(latest),
+        }
+    }
+
+    fn of(self, stamp: u64, event: &Event) -> u64 {
+        match self {
+            // Without a stamp of its own it bears that of the event before it.
+            _ if !event.is_stamped() => self.after(stamp),
+            Self::Virtual => stamp,
             Self::Ticks { latest, .. } => stamp.min(latest),
         }
     }

@@ -110,7 +110,8 @@ impl<'a> Measurement<'a> {
         let (cpu_ns, anonymous_kib) = (children_cpu_ns()? - cpu_before, shepherd.end());
         let verdict = verdict.map_err(|error| anyhow::anyhow!("{error}"))?;
         if verdict.outcome != Outcome::Clean {
-            bail!("{:?} did not end clean: {}", self.work, verdict.to_json());
+            let first = verdict.findings.first().map(|finding| format!(", first {finding}")).unwrap_or_default();
+            bail!("{:?} ended {:?} with {} findings{first}", self.work, verdict.outcome, verdict.findings.len());
         }
         let answer = verdict.actions.first().context("no answer to the control code")?;
         let words = words(&answer.out).with_context(|| format!("{:?} answered {answer}", self.work))?;

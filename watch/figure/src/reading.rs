@@ -214,6 +214,9 @@ impl Reading {
                 self.threads.remove(&record.thread);
                 self.note(record, Tone::Bad, format!("about {count} events of a thread were lost here"));
             }
+            Event::EventsResumed {} => {
+                self.threads.remove(&record.thread);
+            }
             _ => {}
         }
     }

@@ -4,8 +4,9 @@
 //! - An unstamped event bears the time of the one before it on its thread, so it may stand too early among the
 //!   events of other threads. What such an event proves to other threads is held to be proven only at the
 //!   next stamped event of its own thread.
-//! - Events may be missing. Where they are ([`Event::EventsLost`]) everything is forgotten, and only files and
-//!   requests whose beginning is seen afterwards are judged again.
+//! - Events may be missing. From where they are ([`Event::EventsLost`]) to where they no longer are
+//!   ([`Event::EventsResumed`]) nothing is judged; what was known is forgotten, and only files and requests whose
+//!   beginning is seen afterwards are judged again.
 //! - An address names another object once the first is gone.
 //!
 //! Rules: C-081, C-133 to C-135, C-139, C-160, C-162, C-163, C-171, C-172, C-569 about file objects ([`files`]); K-047,
@@ -68,6 +69,8 @@ pub struct Verifier {
     findings: Findings,
     /// Events missing as the records themselves say.
     missing: u64,
+    /// Rings of which events are missing just now.
+    gaps: u32,
 }
 
 /// A request on its way to a driver.
@@ -124,6 +127,7 @@ impl Verifier {
             unproven: HashMap::new(),
             findings: Findings::default(),
             missing: 0,
+            gaps: 0,
         }
     }
 
@@ -131,6 +135,27 @@ impl Verifier {
     pub fn observe(&mut self, record: &Record) {
         let number = self.seen;
         self.seen += 1;
+        match record.event {
+            Event::EventsLost { count } => {
+                self.missing = self.missing.saturating_add(count);
+                self.gaps = self.gaps.saturating_add(1);
+                self.forget();
+            }
+            Event::EventsResumed {} => {
+                self.gaps = self.gaps.saturating_sub(1);
+                self.forget();
+            }
+            _ if self.gaps == 0 => self.judge(number, record),
+            _ => {}
+        }
+        self.findings.drivers.observe(record);
+        if self.files.watched() > WATCHED_MAX || self.requests.watched() > WATCHED_MAX {
+            self.missing = self.missing.saturating_add(1);
+            self.forget();
+        }
+    }
+
+    fn judge(&mut self, number: u64, record: &Record) {
         if record.event.is_stamped() {
             self.prove(record.thread);
         }
@@ -153,16 +178,7 @@ impl Verifier {
             }
             Event::IndicationReturned { endpoint, .. } => self.files.indication_returned(endpoint, record.thread),
             Event::RemoteTold { endpoint, .. } => self.files.remote_told(number, endpoint, &mut self.findings),
-            Event::EventsLost { count } => {
-                self.missing = self.missing.saturating_add(count);
-                self.forget();
-            }
             _ => {}
-        }
-        self.findings.drivers.observe(record);
-        if self.files.watched() > WATCHED_MAX || self.requests.watched() > WATCHED_MAX {
-            self.missing = self.missing.saturating_add(1);
-            self.forget();
         }
     }
 

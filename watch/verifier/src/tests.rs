@@ -75,8 +75,13 @@ impl Run {
         })
     }
 
+    /// A gap in the ring of one thread; `meanwhile` is what other rings tell.
+    fn lose_while(self, count: u64, meanwhile: impl FnOnce(Self) -> Self) -> Self {
+        meanwhile(self.event(Event::EventsLost { count })).event(Event::EventsResumed {})
+    }
+
     fn lose(self, count: u64) -> Self {
-        self.event(Event::EventsLost { count })
+        self.lose_while(count, |run| run)
     }
 
     fn rules(&self) -> Vec<&'static str> {
@@ -274,6 +279,11 @@ fn nothing_is_concluded_across_lost_events() {
     Run::default().dispatch(7, 1, RECEIVE).complete(7, 0).lose(3).complete(7, 0).breaks(&[]);
     Run::default().dispatch(7, 1, RECEIVE).returns(7, STATUS_PENDING).lose(3).breaks(&[]);
     // What begins after it is judged.
+    // A dispatch between the two completions, or a completion between the two dispatches, may be what is missing.
+    let again = |run: Run| run.on(2).complete_later(7, 0).complete_later(7, 0);
+    Run::default().on(1).lose_while(3, |run| again(run.dispatch(7, 1, RECEIVE))).breaks(&[]);
+    let again = |run: Run| run.dispatch(7, 1, RECEIVE).returns(7, 0).dispatch(7, 1, RECEIVE);
+    Run::default().lose_while(3, again).breaks(&[]);
     let run = Run::default().lose(3).endpoint(1).request(1, CLEANUP).indicate(1);
     assert_eq!(run.rules(), ["C-163"]);
     assert_eq!(verify(&run.records, name, 3, true).untold.len(), 1);

@@ -37,8 +37,12 @@ fn plain(number: u64) -> Event {
 }
 
 fn numbers(records: &[Record]) -> Vec<u64> {
-    let recorded = records.iter().filter(|record| !matches!(record.event, Event::EventsLost { .. }));
-    recorded.map(|record| record.event.to_words()[0]).collect()
+    recorded(records).map(|record| record.event.to_words()[0]).collect()
+}
+
+/// Those that the reader did not make itself.
+fn recorded(records: &[Record]) -> impl Iterator<Item = &Record> {
+    records.iter().filter(|record| !matches!(record.event, Event::EventsLost { .. } | Event::EventsResumed {}))
 }
 
 /// What the records themselves say is missing.
@@ -160,11 +164,29 @@ fn flight_recorder_keeps_the_newest_and_counts_the_rest() {
         let kept = numbers(&records);
         assert_eq!(kept, (1000 - kept.len() as u64..1000).collect::<Vec<_>>());
         assert!(matches!(records[0].event, Event::EventsLost { .. }));
+        assert_eq!(records[1].event, Event::EventsResumed {});
         assert_eq!(announced(&records), pair.reader.lost());
         assert!(kept.len() >= 32, "{kept:?}");
         assert_eq!(pair.reader.lost(), 1000 - kept.len() as u64);
         assert_eq!(pair.reader.damaged(), 0);
     }
+}
+
+#[test]
+fn gap_in_one_ring_spans_what_others_recorded_meanwhile() {
+    let mut pair = pair(small(3, 64));
+    let (mut lost, mut whole) = (pair.writer.take_ring(1), pair.writer.take_ring(2));
+    lost.record(numbered(0));
+    pair.reader.drain();
+    whole.record(numbered(1));
+    for _ in 0..200 {
+        lost.record(numbered(2));
+    }
+    let events: Vec<Event> = pair.reader.finish().iter().map(|record| record.event).collect();
+    let at = |event: &Event| events.iter().position(|other| other == event).expect("it was recorded");
+    let begins = events.iter().position(|event| matches!(event, Event::EventsLost { .. })).expect("events were lost");
+    assert!(at(&numbered(0)) < begins, "{events:?}");
+    assert!(begins < at(&numbered(1)) && at(&numbered(1)) < at(&Event::EventsResumed {}), "{events:?}");
 }
 
 #[test]
@@ -177,7 +199,7 @@ fn reader_that_was_lapped_finds_the_next_record_behind_texts() {
     let records = pair.reader.finish();
     let kept = numbers(&records);
     assert_eq!(kept, (500 - kept.len() as u64..500).collect::<Vec<_>>());
-    assert!(records[1..].iter().all(|record| record.text.len() as u64 == record.event.to_words()[0] % 200));
+    assert!(recorded(&records).all(|record| record.text.len() as u64 == record.event.to_words()[0] % 200));
     assert_eq!((pair.reader.lost(), pair.reader.damaged()), (500 - kept.len() as u64, 0));
 }
 
@@ -218,12 +240,11 @@ fn stress(options: TraceOptions, threads: u64, events: u64) -> (TraceReader, Vec
 #[track_caller]
 fn assert_sound(records: &[Record], threads: u64) {
     for thread in 0..threads {
-        let own = records.iter().filter(|record| u64::from(record.thread) == thread);
-        let own: Vec<&Record> = own.filter(|record| !matches!(record.event, Event::EventsLost { .. })).collect();
+        let own: Vec<&Record> = recorded(records).filter(|record| u64::from(record.thread) == thread).collect();
         assert!(own.windows(2).all(|two| two[0].event.to_words()[0] < two[1].event.to_words()[0]));
         assert!(own.windows(2).all(|two| two[0].time_ns <= two[1].time_ns));
     }
-    for record in records.iter().filter(|record| !matches!(record.event, Event::EventsLost { .. })) {
+    for record in recorded(records) {
         let number = record.event.to_words()[0];
         assert_eq!(record.text, number.to_string().repeat(number as usize % 20));
     }

@@ -281,6 +281,7 @@ pub fn crowded() -> Vec<Record> {
     run.event(Event::IrpCompleted { irp: IRP + 0x900, status: 0, information: 0 });
     run.event(Event::IrpReturned { irp: IRP + 0x900, status: 0 });
     run.event(Event::EventsLost { count: 12 });
+    run.event(Event::EventsResumed {});
     run.say(Event::HostNote {}, "the driver did not answer for a second");
     run.end();
     run.records
