@@ -33,7 +33,10 @@ impl ObjectType {
     /// The address that drivers know the type by.
     pub fn block(&'static self) -> u64 {
         let address = self.block.as_ptr() as u64;
-        self.block[0].store(address, Ordering::Relaxed);
+        // Only once: every look-up of a handle comes here, and a store would take the line from all other processors.
+        if self.block[0].load(Ordering::Relaxed) != address {
+            self.block[0].store(address, Ordering::Relaxed);
+        }
         address
     }
 }
