@@ -15,6 +15,7 @@ mod closing;
 mod demo;
 mod http_server;
 mod lints;
+mod mutants;
 mod prerequisites;
 mod rules;
 mod samples;
@@ -49,6 +50,8 @@ enum Command {
     Lints,
     /// What a driver pays for its kernel, against the same work without one
     Bench(bench::Options),
+    /// Change tdi_core in one place at a time and see whether its tests notice
+    Mutants(mutants::Options),
     /// Longer runs: property tests with more cases, closing paths over and over
     Soak(soak::Options),
 }
@@ -77,6 +80,7 @@ fn run(command: Command) -> Result<()> {
         Command::Tiers => tiers::run(&workspace),
         Command::Lints => lints::run(&workspace),
         Command::Bench(options) => bench::run(&workspace, &options),
+        Command::Mutants(options) => mutants::run(&workspace, &options),
         Command::Soak(options) => soak::run(&workspace, &options),
     }
 }

@@ -84,10 +84,10 @@ pub fn entries(list: &[u8]) -> impl Iterator<Item = Result<Entry<'_>, NtStatus>>
             return Some(Err(NtStatus::EA_LIST_INCONSISTENT));
         };
         // A next entry that begins inside this one would let a list of n bytes hold more than n entries.
+        let length = ea::EA_NAME + entry.name.len() + 1 + entry.value.len();
         if next != 0 {
-            rest = at.get(next..);
-            if rest.is_none() || next < ea::EA_NAME || !next.is_multiple_of(4) {
-                rest = None;
+            rest = at.get(next..).filter(|_| next >= length && next.is_multiple_of(4));
+            if rest.is_none() {
                 return Some(Err(NtStatus::EA_LIST_INCONSISTENT));
             }
         }

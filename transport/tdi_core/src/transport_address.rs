@@ -155,11 +155,11 @@ fn parse_element(kind: AddressType, element: &[u8], family: Family) -> Option<So
             let ip: [u8; 4] = array_at(element, 2)?;
             Some(SocketAddrV4::new(Ipv4Addr::from(ip), port).into())
         }
-        (AddressType::IP6, Family::V6) if element.len() >= OLD_TDI_ADDRESS_IP6_LENGTH => {
+        (AddressType::IP6, Family::V6) => {
             let port = u16::from_be_bytes(array_at(element, 0)?);
             let flow = u32::from_be_bytes(array_at(element, 2)?);
             let ip: [u8; 16] = array_at(element, 6)?;
-            let scope = array_at(element, 22).map_or(0, u32::from_le_bytes);
+            let scope = array_at(element, OLD_TDI_ADDRESS_IP6_LENGTH).map_or(0, u32::from_le_bytes);
             Some(SocketAddrV6::new(Ipv6Addr::from(ip), port, flow, scope).into())
         }
         _ => None,

@@ -196,3 +196,18 @@ proptest! {
         let _ = decide(&list, TCP);
     }
 }
+
+#[proves("C-035")]
+#[test]
+fn an_entry_begins_behind_the_one_before_at_a_multiple_of_four() {
+    // 12 bytes, and room for another wherever it is said to begin.
+    let mut list = entry(b"abc", &[]);
+    list.resize(40, 0);
+    let is_refused = |next: u32| {
+        let mut list = list.clone();
+        list[..4].copy_from_slice(&next.to_le_bytes());
+        entries(&list).next().expect("there is a first entry").is_err()
+    };
+    let accepted: Vec<u32> = (0..44).filter(|&next| !is_refused(next)).collect();
+    assert_eq!(accepted, [0, 12, 16, 20, 24, 28, 32, 36, 40]);
+}

@@ -43,6 +43,10 @@ fn shared_opens_join_and_an_exclusive_one_fails() {
     let claims: Vec<Claim> =
         (0..5).map(|_| table.claim(Protocol::Udp, at("10.0.0.1:53"), Shared).expect("shared")).collect();
     assert_eq!(claims.iter().map(|claim| table.holders(claim)).collect::<Vec<usize>>(), [5; 5]);
+    assert!(claims.iter().all(Claim::is_shared));
+    let alone = table.claim(Protocol::Udp, at("10.0.0.2:53"), Exclusive).unwrap();
+    assert!(!alone.is_shared());
+    table.release(alone);
     let wildcard = table.claim(Protocol::Udp, at("0.0.0.0:53"), Shared).unwrap();
     assert_eq!((table.holders(&wildcard), table.holders(&claims[0])), (1, 5));
     table.release(wildcard);
