@@ -1,8 +1,11 @@
 //! `cargo xtask soak`: what takes too long for every change.
 //!
 //! Property tests with many more cases, endpoints against their model, waits from several threads, and every closing path of the
-//! sample client over and over, in one thread and in many, with requests and with events.
+//! sample client over and over, in one thread and in many, with requests and with events; and every image of Debian's wine package
+//! through inspection and the loader.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -57,11 +60,32 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         let mut hammer = workspace.cargo(["test", "--release", "--package", "nt_dispatcher", "--test", "hammer"]);
         run_command(hammer.env("DISPATCHER_ROUNDS", options.rounds.to_string()))
     })?;
+    step("images that others compiled", || {
+        let corpus = unpack_corpus(workspace)?;
+        let mut judge = workspace.cargo(["test", "--release", "--package", "inspect", "--test", "corpus"]);
+        run_command(judge.args(["--", "--nocapture"]).env("DRYDOCK_CORPUS", corpus))
+    })?;
     let mut build = workspace.cargo(["build", "--release", "--package", "drydock_cli"]);
     step("drydock, release build", || run_command(&mut build))?;
     step("samples", || samples::build(workspace))?;
     let end = Instant::now() + Duration::from_secs(60 * options.minutes);
     step("closing paths", || close_until(workspace, end))
+}
+
+/// The hundreds of PE images in Debian's wine package, unpacked but not installed.
+fn unpack_corpus(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.target()?.join("corpus");
+    let images = folder.join("images");
+    if !images.is_dir() {
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        run_command(Command::new("apt-get").args(["download", "libwine"]).current_dir(&folder))?;
+        let packages = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        let package = packages.flatten().map(|entry| entry.path());
+        let package = package.filter(|path| path.extension().is_some_and(|extension| extension == "deb")).max();
+        let package = package.context("apt-get downloaded no package")?;
+        run_command(Command::new("dpkg-deb").arg("--extract").args([&package, &images]))?;
+    }
+    Ok(images)
 }
 
 fn close_until(workspace: &Workspace, end: Instant) -> Result<()> {
