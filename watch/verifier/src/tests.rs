@@ -110,6 +110,17 @@ fn second_cleanup_is_found() {
 }
 
 #[test]
+fn second_cleanup_for_a_handle_made_from_the_pointer_is_legal() {
+    let close = Event::HandleClosed { handle: 4, object: 1, remaining: 0 };
+    let run = || Run::default().endpoint(1).event(close).request(1, CLEANUP).event(close).request(1, CLEANUP);
+    run().request(1, CLOSE).breaks(&[]);
+    run().request(1, CLEANUP).request(1, CLOSE).breaks(&["C-133"]);
+    // The account of another thread may stand in front of the first cleanup.
+    let run = Run::default().endpoint(1).event(close).event(close).request(1, CLEANUP).request(1, CLEANUP);
+    run.request(1, CLOSE).breaks(&[]);
+}
+
+#[test]
 fn second_close_is_found() {
     Run::default().endpoint(1).request(1, CLEANUP).request(1, CLOSE).request(1, CLOSE).breaks(&["C-134"]);
 }
