@@ -48,6 +48,8 @@ struct Structure {
 
 /// Bytes of a `TDI_CONNECTION_INFORMATION`, which all these pointers lead to.
 const INFORMATION_BYTES: u64 = 48;
+/// Where its own lengths and pointers are: user data, options, remote address (C-060).
+const INNER: [(u64, u64); 3] = [(0, 8), (16, 24), (32, 40)];
 
 impl Structure {
     fn word(&self, at: usize) -> u64 {
@@ -70,6 +72,26 @@ impl Structure {
             }
             _ => Err(NtStatus::INVALID_PARAMETER),
         }
+    }
+
+    /// A pointer to a `TDI_CONNECTION_INFORMATION` whose own pointers lead into the same buffer, too: the transport
+    /// would read or write there as the kernel.
+    fn information(&self, at: usize) -> Result<u64, NtStatus> {
+        let pointer = self.pointer(at)?;
+        if pointer != 0 {
+            let read = |offset| memory::read_value::<u64>(pointer + offset).map_err(|_| NtStatus::ACCESS_VIOLATION);
+            for (length, place) in INNER {
+                self.check(read(length)? as u32, read(place)?)?;
+            }
+        }
+        Ok(pointer)
+    }
+
+    /// A range that is empty or lies in the same buffer.
+    fn check(&self, length: u32, place: u64) -> Result<(), NtStatus> {
+        let fits =
+            || place >= self.buffer.start && place.checked_add(length.into()).is_some_and(|end| end <= self.buffer.end);
+        if length == 0 || fits() { Ok(()) } else { Err(NtStatus::INVALID_PARAMETER) }
     }
 
     fn place(&self, at: usize) -> u64 {
@@ -123,17 +145,17 @@ fn structure(buffer: u64, input: u32, length: usize) -> Result<Structure, NtStat
 fn parameters(from: &Structure, request: TdiRequest, data: u32) -> Result<[u64; 4], NtStatus> {
     let transfer = u64::from(data) | from.short(HEADER) << 32;
     Ok(match request {
-        TdiRequest::ACCEPT => [from.pointer(HEADER)?, from.pointer(HEADER + 8)?, 0, 0],
-        TdiRequest::CONNECT => [0, from.pointer(HEADER)?, from.pointer(HEADER + 8)?, from.place(HEADER + 16)],
-        TdiRequest::LISTEN => [from.short(HEADER + 16), from.pointer(HEADER)?, from.pointer(HEADER + 8)?, 0],
+        TdiRequest::ACCEPT => [from.information(HEADER)?, from.information(HEADER + 8)?, 0, 0],
+        TdiRequest::CONNECT => [0, from.information(HEADER)?, from.information(HEADER + 8)?, from.place(HEADER + 16)],
+        TdiRequest::LISTEN => [from.short(HEADER + 16), from.information(HEADER)?, from.information(HEADER + 8)?, 0],
         TdiRequest::DISCONNECT => [0, 0, 0, from.place(HEADER)],
         TdiRequest::SEND | TdiRequest::RECEIVE => [transfer, 0, 0, 0],
-        TdiRequest::SEND_DATAGRAM => [data.into(), from.pointer(HEADER)?, 0, 0],
+        TdiRequest::SEND_DATAGRAM => [data.into(), from.information(HEADER)?, 0, 0],
         TdiRequest::RECEIVE_DATAGRAM => {
-            [data.into(), from.pointer(HEADER)?, from.pointer(HEADER + 8)?, from.short(HEADER + 16)]
+            [data.into(), from.information(HEADER)?, from.information(HEADER + 8)?, from.short(HEADER + 16)]
         }
         TdiRequest::QUERY_INFORMATION | TdiRequest::SET_INFORMATION => {
-            [from.word(HEADER) & 0xFFFF_FFFF, from.pointer(HEADER + 8)?, 0, 0]
+            [from.word(HEADER) & 0xFFFF_FFFF, from.information(HEADER + 8)?, 0, 0]
         }
         TdiRequest::ASSOCIATE_ADDRESS => [from.word(HEADER), 0, 0, 0],
         TdiRequest::DISASSOCIATE_ADDRESS | TdiRequest::ACTION => [0; 4],
@@ -202,6 +224,18 @@ mod tests {
         let mut outside = [0_u64; 7];
         outside[4] = outside.as_ptr() as u64 + 56;
         assert_eq!(map(0x0021_0004, &outside, 0).0, NtStatus::INVALID_PARAMETER);
+        // The structure that it points to points out of the buffer itself, or past its end.
+        for (length, place) in [(7, 8), (9, 10), (11, 12)] {
+            let mut inner = [0_u64; 14];
+            inner[4] = inner.as_ptr() as u64 + 56;
+            inner[length] = 22;
+            inner[place] = 0x1000;
+            assert_eq!(map(0x0021_0004, &inner, 0).0, NtStatus::INVALID_PARAMETER, "{place}");
+            inner[place] = inner.as_ptr() as u64 + 112 - 21;
+            assert_eq!(map(0x0021_0004, &inner, 0).0, NtStatus::INVALID_PARAMETER, "{place}");
+            inner[place] -= 1;
+            assert_eq!(map(0x0021_0004, &inner, 0).0, NtStatus::SUCCESS, "{place}");
+        }
         for (code, _, length) in CODES.iter().filter(|(.., length)| *length > 0) {
             assert_eq!(map(*code, &vec![0; length / 8 - 1], 0).0, NtStatus::INVALID_PARAMETER, "{code:#x}");
         }
