@@ -181,6 +181,10 @@ unsafe fn finish_associated(irp: *mut Irp) {
     // SAFETY: as in `complete`; the driver that made the packets set the master's count.
     unsafe {
         let master = (*irp).system_buffer as *mut Irp;
+        // What its driver hung on it, such as a part of the master's buffer, nobody else knows of (K-064).
+        if !(*irp).mdl_address.is_null() {
+            (buffers::services().free_mdls)(irp);
+        }
         irp::free(irp);
         // `AssociatedIrp.IrpCount`: in the master the union holds the number of associated packets.
         let count = AtomicI32::from_ptr((&raw mut (*master).system_buffer).cast());
