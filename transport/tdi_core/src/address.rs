@@ -1,8 +1,9 @@
 //! A transport address, one per file object.
 //!
 //! Offers of remote nodes go to the first pending listen whose filter they pass, else to the connect
-//! handler, else, if the address has listened before, into a bounded queue for the next listen, so
-//! that a client which posts its listens anew loses none; else they are refused.
+//! handler, else, if the last listen was used up by an offer, into a bounded queue for the next one, so
+//! that a client which posts its listens anew loses none; else they are refused. A client that takes its
+//! last listen or handler back wants no more offers, and those that wait are refused, too (C-305).
 //!
 //! One handler of the address's own is called at a time. An offer is in exactly one place: waiting,
 //! on its way to a listen, out at the handler, or gone.
@@ -180,6 +181,7 @@ impl Address {
             AddressMessage::Listen { .. } => {}
             AddressMessage::WithdrawListen { id } => {
                 self.listens.retain(|listen| (listen.endpoint, listen.id) != (endpoint, id));
+                self.note_withdrawal();
             }
             AddressMessage::Detach { seat } => {
                 if let Some(taken) = self.seats.get_mut(seat as usize).filter(|taken| **taken == Some(endpoint)) {
@@ -208,6 +210,9 @@ impl Address {
             return NtStatus::INVALID_PARAMETER;
         };
         *registered = handler;
+        if !handler.is_registered() {
+            self.note_withdrawal();
+        }
         self.settle();
         NtStatus::SUCCESS
     }
@@ -325,6 +330,14 @@ impl Address {
     /// [`crate::sharing::Claim`] released (C-176).
     pub fn is_finished(&self) -> bool {
         self.is_closed && self.is_quiet() && self.vacant.len() == self.seats.len()
+    }
+
+    /// The client has taken a listen or a handler back. Without any left it wants no offers (C-305); only behind a
+    /// listen that an offer has used up does the next one count as to come.
+    fn note_withdrawal(&mut self) {
+        if self.listens.is_empty() && !self.handler(TdiEvent::CONNECT).is_registered() {
+            self.has_listened = false;
+        }
     }
 
     /// Gives waiting offers to listens (C-301, C-302), refuses those that nobody will take, and starts or

@@ -67,10 +67,25 @@ pub struct Place {
     pub address: Address,
     /// Listens it knows of, oldest first.
     pub listens: Vec<(EndpointId, RequestId, RemoteFilter)>,
-    pub has_listened: bool,
+    /// Listens come from time to time; `None` if an offer that is on its way may have used up the last one.
+    pub has_listened: Option<bool>,
     pub listening: bool,
     pub held: Option<Offer>,
     pub erring: bool,
+}
+
+impl Place {
+    /// A listen or the connect handler was taken back.
+    pub fn note_withdrawal(&mut self) {
+        if self.address.handler(TdiEvent::CONNECT).is_registered() {
+            return;
+        }
+        if self.listens.is_empty() {
+            self.has_listened = Some(false);
+        } else if !self.address.is_quiet() {
+            self.has_listened = None;
+        }
+    }
 }
 
 /// A request and what has become of it.
@@ -173,7 +188,7 @@ impl Harness {
                 assert_eq!(status, NtStatus::SUCCESS);
             }
         }
-        Place { address, listens: Vec::new(), has_listened: false, listening: false, held: None, erring: false }
+        Place { address, listens: Vec::new(), has_listened: Some(false), listening: false, held: None, erring: false }
     }
 
     pub fn now(&self) -> Instant {

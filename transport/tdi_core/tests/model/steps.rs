@@ -341,6 +341,9 @@ impl Harness {
         let place = &mut self.places[at];
         let status = place.address.tdi_set_event_handler(event, handler);
         assert_eq!(status == NtStatus::CANCELLED, place.address.is_closed());
+        if !handler.is_registered() {
+            place.note_withdrawal();
+        }
         let (id, handlers) = (place.address.id(), place.address.connection_handlers());
         let told: Vec<_> = place.address.endpoints().collect();
         for endpoint in told {

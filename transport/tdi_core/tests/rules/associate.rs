@@ -166,7 +166,7 @@ fn after_a_failed_connect_everything_starts_anew() {
     world.connect();
     world.handshake(0);
     world.expect(
-        "SYN RST connect=CONNECTION_REFUSED listening listen=CONNECTION_ABORTED disconnect=SUCCESS SYN connect#2=SUCCESS",
+        "SYN RST connect=CONNECTION_REFUSED listening listen=CONNECTION_ABORTED disconnect=SUCCESS deaf SYN connect#2=SUCCESS",
     );
 }
 

@@ -28,7 +28,7 @@ fn cleanup_ends_every_pending_request_with_cancelled() {
 fn cleanup_ends_what_is_being_set_up() {
     let cases = [
         (StateName::Connecting, "RST connect=CANCELLED"),
-        (StateName::Listening, "listen=CANCELLED"),
+        (StateName::Listening, "listen=CANCELLED deaf"),
         (StateName::Offered, "RST"),
         (StateName::Accepting, "RST listen=CANCELLED"),
     ];

@@ -161,11 +161,11 @@ fn disconnect_ends_a_listen() {
     for flags in [0, ABORT, RELEASE] {
         let mut world = World::in_state(StateName::Listening);
         world.disconnect(flags);
-        world.expect("listen=CONNECTION_ABORTED disconnect=SUCCESS");
+        world.expect("listen=CONNECTION_ABORTED disconnect=SUCCESS deaf");
         assert_eq!(world.state(), StateName::Associated);
         world.listen();
         world.offer(remote());
-        world.expect("accept listen#2=SUCCESS");
+        world.expect("listening accept listen#2=SUCCESS");
     }
 }
 
@@ -196,6 +196,49 @@ fn a_listen_posted_anew_in_its_routine_loses_no_offer() {
     world.offer(other());
     let word = "close accept listen#4=SUCCESS close accept listen#5=SUCCESS close accept listen#6=SUCCESS";
     world.expect(word);
+}
+
+#[proves("C-305")]
+#[test]
+fn an_offer_after_the_last_listen_or_handler_was_taken_back_is_refused() {
+    let mut world = World::associated();
+    let listen = world.listen();
+    world.cancel(listen);
+    world.expect("listening listen=CANCELLED deaf");
+    world.offer(remote());
+    world.expect("refuse");
+    world.register(TdiEvent::CONNECT);
+    let listen = world.listen();
+    world.cancel(listen);
+    world.expect("listening listen#2=CANCELLED");
+    world.deregister(TdiEvent::CONNECT);
+    world.expect("deaf");
+}
+
+#[proves("C-305")]
+#[test]
+fn an_offer_that_waits_for_the_next_listen_is_refused_when_none_will_come() {
+    let mut world = World::associated();
+    world.listen();
+    world.offer(remote());
+    world.offer(remote());
+    world.expect("listening accept listen=SUCCESS");
+    world.register(TdiEvent::CONNECT);
+    world.expect("offered refuse");
+    world.offer(remote());
+    world.deregister(TdiEvent::CONNECT);
+    world.expect("offered refuse deaf");
+    // A listen of another endpoint keeps the address listening.
+    let (one, other) = (world.open_endpoint(), world.open_endpoint());
+    world.associate(one, 0);
+    world.associate(other, 0);
+    world.listen_with(one, RemoteFilter::ANY, false);
+    world.listen_with(other, RemoteFilter { remote: Some("192.0.2.200:0".parse().unwrap()) }, false);
+    world.offer(remote());
+    world.offer(remote());
+    world.expect("listening accept listen#2=SUCCESS");
+    world.cleanup_of(other);
+    world.expect("listen#3=CANCELLED deaf refuse");
 }
 
 #[proves("C-305")]
@@ -353,6 +396,7 @@ fn offers_wait_for_the_running_handler_in_bounded_number() {
 #[test]
 fn an_offer_that_is_withdrawn_while_it_waits_is_forgotten() {
     let mut world = World::in_state(StateName::Listening);
+    world.offer(remote());
     world.disconnect(ABORT);
     world.skip();
     let gone = world.offer(remote());
@@ -394,7 +438,11 @@ fn an_address_stops_listening_when_its_only_reason_is_gone() {
     world.expect("listening deaf");
     world.listen();
     world.disconnect(ABORT);
-    world.expect("listening listen=CONNECTION_ABORTED disconnect=SUCCESS");
+    world.expect("listening listen=CONNECTION_ABORTED disconnect=SUCCESS deaf");
+    world.listen();
+    world.offer(remote());
+    world.disconnect(ABORT);
+    world.expect("listening accept listen#2=SUCCESS RST disconnect#2=SUCCESS");
     world.close_address(0);
     world.expect("deaf");
 }
@@ -402,6 +450,7 @@ fn an_address_stops_listening_when_its_only_reason_is_gone() {
 #[test]
 fn offers_that_wait_reach_a_connect_handler_registered_later() {
     let mut world = World::in_state(StateName::Listening);
+    world.offer(remote());
     world.disconnect(ABORT);
     world.offer(remote());
     world.skip();
