@@ -6,8 +6,8 @@
 //! queue is worked out when its turn comes: the next transfer, the next receive indication.
 //!
 //! Invariants: there is a link exactly in C, O, P, E, R and W; the network is told the end of
-//! every connection exactly once, by an Abort or a Close; sends, receives and waits exist only in E,
-//! R and W.
+//! every connection exactly once, by an Abort or a Close; sends and receives exist only in E, R and W,
+//! waits in every active state.
 
 mod associate;
 mod cleanup;
@@ -186,7 +186,7 @@ impl Endpoint {
             let is_gone = matches!(self.state, State::CleanedUp);
             return Outcome::Done(if is_gone { Situation::CleanedUp.status() } else { status::BAD_DISCONNECT_FLAGS });
         };
-        if let Some(status) = self.refuse(kind) {
+        if let Some(status) = self.learn(kind).or_else(|| self.refuse(kind)) {
             return Outcome::Done(status);
         }
         let outcome = match request {
@@ -220,12 +220,10 @@ impl Endpoint {
                 true
             }
             State::Connected(_) => self.cancel_send(id) || self.cancel_receive(id) || self.cancel_disconnect(id),
-            State::Connecting { .. }
-            | State::Listening { .. }
-            | State::Accepting { .. }
-            | State::Offered { .. }
-            | State::Idle
-            | State::CleanedUp => false,
+            State::Connecting { .. } | State::Listening { .. } | State::Accepting { .. } | State::Offered { .. } => {
+                self.cancel_disconnect(id)
+            }
+            State::Idle | State::CleanedUp => false,
         };
         self.settle();
         had_it

@@ -4,7 +4,8 @@
 //! is refused here and nowhere else. [`EVENTS`] is table 11.2. In debug builds every change of
 //! state is looked up in the two. Where table 11.1 leaves a choice ("err or ..."), this one has
 //! made it: DISASSOCIATE while active is refused, DISCONNECT while idle is refused, DISCONNECT WAIT
-//! pends until the remote node has disconnected (C-335) where there is a connection. RELEASE and
+//! pends in every active state until the remote node has disconnected (C-335): success before there is a
+//! connection would tell its client of an end that has not come. RELEASE and
 //! SEND_AND_DISCONNECT in state W pass through R until what is queued has been transmitted: there
 //! sends are illegal and receives are legal, which is what R means.
 
@@ -184,7 +185,7 @@ pub const REQUESTS: [(RequestKind, Row); 13] = {
         (RequestKind::AcceptIrp, [unfit, Pends(Accepting), unfit, unfit, unfit, unfit, unfit, unfit, unfit, GONE]),
         (RequestKind::DisconnectAbort, [idle, idle, TO_A, TO_A, TO_A, TO_A, TO_A, TO_A, TO_A, GONE]),
         (RequestKind::DisconnectRelease, [idle, idle, TO_A, TO_A, TO_A, TO_A, r, again, r, GONE]),
-        (RequestKind::DisconnectWait, [idle, idle, NOP, NOP, NOP, NOP, heed, heed, heed, GONE]),
+        (RequestKind::DisconnectWait, [idle, idle, heed, heed, heed, heed, heed, heed, heed, GONE]),
         (RequestKind::Send, [apart, apart, apart, apart, apart, apart, OK, late, OK, GONE]),
         (RequestKind::SendAndDisconnect, [apart, apart, apart, apart, apart, apart, r, late, r, GONE]),
         (RequestKind::Receive, [deaf, deaf, deaf, deaf, deaf, deaf, OK, OK, OK, GONE]),

@@ -117,6 +117,7 @@ impl Endpoint {
             }
             State::Offered { .. } | State::Idle | State::Connected(_) | State::CleanedUp => {}
         }
+        self.fail_waits(cause);
         self.drop_link();
     }
 

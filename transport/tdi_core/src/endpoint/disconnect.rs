@@ -5,11 +5,13 @@ use nt_abi::tdi::disconnect_flags;
 
 use super::Endpoint;
 use super::output::Call;
+use super::receive::Receive;
 use super::state::{Connected, Release, Remote, State};
 use crate::ids::RequestId;
 use crate::network::{DataKind, NetworkCommand, NetworkError};
 use crate::request::Outcome;
 use crate::status::{Cause, During, fate};
+use crate::table::RequestKind;
 use crate::time::Instant;
 
 /// A TDI_DISCONNECT with WAIT that waits for the remote node (C-335).
@@ -97,14 +99,18 @@ impl Endpoint {
         if !is_first {
             return;
         }
-        while let Some(wait) = self.waits.pop_front() {
-            self.complete(wait.id, NtStatus::SUCCESS);
-        }
+        self.end_waits();
         if let Some(connected) = self.connected_mut() {
             connected.remote = Remote::Reported;
         }
         if !is_silent {
             self.outputs.calls.push_back(Call::Disconnected { flags: disconnect_flags::RELEASE });
+        }
+    }
+
+    fn end_waits(&mut self) {
+        while let Some(wait) = self.waits.pop_front() {
+            self.complete(wait.id, NtStatus::SUCCESS);
         }
     }
 
@@ -142,9 +148,7 @@ impl Endpoint {
         self.normal.clear();
         self.expedited.clear();
         self.finish_receives();
-        while let Some(wait) = self.waits.pop_front() {
-            self.complete(wait.id, NtStatus::SUCCESS);
-        }
+        self.end_waits();
         if let State::Connected(Connected { release: Some(Release { request: Some(id), .. }), .. }) = left {
             self.complete(id, NtStatus::SUCCESS);
         }
@@ -182,9 +186,13 @@ impl Endpoint {
     pub(super) fn end_connection(&mut self, cause: Cause) {
         let State::Connected(connected) = self.enter(State::Idle) else { return };
         self.drop_link();
+        let is_told = self.is_waiting() || connected.release.as_ref().is_some_and(|release| release.request.is_some());
         self.fail_requests(cause);
         let is_silent = connected.release.as_ref().is_some_and(|release| release.is_silent);
-        if matches!(cause, Cause::Broken(_)) && !is_silent {
+        if let Cause::Broken(error) = cause
+            && !is_silent
+        {
+            self.outputs.unlearnt = (!is_told).then_some(error);
             self.outputs.calls.push_back(Call::Disconnected { flags: disconnect_flags::ABORT });
         }
         if let Some(id) = connected.release.and_then(|release| release.request) {
@@ -192,14 +200,39 @@ impl Endpoint {
         }
     }
 
+    /// Is there a request that would fail with the connection?
+    fn is_waiting(&self) -> bool {
+        !self.sends.is_empty() || !self.waits.is_empty() || self.receives.iter().any(Receive::is_empty)
+    }
+
+    /// The status of a request that is the first to come after the connection was lost under no request and no
+    /// handler: it learns why, once (C-457). An ABORT only confirms what has happened.
+    pub(super) fn learn(&mut self, kind: RequestKind) -> Option<NtStatus> {
+        let during = match kind {
+            RequestKind::Send | RequestKind::SendAndDisconnect => During::Sending,
+            RequestKind::Receive => During::Receiving,
+            RequestKind::DisconnectRelease | RequestKind::DisconnectWait => During::Releasing,
+            RequestKind::DisconnectAbort => {
+                self.outputs.unlearnt = None;
+                return None;
+            }
+            _ => return None,
+        };
+        self.outputs.unlearnt.take().map(|error| fate(Cause::Broken(error), during))
+    }
+
     /// Ends sends, receives and waits, and forgets received data.
     pub(super) fn fail_requests(&mut self, cause: Cause) {
         self.fail_sends(cause);
         self.fail_receives(cause);
+        self.fail_waits(cause);
+        self.normal.clear();
+        self.expedited.clear();
+    }
+
+    pub(super) fn fail_waits(&mut self, cause: Cause) {
         while let Some(wait) = self.waits.pop_front() {
             self.complete(wait.id, fate(cause, During::Releasing));
         }
-        self.normal.clear();
-        self.expedited.clear();
     }
 }

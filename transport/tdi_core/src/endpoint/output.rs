@@ -3,10 +3,11 @@
 use super::{AddressMessage, Endpoint, Output};
 use crate::ids::{AddressId, ConnectionNumber, RequestId};
 use crate::indication::Indication;
-use crate::network::{DataKind, NetworkCommand};
+use crate::network::{DataKind, NetworkCommand, NetworkError};
 use crate::queue::Queue;
 use crate::request::Completion;
 use nt_abi::NtStatus;
+use nt_abi::tdi::disconnect_flags;
 
 #[derive(Debug, Default)]
 pub(super) struct Outputs {
@@ -14,6 +15,8 @@ pub(super) struct Outputs {
     pub(super) messages: Queue<(AddressId, AddressMessage)>,
     pub(super) calls: Queue<Call>,
     pub(super) busy: Option<Busy>,
+    /// Why the last connection was lost, while no request and no handler has told the client (C-457).
+    pub(super) unlearnt: Option<NetworkError>,
     /// The [`NetworkCommand::CopyBuffered`] that is not answered yet.
     pub(super) copying: Option<Copying>,
 }
@@ -50,7 +53,9 @@ pub(super) struct Copying {
 }
 
 impl Outputs {
+    /// The client needs no word about the end of its last connection any more.
     pub(super) fn forget_disconnects(&mut self) {
+        self.unlearnt = None;
         self.calls.retain(|call| !matches!(call, Call::Disconnected { .. }));
     }
 
@@ -140,6 +145,9 @@ impl Endpoint {
                 Call::Disconnected { flags } => {
                     let handler = self.handlers().disconnect;
                     if handler.is_registered() {
+                        if flags == disconnect_flags::ABORT {
+                            self.outputs.unlearnt = None;
+                        }
                         self.outputs.busy = Some(Busy::Disconnect);
                         return Some(Output::Indicate(Indication::Disconnect { handler, flags }));
                     }

@@ -68,6 +68,11 @@ impl Receive {
         self.takes(kind) && !self.is_peek
     }
 
+    /// Does it hold no byte yet?
+    pub(super) fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
     fn room(&self) -> u32 {
         self.length - self.filled
     }

@@ -84,6 +84,9 @@ impl Harness {
                     client.model.due.pop_front();
                 }
                 assert_eq!(client.model.due.pop_front().map(|due| due.0), Some(flags), "not due");
+                if flags == nt_abi::tdi::disconnect_flags::ABORT {
+                    client.model.unlearnt = None;
+                }
                 client.held = Some(Held::Disconnect);
             }
             Indication::Receive { handler, flags, data, start } => {

@@ -48,7 +48,6 @@ pub struct Up {
     /// Pending, in submission order.
     pub sends: Vec<Send>,
     pub receives: VecDeque<Receive>,
-    pub waits: Vec<(RequestId, Option<u64>)>,
     pub release: Option<Release>,
     /// Bytes that came from the network and bytes the client has got, by kind.
     pub came: [u64; 2],
@@ -121,6 +120,10 @@ pub struct Reference {
     pub parting: Option<u64>,
     /// The current connection's remote node is said to have released.
     hinted: bool,
+    /// Pending DISCONNECTs with WAIT, and their limits.
+    pub waits: Vec<(RequestId, Option<u64>)>,
+    /// The last connection was lost and nothing has told the client.
+    pub unlearnt: Option<NetworkError>,
     pub now: u64,
 }
 
@@ -165,6 +168,8 @@ impl Reference {
             end: None,
             parting: None,
             hinted: false,
+            waits: Vec::new(),
+            unlearnt: None,
             now,
         }
     }
@@ -218,18 +223,23 @@ impl Reference {
             Ask::Send { .. } => "EW",
             Ask::Receive { .. } => "ERW",
         };
+        if letter == 'A'
+            && let Some(status) = self.learn(ask)
+        {
+            return Some(status);
+        }
         if !legal.contains(letter) {
             return Some(NtStatus::INVALID_CONNECTION);
         }
         match *ask {
             Ask::Connect { timeout } => {
-                self.due.clear();
+                self.forget_end();
                 self.hinted = false;
                 self.phase = Phase::Connecting { id, until: self.now + timeout.unwrap_or(self.limits.connect) };
             }
             Ask::Listen { .. } if self.address_closed => return Some(NtStatus::ADDRESS_CLOSED),
             Ask::Listen { query } => {
-                self.due.clear();
+                self.forget_end();
                 self.phase = Phase::Listening { id, query };
             }
             Ask::Accept => self.phase = Phase::Accepting { id },
@@ -241,15 +251,28 @@ impl Reference {
         None
     }
 
+    /// What the first request after an unnoticed loss is told.
+    fn learn(&mut self, ask: &Ask) -> Option<NtStatus> {
+        let why = self.unlearnt.map(Why::Lost);
+        let status = match (ask, why?) {
+            (Ask::Disconnect { flags: 0 | 2, .. }, _) => None,
+            (Ask::Send { .. }, why) => Some(send_status(&why)),
+            (Ask::Receive { .. }, why) => Some(receive_status(&why)),
+            (Ask::Disconnect { .. }, why) => Some(release_status(&why)),
+            _ => return None,
+        };
+        self.unlearnt = None;
+        status
+    }
+
     fn disconnect(&mut self, id: RequestId, flags: u32, timeout: Option<u64>) -> Option<NtStatus> {
         let until = timeout.map(|ticks| self.now + ticks);
         match (self.up(), flags) {
-            (None, 1) => return Some(NtStatus::SUCCESS),
             (Some(up), 1) if up.reported => return Some(NtStatus::SUCCESS),
-            (Some(up), 1) => up.waits.push((id, until)),
+            (_, 1) => self.waits.push((id, until)),
             (Some(up), 4) => up.release = Some(Release { id: Some(id), until, stuck_until: None, silent: false }),
             _ => {
-                self.due.clear();
+                self.forget_end();
                 self.fail(&Why::LocalAbort);
                 self.expected.insert(id, (NtStatus::SUCCESS, 0));
             }
@@ -319,6 +342,11 @@ impl Reference {
     }
 
     pub fn cancel(&mut self, id: RequestId) -> bool {
+        if let Some(at) = self.waits.iter().position(|wait| wait.0 == id) {
+            self.waits.remove(at);
+            self.expected.insert(id, (NtStatus::CANCELLED, 0));
+            return true;
+        }
         match &mut self.phase {
             Phase::Connecting { id: setup, .. }
             | Phase::Listening { id: setup, .. }
@@ -346,9 +374,6 @@ impl Reference {
         } else if let Some(at) = up.receives.iter().position(|receive| receive.id == id) {
             let got = up.receives.remove(at).map_or(0, |receive| receive.got);
             self.expected.insert(id, if got > 0 { (NtStatus::SUCCESS, u64::from(got)) } else { cancelled });
-        } else if let Some(at) = up.waits.iter().position(|wait| wait.0 == id) {
-            up.waits.remove(at);
-            self.expected.insert(id, cancelled);
         } else if let Some(release) = up.release.as_mut().filter(|release| release.id == Some(id)) {
             release.id = None;
             release.until = None;
@@ -362,6 +387,10 @@ impl Reference {
     /// Ends whatever goes on: back to idle, everything pending fails.
     pub fn fail(&mut self, why: &Why) {
         let phase = std::mem::replace(&mut self.phase, Phase::Idle);
+        let has_waits = !self.waits.is_empty();
+        for (id, _) in self.waits.drain(..) {
+            self.expected.insert(id, (release_status(why), 0));
+        }
         let setup = |id| (id, (setup_status(why, matches!(phase, Phase::Connecting { .. })), 0));
         match phase {
             Phase::Connecting { id, .. } | Phase::Accepting { id } => {
@@ -376,14 +405,18 @@ impl Reference {
             Phase::Offered { .. } => self.end = Some(End::Abort),
             Phase::Up(up) => {
                 self.end = Some(End::Abort);
-                self.fail_connection(up, why);
+                self.fail_connection(up, why, has_waits);
             }
             Phase::Idle => {}
             Phase::Gone => self.phase = Phase::Gone,
         }
     }
 
-    fn fail_connection(&mut self, up: Up, why: &Why) {
+    fn fail_connection(&mut self, up: Up, why: &Why, has_waits: bool) {
+        let is_told = has_waits
+            || !up.sends.is_empty()
+            || up.receives.iter().any(|receive| receive.got == 0)
+            || up.release.as_ref().is_some_and(|release| release.id.is_some());
         let silent = up.release.as_ref().is_some_and(|release| release.silent);
         for send in &up.sends {
             self.expected.insert(send.id, (send_status(why), 0));
@@ -394,10 +427,13 @@ impl Reference {
             self.expected.insert(receive.id, if got > 0 { (NtStatus::SUCCESS, got) } else { failed });
         }
         let releases = up.release.iter().filter_map(|release| release.id);
-        for id in up.waits.iter().map(|wait| wait.0).chain(releases) {
+        for id in releases {
             self.expected.insert(id, (release_status(why), 0));
         }
-        if matches!(why, Why::Lost(_)) && !silent {
+        if let Why::Lost(error) = why
+            && !silent
+        {
+            self.unlearnt = (!is_told).then_some(*error);
             self.due.push_back((ABORT, false));
         }
     }
@@ -406,6 +442,11 @@ impl Reference {
         if !matches!(self.phase, Phase::Idle | Phase::Listening { .. } | Phase::Gone) {
             self.fail(&Why::Lost(error));
         }
+    }
+
+    fn forget_end(&mut self) {
+        self.due.clear();
+        self.unlearnt = None;
     }
 
     /// The network says that a FIN has arrived, at any time from the first packet on.
@@ -422,7 +463,7 @@ impl Reference {
     }
 
     pub fn accept_irp(&mut self, id: RequestId) {
-        self.due.clear();
+        self.forget_end();
         self.hinted = false;
         self.phase = Phase::Accepting { id };
     }
@@ -437,7 +478,7 @@ impl Reference {
     /// An offer has been handed over for the pending listen.
     pub fn offered(&mut self) {
         if let Phase::Listening { id, query } = self.phase {
-            self.due.clear();
+            self.forget_end();
             self.hinted = false;
             self.phase = if query {
                 self.expected.insert(id, (NtStatus::SUCCESS, 0));
@@ -463,7 +504,7 @@ impl Reference {
         self.associated = false;
         self.address_closed = false;
         self.handlers = ConnectionHandlers::default();
-        self.due.clear();
+        self.forget_end();
     }
 
     pub fn close_address(&mut self) {
@@ -595,8 +636,8 @@ impl Reference {
         let mut tell = false;
         if !up.reported && !owed {
             up.reported = true;
-            over.extend(up.waits.drain(..).map(|wait| (wait.0, 0)));
             tell = !up.release.as_ref().is_some_and(|release| release.silent);
+            over.extend(self.waits.drain(..).map(|wait| (wait.0, 0)));
         }
         for (id, count) in over {
             self.expected.insert(id, (NtStatus::SUCCESS, u64::from(count)));
@@ -617,7 +658,8 @@ impl Reference {
     fn finish(&mut self) {
         let Phase::Up(up) = std::mem::replace(&mut self.phase, Phase::Idle) else { return };
         let releases = up.release.iter().filter_map(|release| release.id);
-        let pending = up.waits.iter().map(|wait| wait.0).chain(releases).map(|id| (id, 0));
+        let waits = std::mem::take(&mut self.waits);
+        let pending = waits.iter().map(|wait| wait.0).chain(releases).map(|id| (id, 0));
         for (id, count) in pending.chain(up.receives.iter().map(|receive| (receive.id, receive.got))) {
             self.expected.insert(id, (NtStatus::SUCCESS, u64::from(count)));
         }
@@ -640,12 +682,13 @@ impl Reference {
 
     /// The next time limit.
     pub fn deadline(&self) -> Option<u64> {
+        self.waits.iter().filter_map(|wait| wait.1).chain(self.own_deadline()).min()
+    }
+
+    fn own_deadline(&self) -> Option<u64> {
         match &self.phase {
             Phase::Connecting { until, .. } | Phase::Offered { until } => Some(*until),
-            Phase::Up(up) => {
-                let release = up.release.as_ref().and_then(|release| release.until.or(release.stuck_until));
-                up.waits.iter().filter_map(|wait| wait.1).chain(release).min()
-            }
+            Phase::Up(up) => up.release.as_ref().and_then(|release| release.until.or(release.stuck_until)),
             _ => None,
         }
     }
@@ -658,15 +701,13 @@ impl Reference {
 
     pub fn time_passes(&mut self) {
         let now = self.now;
-        if let Some(up) = self.up() {
-            let (late, kept): (Vec<_>, Vec<_>) =
-                up.waits.drain(..).partition(|wait| wait.1.is_some_and(|until| until <= now));
-            up.waits = kept;
-            for (id, _) in late {
-                self.expected.insert(id, (NtStatus::IO_TIMEOUT, 0));
-            }
+        let (late, kept): (Vec<_>, Vec<_>) =
+            self.waits.drain(..).partition(|wait| wait.1.is_some_and(|until| until <= now));
+        self.waits = kept;
+        for (id, _) in late {
+            self.expected.insert(id, (NtStatus::IO_TIMEOUT, 0));
         }
-        if self.deadline().is_none_or(|until| until > now) {
+        if self.own_deadline().is_none_or(|until| until > now) {
             return;
         }
         let is_stuck = match &self.phase {
@@ -707,6 +748,7 @@ fn receive_status(why: &Why) -> NtStatus {
 fn release_status(why: &Why) -> NtStatus {
     match why {
         Why::TimedOut => NtStatus::IO_TIMEOUT,
+        Why::AddressClosed => NtStatus::ADDRESS_CLOSED,
         _ => send_status(why),
     }
 }

@@ -296,6 +296,7 @@ impl Harness {
             Phase::Idle | Phase::Offered { .. } | Phase::Gone => Vec::new(),
         };
         ids.extend(self.clients[at].model.expected.keys());
+        ids.extend(self.clients[at].model.waits.iter().map(|wait| wait.0));
         if ids.is_empty() {
             return;
         }
@@ -530,5 +531,5 @@ fn pending(up: &Up) -> Vec<RequestId> {
     let sends = up.sends.iter().map(|send| send.id);
     let receives = up.receives.iter().map(|receive| receive.id);
     let releases = up.release.iter().filter_map(|release| release.id);
-    sends.chain(receives).chain(up.waits.iter().map(|wait| wait.0)).chain(releases).collect()
+    sends.chain(receives).chain(releases).collect()
 }

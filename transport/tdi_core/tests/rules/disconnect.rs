@@ -6,7 +6,7 @@ use proves::proves;
 use tdi_core::time::SECOND;
 use tdi_core::{Config, Instant, NetworkError, NetworkEvent, StateName};
 
-use crate::world::{ABORT, Answer, RELEASE, WAIT, World};
+use crate::world::{ABORT, Answer, RELEASE, WAIT, World, remote};
 
 #[proves("C-324", "C-326", "C-327", "C-328", "C-351", "C-399")]
 #[test]
@@ -252,14 +252,107 @@ fn wait_waits_for_the_data_in_front_of_a_release_and_fails_with_the_connection()
     world.expect("RST disconnect=CONNECTION_RESET");
 }
 
-#[proves("C-336")]
+#[proves("C-335", "C-336")]
 #[test]
-fn wait_has_no_effect_while_a_connection_is_being_made() {
+fn wait_that_comes_before_the_connection_waits_for_its_end() {
     for state in [StateName::Connecting, StateName::Listening, StateName::Offered, StateName::Accepting] {
         let mut world = World::in_state(state);
-        world.disconnect(WAIT);
-        world.expect("disconnect=SUCCESS");
+        let cancelled = world.disconnect(WAIT);
+        let wait = world.disconnect(WAIT);
+        world.expect("");
+        assert!(world.cancel(cancelled));
+        world.expect("disconnect=CANCELLED");
         assert_eq!(world.state(), state);
+        match state {
+            StateName::Listening => _ = world.offer(remote()),
+            StateName::Offered => _ = world.accept(),
+            _ => {}
+        }
+        world.handshake(0);
+        assert_eq!((world.state(), world.status(wait)), (StateName::Established, None));
+        world.peer_releases();
+        assert_eq!((world.state(), world.status(wait)), (StateName::RemotelyReleased, Some(NtStatus::SUCCESS)));
+    }
+}
+
+#[proves("C-335", "C-526")]
+#[test]
+fn wait_fails_with_the_connection_that_does_not_come_to_be() {
+    for state in [StateName::Connecting, StateName::Listening, StateName::Offered, StateName::Accepting] {
+        let mut world = World::in_state(state);
+        let wait = world.disconnect(WAIT);
+        world.disconnect(ABORT);
+        assert_eq!((world.state(), world.status(wait)), (StateName::Associated, Some(NtStatus::CONNECTION_ABORTED)));
+        let mut world = World::in_state(state);
+        let late = world.disconnect_within(WAIT, SECOND);
+        let wait = world.disconnect(WAIT);
+        world.wait_seconds(1);
+        assert_eq!((world.state(), world.status(late)), (state, Some(NtStatus::IO_TIMEOUT)));
+        world.cleanup();
+        assert_eq!(world.status(wait), Some(NtStatus::CANCELLED));
+    }
+    let mut world = World::in_state(StateName::Connecting);
+    world.disconnect(WAIT);
+    world.breaks(NetworkError::Refused);
+    world.expect("RST connect=CONNECTION_REFUSED disconnect=CONNECTION_RESET");
+}
+
+#[proves("C-457")]
+#[test]
+fn the_next_request_after_an_unnoticed_loss_learns_why_once() {
+    type Ask = fn(&mut World) -> tdi_core::RequestId;
+    let asks: [(Ask, NtStatus); 4] = [
+        (|world| world.receive(10), NtStatus::CONNECTION_ABORTED),
+        (|world| world.send(b"x"), NtStatus::IO_TIMEOUT),
+        (|world| world.disconnect(RELEASE), NtStatus::IO_TIMEOUT),
+        (|world| world.disconnect(WAIT), NtStatus::IO_TIMEOUT),
+    ];
+    for (ask, lost) in asks {
+        for (error, status) in [(NetworkError::Reset, NtStatus::CONNECTION_RESET), (NetworkError::TimedOut, lost)] {
+            let mut world = World::connected();
+            world.breaks(error);
+            assert_eq!(world.state(), StateName::Associated);
+            let (first, second) = (ask(&mut world), ask(&mut world));
+            let told = (world.status(first), world.status(second));
+            assert_eq!(told, (Some(status), Some(NtStatus::INVALID_CONNECTION)));
+        }
+    }
+}
+
+#[proves("C-401")]
+#[test]
+fn a_loss_that_was_told_is_not_told_again() {
+    let told: [fn(&mut World); 6] = [
+        |world| _ = world.receive(10),
+        |world| {
+            world.closes_window();
+            world.send(b"x");
+        },
+        |world| _ = world.disconnect(WAIT),
+        |world| _ = world.disconnect(RELEASE),
+        |world| _ = world.send_and_disconnect(b"x"),
+        |world| world.register(TdiEvent::DISCONNECT),
+    ];
+    let over: [fn(&mut World); 3] = [
+        |world| _ = world.disconnect(ABORT),
+        |world| {
+            world.disassociate(0);
+            world.associate(0, 0);
+        },
+        |world| {
+            let connect = world.connect();
+            world.cancel(connect);
+        },
+    ];
+    let nothing: fn(&mut World) = |_| {};
+    let before = told.into_iter().map(|deed| (deed, nothing));
+    for (before, after) in before.chain(over.into_iter().map(|deed| (nothing, deed))) {
+        let mut world = World::connected();
+        before(&mut world);
+        world.breaks(NetworkError::Reset);
+        after(&mut world);
+        let receive = world.receive(10);
+        assert_eq!(world.status(receive), Some(NtStatus::INVALID_CONNECTION));
     }
 }
 
