@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use net_api::{Connection, Key, NetError, Progress, Readiness, Received, Sent};
 use nix::errno::Errno;
@@ -124,10 +125,10 @@ impl HostConnection {
         }
     }
 
-    fn set(&self, option: impl SetSockOpt<Val = bool>, on: bool) -> Result<(), NetError> {
+    fn set<T>(&self, option: impl SetSockOpt<Val = T>, value: T) -> Result<(), NetError> {
         match self.failure() {
             Some(failure) => Err(failure),
-            None => setsockopt(&self.socket(), option, &on).map_err(net_error),
+            None => setsockopt(&self.socket(), option, &value).map_err(net_error),
         }
     }
 
@@ -305,6 +306,11 @@ impl Connection for HostConnection {
     fn set_keep_alive(&self, on: bool) -> Result<(), NetError> {
         self.set(sockopt::KeepAlive, on)
     }
+
+    fn set_keep_alive_times(&self, idle: Duration, interval: Duration) -> Result<(), NetError> {
+        self.set(sockopt::TcpKeepIdle, seconds(idle))?;
+        self.set(sockopt::TcpKeepInterval, seconds(interval))
+    }
 }
 
 impl Drop for HostConnection {
@@ -312,6 +318,12 @@ impl Drop for HostConnection {
         drop(self.socket.take());
         self.network.descriptor_was_closed();
     }
+}
+
+/// In whole seconds, of which the kernel takes 1 to 32767.
+fn seconds(time: Duration) -> u32 {
+    const SECONDS_MAX: u32 = 32_767;
+    u32::try_from(time.as_millis().div_ceil(1000)).unwrap_or(SECONDS_MAX).clamp(1, SECONDS_MAX)
 }
 
 fn progress_of(outcome: nix::Result<()>) -> nix::Result<Progress> {

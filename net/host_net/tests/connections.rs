@@ -4,6 +4,7 @@ mod common;
 
 use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
 
 use common::{End, World, end_of, listener};
 use net_api::{Key, NetError, NetTime, Network, Policy, Progress, Readiness, Received, Sent, Wait};
@@ -92,6 +93,8 @@ fn aborted_connection_resets_at_once_and_stays_aborted() {
         assert_eq!(connection.shutdown_send(), Err(NetError::Aborted));
         assert_eq!(connection.local(), Err(NetError::Aborted));
         assert_eq!(connection.set_no_delay(true), Err(NetError::Aborted));
+        let times = connection.set_keep_alive_times(Duration::from_secs(1), Duration::from_secs(1));
+        assert_eq!(times, Err(NetError::Aborted));
         assert!(!connection.has_unread());
     }
 }
@@ -290,6 +293,7 @@ fn addresses_of_both_ends_are_known() {
     assert_eq!(connection.local().unwrap(), peer.peer_addr().unwrap());
     connection.set_no_delay(true).unwrap();
     connection.set_keep_alive(true).unwrap();
+    connection.set_keep_alive_times(Duration::from_millis(1), Duration::from_secs(u64::MAX)).unwrap();
 }
 
 #[test]

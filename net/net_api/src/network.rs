@@ -3,6 +3,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::{DatagramAddress, EventSink, Key, NetError, NetTime, Policy, Readiness, Sharing, Wait};
 
@@ -230,4 +231,11 @@ pub trait Connection: Send + Sync {
     /// # Errors
     /// Why the connection is over.
     fn set_keep_alive(&self, on: bool) -> Result<(), NetError>;
+
+    /// How long a connection is idle before it is probed, and how long a probe waits for its answer. What the network
+    /// cannot count exactly it rounds up.
+    ///
+    /// # Errors
+    /// Why the connection is over.
+    fn set_keep_alive_times(&self, idle: Duration, interval: Duration) -> Result<(), NetError>;
 }

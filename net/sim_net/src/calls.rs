@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use net_api::{Key, NetError, Progress, Received, Sent};
 use smoltcp::socket::tcp::State;
 
-use crate::connection::{Connection, Owner};
+use crate::connection::{Connection, KeepAlive, Owner};
 use crate::host::Tuple;
 use crate::slab::Id;
 use crate::world::World;
@@ -173,6 +173,17 @@ impl World {
             connection.socket_mut().set_keep_alive(None);
         }
         // Patience begins, or ends, now.
+        self.mark_dirty(id);
+        Ok(())
+    }
+
+    pub(crate) fn set_keep_alive_times(&mut self, id: Id, times: KeepAlive) -> Result<(), NetError> {
+        let connection = self.connections.get_mut(id).ok_or(NetError::NotConnected)?;
+        if let Some(failure) = connection.failure {
+            return Err(failure);
+        }
+        connection.keep_alive = times;
+        connection.socket_mut().set_keep_alive(None);
         self.mark_dirty(id);
         Ok(())
     }

@@ -18,10 +18,24 @@ use crate::packet::WindowUpdate;
 use crate::peer::Play;
 use crate::slab::Id;
 
-/// How long a connection with keep-alive is idle before it is probed, and how long and often then.
+/// How long a connection with keep-alive is idle before it is probed, and how often and in what intervals then.
 const KEEP_ALIVE_IDLE: Time = 7_200_000_000_000;
-const KEEP_ALIVE_PROBING: Time = 10_000_000_000;
-const KEEP_ALIVE_INTERVAL: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(1);
+const KEEP_ALIVE_INTERVAL: Time = 1_000_000_000;
+const KEEP_ALIVE_PROBES: Time = 10;
+
+/// When and how a connection is probed, if it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeepAlive {
+    pub(crate) idle: Time,
+    pub(crate) interval: Time,
+}
+
+impl KeepAlive {
+    /// How long the remote side may be silent.
+    fn limit(self) -> Time {
+        self.idle.saturating_add(self.interval.saturating_mul(KEEP_ALIVE_PROBES))
+    }
+}
 
 pub(crate) struct Connection {
     pub(crate) host: usize,
@@ -57,6 +71,7 @@ pub(crate) struct Connection {
     /// Received bytes that the owner knows of.
     pub(crate) known_bytes: usize,
     pub(crate) keeps_alive: bool,
+    pub(crate) keep_alive: KeepAlive,
     /// For when the timer is set that counts.
     pub(crate) timer_at: Option<Time>,
     patience: Option<Patience>,
@@ -118,6 +133,7 @@ impl Connection {
             wants_room: false,
             known_bytes: 0,
             keeps_alive: false,
+            keep_alive: KeepAlive { idle: KEEP_ALIVE_IDLE, interval: KEEP_ALIVE_INTERVAL },
             timer_at: None,
             patience: None,
         }
@@ -181,8 +197,8 @@ impl Connection {
             self.socket_mut().set_keep_alive(None);
         }
         let patience = self.patience?;
-        let idle = patience.since + KEEP_ALIVE_IDLE;
-        if patience.limit == KEEP_ALIVE_IDLE + KEEP_ALIVE_PROBING && now < idle {
+        let idle = patience.since + self.keep_alive.idle;
+        if patience.limit == self.keep_alive.limit() && now < idle {
             return Some(idle);
         }
         Some(patience.since + patience.limit)
@@ -192,9 +208,10 @@ impl Connection {
     pub(crate) fn is_patience_over(&mut self, now: Time) -> bool {
         let Some(patience) = self.patience else { return false };
         let silence = now - patience.since;
-        let is_probing = patience.limit == KEEP_ALIVE_IDLE + KEEP_ALIVE_PROBING && silence >= KEEP_ALIVE_IDLE;
+        let is_probing = patience.limit == self.keep_alive.limit() && silence >= self.keep_alive.idle;
         if is_probing && self.socket().keep_alive().is_none() {
-            self.socket_mut().set_keep_alive(Some(KEEP_ALIVE_INTERVAL));
+            let interval = smoltcp::time::Duration::from_micros(self.keep_alive.interval.div_ceil(1000));
+            self.socket_mut().set_keep_alive(Some(interval));
         }
         silence >= patience.limit
     }
@@ -213,9 +230,7 @@ impl Connection {
                 Some((nanoseconds(limits.data_timeout), Begins::Now))
             }
             State::Established | State::CloseWait if socket.send_queue() > 0 => answer(limits.data_timeout),
-            State::Established | State::CloseWait if self.keeps_alive => {
-                Some((KEEP_ALIVE_IDLE + KEEP_ALIVE_PROBING, Begins::Now))
-            }
+            State::Established | State::CloseWait if self.keeps_alive => Some((self.keep_alive.limit(), Begins::Now)),
             State::Established
             | State::CloseWait
             | State::FinWait2

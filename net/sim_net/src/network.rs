@@ -10,9 +10,10 @@ use net_api::{
     Key, LocalAddress, NetError, NetTime, Network, Policy, Progress, Readiness, Received, Sent, Sharing, Wait,
 };
 
-use crate::connection::Owner;
+use crate::connection::{KeepAlive, Owner};
 use crate::datagram::LENGTH_MAX_V4;
 use crate::host::News;
+use crate::link::nanoseconds;
 use crate::slab::Id;
 use crate::world::World;
 
@@ -310,6 +311,11 @@ impl Connection for SimConnection {
 
     fn set_keep_alive(&self, on: bool) -> Result<(), NetError> {
         self.shared.call(|world| world.set_keep_alive(self.id, on))
+    }
+
+    fn set_keep_alive_times(&self, idle: Duration, interval: Duration) -> Result<(), NetError> {
+        let times = KeepAlive { idle: nanoseconds(idle), interval: nanoseconds(interval).max(1) };
+        self.shared.call(|world| world.set_keep_alive_times(self.id, times))
     }
 }
 

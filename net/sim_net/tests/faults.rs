@@ -213,6 +213,19 @@ fn idle_connection_without_keep_alive_lives_for_ever_and_with_it_notices() {
 }
 
 #[test]
+fn keep_alive_keeps_the_times_it_is_given() {
+    let crash = "[[fault]]\nat = \"1s\"\ncrash = \"b\"\n";
+    let mut world = World::two(crash);
+    let (near, _far) = world.pair();
+    world.pass(Duration::from_secs(10));
+    near.set_keep_alive_times(Duration::from_secs(60), Duration::from_secs(5)).unwrap();
+    near.set_keep_alive(true).unwrap();
+    let begin = world.now;
+    world.until("time-out", |_| (near.progress() == Err(NetError::TimedOut)).then_some(()));
+    assert_eq!(world.now.saturating_since(begin), Duration::from_secs(110));
+}
+
+#[test]
 fn keep_alive_of_a_live_connection_hurts_nobody() {
     let mut world = World::two("");
     let (near, far) = world.pair();

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use net_api::{
     Accepted, Capabilities, Connection, DatagramAddress, EventSink, Key, LocalAddress, NetError, NetTime, Network,
@@ -85,6 +86,7 @@ struct State {
     room: usize,
     sent: Vec<u8>,
     farewell: Option<Farewell>,
+    options: Vec<String>,
 }
 
 /// How the transport ended the connection.
@@ -145,6 +147,11 @@ impl Line {
 
     pub fn sent(&self) -> Vec<u8> {
         self.state().sent.clone()
+    }
+
+    /// What was set on the connection since the last time.
+    pub fn options(&self) -> Vec<String> {
+        std::mem::take(&mut self.state().options)
     }
 
     pub fn farewell(&self) -> Option<Farewell> {
@@ -241,6 +248,7 @@ impl LocalAddress for Address {
             room: usize::MAX,
             sent: Vec::new(),
             farewell: None,
+            options: Vec::new(),
         };
         let line = Line { network: self.network.clone(), state: Arc::new(Mutex::new(state)) };
         inner.lines.push(line.clone());
@@ -260,6 +268,19 @@ impl LocalAddress for Address {
 
 /// The transport's end. Dropping it releases, as the trait says.
 struct Scripted(Line);
+
+impl Scripted {
+    fn set(&self, option: String) -> Result<(), NetError> {
+        let mut state = self.0.state();
+        match state.failure {
+            Some(error) => Err(error),
+            None => {
+                state.options.push(option);
+                Ok(())
+            }
+        }
+    }
+}
 
 impl Drop for Scripted {
     fn drop(&mut self) {
@@ -350,12 +371,16 @@ impl Connection for Scripted {
         self.0.state().remote
     }
 
-    fn set_no_delay(&self, _on: bool) -> Result<(), NetError> {
-        Ok(())
+    fn set_no_delay(&self, on: bool) -> Result<(), NetError> {
+        self.set(format!("no delay {on}"))
     }
 
-    fn set_keep_alive(&self, _on: bool) -> Result<(), NetError> {
-        Ok(())
+    fn set_keep_alive(&self, on: bool) -> Result<(), NetError> {
+        self.set(format!("keep alive {on}"))
+    }
+
+    fn set_keep_alive_times(&self, idle: Duration, interval: Duration) -> Result<(), NetError> {
+        self.set(format!("keep alive after {idle:?} every {interval:?}"))
     }
 }
 
