@@ -278,3 +278,44 @@ const _: () = {
     assert!(offset_of!(ConnectionInformation, remote_address_length) == 0x20);
     assert!(offset_of!(ConnectionInformation, remote_address) == 0x28);
 };
+
+/// The private codes of TCP/IP (D-175 to D-178, D-185 to D-187, D-201, D-203).
+#[allow(missing_docs)]
+pub mod private {
+    pub const IOCTL_TCP_QUERY_INFORMATION_EX: u32 = 0x0012_0003;
+    pub const IOCTL_TCP_SET_INFORMATION_EX: u32 = 0x0012_8004;
+    /// The code with which drivers for newer systems set.
+    pub const IOCTL_TCP_SET_INFORMATION_EX_ANY: u32 = 0x0012_0028;
+
+    pub const CO_TL_ENTITY: u32 = 0x400;
+    pub const CL_TL_ENTITY: u32 = 0x401;
+    pub const INFO_CLASS_PROTOCOL: u32 = 0x200;
+    pub const INFO_TYPE_ADDRESS_OBJECT: u32 = 0x200;
+    pub const INFO_TYPE_CONNECTION: u32 = 0x300;
+
+    /// What is set on a connection.
+    pub mod tcp_socket {
+        pub const NODELAY: u32 = 1;
+        pub const KEEPALIVE: u32 = 2;
+        pub const WINDOW: u32 = 6;
+        pub const KEEPALIVE_VALS: u32 = 7;
+        pub const SCALE_CWIN: u32 = 9;
+    }
+
+    /// What is set on an address.
+    pub mod ao_option {
+        pub const TTL: u32 = 1;
+        pub const MCASTTTL: u32 = 2;
+        pub const MCASTIF: u32 = 3;
+        pub const ADD_MCAST: u32 = 6;
+        pub const DEL_MCAST: u32 = 7;
+        pub const TOS: u32 = 8;
+        pub const IP_DONTFRAGMENT: u32 = 9;
+        pub const MCASTLOOP: u32 = 10;
+        pub const BROADCAST: u32 = 11;
+        pub const IP_PKTINFO: u32 = 27;
+        pub const WINDOW: u32 = 34;
+        pub const SCALE_CWIN: u32 = 35;
+        pub const PROTECT: u32 = 38;
+    }
+}

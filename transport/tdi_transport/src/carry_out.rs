@@ -108,9 +108,10 @@ impl Transport {
 
     /// The connection is up.
     pub(crate) fn established(&self, endpoint: &mut Endpoint<'_>) {
-        let file = endpoint.file;
+        let (file, options) = (endpoint.file, endpoint.options);
         let Some(link) = &mut endpoint.link else { return };
         link.phase = Phase::Established;
+        options.apply(&*link.connection);
         let (number, remote) = (link.number, link.connection.remote());
         gate::record_with_text(Event::Connected { endpoint: file }, Text::of(remote).as_str());
         // The local address costs a system call that most connections never need: queries ask the connection.

@@ -200,11 +200,6 @@ impl Transport {
             (status, _) => sent.complete(status, 0),
         }
     }
-
-    /// The transport's own codes. The direct handlers would bypass every filter and are refused (D-217, D-218).
-    fn private_control(&self, sent: &Sent) -> NtStatus {
-        sent.complete(NtStatus::INVALID_DEVICE_REQUEST, 0)
-    }
 }
 
 /// ActivityCount, then the address (D-130).

@@ -8,6 +8,7 @@ use tdi_core::transport_address::Family;
 use tdi_core::{AddressId, ConnectionNumber, Endpoint, Instant};
 use trace::{Event, Farewell};
 
+use crate::options::ConnectionOptions;
 use crate::transport;
 
 /// One per file object, in the table of endpoints. It outlives the file object while something is out at the
@@ -17,6 +18,8 @@ pub(crate) struct EndpointState {
     /// The file object, to tell it from others and for events. Never followed.
     pub(crate) file: u64,
     pub(crate) link: Option<Link>,
+    /// What its connections are to be like.
+    pub(crate) options: ConnectionOptions,
     /// The thread that is in a client call for this endpoint right now, 0 if none is.
     pub(crate) caller: Caller,
     /// The CLEANUP that waits until nothing is out any more, 0 if none does.
@@ -90,6 +93,7 @@ impl EndpointState {
             core,
             file: file as u64,
             link: None,
+            options: ConnectionOptions::default(),
             caller: Caller::default(),
             cleanup: 0,
             awaited_by: None,

@@ -30,6 +30,8 @@ mod mdl;
 mod network;
 mod offers;
 mod open;
+mod options;
+mod private_codes;
 mod pump;
 mod report;
 mod requests;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use client::*;
 use nt_abi::dispatcher::DispatcherType;
+use nt_abi::tdi::private::*;
 use nt_abi::tdi::{TdiEvent, TdiRequest, query, receive_flags};
 use nt_abi::{Irp, Irql, KernelEvent, NtStatus};
 use nt_dispatcher::{event, wait};
@@ -177,6 +178,8 @@ struct Client {
     seen: Mutex<Vec<(Vec<u8>, SocketAddr, u32)>>,
     errors: Mutex<Vec<(NtStatus, SocketAddr)>>,
     answer: Mutex<Option<(NtStatus, u32, *mut Irp)>>,
+    /// The control messages that came with datagrams.
+    controls: Mutex<Vec<Vec<u8>>>,
     changed: UnsafeCell<KernelEvent>,
 }
 
@@ -185,8 +188,13 @@ impl Client {
         // SAFETY: all bytes zero is a valid KernelEvent; it is initialised where it stays.
         unsafe {
             let changed = UnsafeCell::new(std::mem::zeroed());
-            let client =
-                Box::new(Self { seen: Mutex::default(), errors: Mutex::default(), answer: Mutex::new(None), changed });
+            let client = Box::new(Self {
+                seen: Mutex::default(),
+                errors: Mutex::default(),
+                answer: Mutex::new(None),
+                controls: Mutex::default(),
+                changed,
+            });
             event::initialize(client.changed.get(), DispatcherType::SYNCHRONIZATION_EVENT, false);
             client
         }
@@ -221,7 +229,7 @@ unsafe extern "win64" fn received(
     source_length: i32,
     source: *const u8,
     options_length: i32,
-    options: u64,
+    options: *const u8,
     flags: u32,
     indicated: u32,
     available: u32,
@@ -230,7 +238,9 @@ unsafe extern "win64" fn received(
     irp: *mut *mut Irp,
 ) -> NtStatus {
     assert_eq!(gate::irql(), Irql::DISPATCH);
-    assert_eq!((options_length, options, indicated), (0, 0, available));
+    assert_eq!(indicated, available);
+    assert_eq!(options.is_null(), options_length == 0);
+    assert_eq!(options.is_null(), flags & receive_flags::CONTROL_INFO == 0, "D-075");
     // SAFETY: called as a datagram handler.
     unsafe {
         assert_eq!((*taken, *irp), (0, ptr::null_mut()), "D-068");
@@ -238,6 +248,10 @@ unsafe extern "win64" fn received(
         let source = transport_address::parse(source, Family::V4).expect("an address");
         let bytes = std::slice::from_raw_parts(tsdu, indicated as usize).to_vec();
         let client = &*client;
+        if !options.is_null() {
+            let control = std::slice::from_raw_parts(options, options_length as usize).to_vec();
+            client.controls.lock().unwrap_or_else(PoisonError::into_inner).push(control);
+        }
         client.seen.lock().unwrap_or_else(PoisonError::into_inner).push((bytes, source, flags));
         let answer = client.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (status, count, packet) = answer.unwrap_or((NtStatus::SUCCESS, indicated, ptr::null_mut()));
@@ -279,6 +293,34 @@ fn handler_sees_each_datagram_whole_unless_a_request_waits() {
         socket.send_to(b"request", local).expect("room");
         assert_eq!(request.wait(), (NtStatus::SUCCESS, 7));
         assert_eq!(client.seen(), []);
+        address.close(Order::HandleFirst);
+    });
+}
+
+#[proves("D-075", "D-076", "D-077")]
+#[test]
+fn packet_information_comes_with_each_datagram_while_it_is_asked_for() {
+    on_loopback(|| {
+        let (address, local) = open_udp("0.0.0.0:0");
+        let (socket, _) = peer();
+        let client = Client::new();
+        client.register(&address);
+        for (on, controls) in [(0, 0), (1, 1), (0, 0)] {
+            let object = [CL_TL_ENTITY, 0, INFO_CLASS_PROTOCOL, INFO_TYPE_ADDRESS_OBJECT, ao_option::IP_PKTINFO, 4, on];
+            let input: Vec<u8> = object.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let set = address.control(IOCTL_TCP_SET_INFORMATION_EX, &input, &mut []);
+            assert_eq!(set, (NtStatus::SUCCESS, 0));
+            socket.send_to(b"x", local).expect("room");
+            client.wait();
+            assert_eq!(client.seen().len(), 1);
+            let seen = std::mem::take(&mut *client.controls.lock().expect("no panic"));
+            assert_eq!(seen.len(), controls);
+            for control in seen {
+                // Length, level IPPROTO_IP, type IP_PKTINFO, the address it was sent to.
+                let head = [24, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 19, 0, 0, 0, 127, 0, 0, 1];
+                assert_eq!((control.len(), &control[..20]), (24, head.as_slice()));
+            }
+        }
         address.close(Order::HandleFirst);
     });
 }

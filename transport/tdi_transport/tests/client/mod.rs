@@ -287,6 +287,25 @@ impl Request {
         self
     }
 
+    /// Makes it an IRP_MJ_DEVICE_CONTROL of a code with METHOD_NEITHER or METHOD_BUFFERED, as the I/O manager builds
+    /// it from these buffers.
+    fn into_control(self, code: u32, input: &[u8], output: &mut [u8]) -> Self {
+        let place = |bytes: *const u8, length: usize| if length == 0 { 0 } else { bytes as u64 };
+        let (from, to) = (place(input.as_ptr(), input.len()), place(output.as_ptr(), output.len()));
+        let is_neither = code & 3 == 3;
+        // SAFETY: a filled packet of our own, which was not sent.
+        unsafe {
+            let location = irp::next_location(self.irp);
+            (*location).major_function = MajorFunction::DEVICE_CONTROL;
+            (*location).minor_function = 0;
+            let direct = if is_neither { from } else { 0 };
+            (*location).parameters = [output.len() as u64, input.len() as u64, code.into(), direct];
+            (*self.irp).user_buffer = to;
+            (*self.irp).system_buffer = if is_neither { 0 } else { from };
+        }
+        self
+    }
+
     /// Makes it one that an event handler can return (C-218).
     pub fn into_current(self) -> Self {
         // SAFETY: a filled packet of our own, which was not sent.
@@ -467,6 +486,13 @@ impl File {
     pub fn set_handler(&self, event: TdiEvent, routine: u64, context: u64) -> NtStatus {
         let parameters = [event.0.into(), routine, context, 0];
         self.request(TdiRequest::SET_EVENT_HANDLER, parameters, ptr::null_mut()).wait().0
+    }
+
+    /// A device control request. The number is how many bytes came back.
+    #[track_caller]
+    pub fn control(&self, code: u32, input: &[u8], output: &mut [u8]) -> (NtStatus, u64) {
+        let request = Request::new(self, TdiRequest(0), nothing(), ptr::null_mut());
+        request.into_control(code, input, output).send(self).wait()
     }
 
     /// TDI_QUERY_INFORMATION.
