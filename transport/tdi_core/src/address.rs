@@ -231,6 +231,11 @@ impl Address {
         }
     }
 
+    /// Would a pending listen take an offer from there?
+    pub fn has_listen_for(&self, remote: SocketAddr) -> bool {
+        self.listens.iter().any(|listen| listen.filter.matches(remote))
+    }
+
     /// A remote node wants to connect.
     pub fn handle_offer(&mut self, offer: Offer) {
         self.waiting.push_back(offer);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use net_api::{Connection, LocalAddress};
+use net_api::Connection;
 use nt_abi::FileObject;
 use tdi_core::sharing::Claim;
 use tdi_core::transport_address::Family;
@@ -11,6 +11,7 @@ use tdi_core::{Address, OfferId};
 
 use crate::datagram::Datagrams;
 use crate::endpoint::Caller;
+use crate::stream_address::StreamAddress;
 
 /// Most offers that wait for an answer or for the next listen; more are refused.
 pub(crate) const BACKLOG: u32 = 128;
@@ -22,7 +23,7 @@ pub(crate) struct AddressState {
     /// The file object, to tell it from others and for events. Never followed.
     pub(crate) file: u64,
     /// `None` for an address of a protocol without connections.
-    pub(crate) network: Option<Arc<dyn LocalAddress>>,
+    pub(crate) network: Option<Arc<StreamAddress>>,
     /// The datagram side; `None` for an address of connections.
     pub(crate) datagrams: Option<Box<Datagrams>>,
     /// Taken out only to be changed or released.
@@ -48,7 +49,7 @@ impl AddressState {
     pub(crate) fn new(
         core: Address,
         file: *mut FileObject,
-        network: Option<Arc<dyn LocalAddress>>,
+        network: Option<Arc<StreamAddress>>,
         datagrams: Option<Box<Datagrams>>,
         claim: Claim,
         family: Family,

@@ -84,7 +84,7 @@ impl Transport {
         let serial = self.next_serial();
         gate::record_with_text(Event::ConnectStarted { endpoint: endpoint.file }, Text::of(remote).as_str());
         let outcome = match &network {
-            Some(network) => network.connect(remote, endpoint_key(endpoint.core.id().index, serial)),
+            Some(shared) => shared.network.connect(remote, endpoint_key(endpoint.core.id().index, serial)),
             None => Err(NetError::AddressNotAvailable),
         };
         match outcome {

@@ -144,9 +144,9 @@ impl Transport {
 
     fn pinned_answer(&self, address: &mut Locked<'_, AddressState>) -> Result<Answer, NtStatus> {
         if address.local().port() == 0
-            && let Some(network) = address.network.clone()
+            && let Some(shared) = address.network.clone()
         {
-            let local = network.pin().map_err(address_status)?;
+            let local = shared.network.pin().map_err(address_status)?;
             self.pinned(address, local);
         }
         let holders = address.claim.as_ref().map_or(1, |claim| self.claims().table.holders(claim));

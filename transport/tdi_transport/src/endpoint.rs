@@ -9,6 +9,7 @@ use tdi_core::{AddressId, ConnectionNumber, Endpoint, Instant};
 use trace::{Event, Farewell};
 
 use crate::options::ConnectionOptions;
+use crate::table::Name;
 use crate::transport;
 
 /// One per file object, in the table of endpoints. It outlives the file object while something is out at the
@@ -131,14 +132,17 @@ impl EndpointState {
 const KIND_SHIFT: u32 = 62;
 const KIND_ENDPOINT: u64 = 0;
 const KIND_ADDRESS: u64 = 1;
+const KIND_LISTENER: u64 = 2;
 
 /// What a key names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Named {
     /// The endpoint in this slot, if its connection still has this serial number.
     Endpoint { index: u32, serial: u32 },
-    /// The address in this slot, if it still has this generation.
+    /// The address for datagrams in this slot, if it still has this generation.
     Address { index: u32, generation: u32 },
+    /// What takes offers, in this slot of the table of those that listen, likewise.
+    Listener { index: u32, generation: u32 },
 }
 
 /// The key of a connection.
@@ -146,7 +150,12 @@ pub(crate) const fn endpoint_key(index: u32, serial: u32) -> Key {
     Key(KIND_ENDPOINT << KIND_SHIFT | (index as u64) << 32 | serial as u64)
 }
 
-/// The key of an address that takes offers or datagrams.
+/// The key of what takes offers.
+pub(crate) const fn listener_key(name: Name) -> Key {
+    Key(KIND_LISTENER << KIND_SHIFT | (name.index as u64) << 32 | name.generation as u64)
+}
+
+/// The key of an address that takes datagrams.
 pub(crate) const fn address_key(id: AddressId) -> Key {
     Key(KIND_ADDRESS << KIND_SHIFT | (id.index as u64) << 32 | id.generation as u64)
 }
@@ -157,6 +166,7 @@ pub(crate) const fn named(key: Key) -> Option<Named> {
     match key.0 >> KIND_SHIFT {
         KIND_ENDPOINT => Some(Named::Endpoint { index, serial: low }),
         KIND_ADDRESS => Some(Named::Address { index, generation: low }),
+        KIND_LISTENER => Some(Named::Listener { index, generation: low }),
         _ => None,
     }
 }

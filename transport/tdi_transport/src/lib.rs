@@ -37,6 +37,7 @@ mod report;
 mod requests;
 mod slab;
 mod status;
+mod stream_address;
 mod table;
 mod timers;
 mod transport;

@@ -67,19 +67,13 @@ impl Transport {
         self.run_ready();
     }
 
-    /// An address has offers, or datagrams.
+    /// An address has datagrams.
     fn handle_address_event(&self, id: AddressId) {
         let Some(mut address) = self.addresses.lock(id) else { return };
-        match &mut address.datagrams {
-            Some(datagrams) => {
-                datagrams.handle_event();
-                drop(address);
-                self.pump_address(id);
-            }
-            None => {
-                drop(address);
-                self.take_offers(id);
-            }
+        if let Some(datagrams) = &mut address.datagrams {
+            datagrams.handle_event();
+            drop(address);
+            self.pump_address(id);
         }
     }
 
@@ -166,6 +160,7 @@ impl EventSink for Transport {
             Some(Named::Address { index, generation }) => {
                 self.handle_address_event(Name { index, generation }.into());
             }
+            Some(Named::Listener { index, generation }) => self.take_offers(Name { index, generation }),
             None => {}
         }
     }

@@ -18,10 +18,11 @@ use trace::Event;
 use crate::address::{AddressState, BACKLOG};
 use crate::adopt::{Adopted, is_request};
 use crate::datagram::Step;
-use crate::endpoint::{Caller, EndpointState, Link, Phase, Said, address_key};
+use crate::endpoint::{Caller, EndpointState, Link, Phase, Said};
 use crate::pump::Later;
 use crate::requests::{self, Owner};
-use crate::table::Locked;
+use crate::stream_address::StreamAddress;
+use crate::table::{Locked, Name};
 use crate::transport::Transport;
 
 /// Offers taken from the network in one go, so that a flood of them does not keep the thread.
@@ -88,9 +89,10 @@ impl Transport {
         }
         let cleanup = mem::take(&mut address.cleanup);
         if address.is_closed && address.core.is_finished() {
+            let id = address.core.id();
             let removed = self.addresses.remove(address);
             if let Some(mut removed) = removed {
-                self.release(&mut removed);
+                self.release(id, &mut removed);
             }
         } else {
             drop(address);
@@ -102,8 +104,11 @@ impl Transport {
     }
 
     /// Gives up what an address has of the network and of the claims.
-    fn release(&self, address: &mut AddressState) {
+    fn release(&self, id: AddressId, address: &mut AddressState) {
         if mem::take(&mut address.is_listening) {
+            if let Some(shared) = &address.network {
+                shared.end(self, id);
+            }
             self.watch_less();
         }
         if address.datagrams.take().is_some_and(|mut datagrams| datagrams.unwatch()) {
@@ -142,27 +147,31 @@ impl Transport {
         self.pump_address(id);
     }
 
-    /// The network has offers for an address.
-    pub(crate) fn take_offers(&self, id: AddressId) {
+    /// The network has offers for those that share an address.
+    pub(crate) fn take_offers(&self, name: Name) {
         for _ in 0..OFFERS_MAX {
-            let Some(mut address) = self.addresses.lock(id) else { return };
-            let Some(network) = address.network.clone() else { return };
-            match network.accept() {
-                Accepted::Connection(connection) => {
-                    let local = connection.local().unwrap_or(address.local());
-                    let number = self.offers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    let offer = Offer { id: OfferId(number), remote: connection.remote(), local };
-                    address.offers.push((offer.id, connection));
-                    address.core.handle_offer(offer);
-                }
+            let Some(shared) = self.listeners.lock(name).map(|listener| Arc::clone(&listener)) else { return };
+            match shared.network.accept() {
+                Accepted::Connection(connection) => self.take_offer(&shared, connection),
                 Accepted::WouldBlock | Accepted::NotListening => return,
                 // That one is lost; its remote node knows.
-                Accepted::Failed(_) => continue,
+                Accepted::Failed(_) => {}
             }
-            drop(address);
-            self.pump_address(id);
         }
-        self.leave_for_later(Later::Offers(id));
+        self.leave_for_later(Later::Offers(name));
+    }
+
+    fn take_offer(&self, shared: &StreamAddress, connection: Arc<dyn Connection>) {
+        let remote = connection.remote();
+        let Some(mut address) = self.open_for_offer(shared, remote) else { return connection.abort() };
+        let id = address.core.id();
+        let local = connection.local().unwrap_or(address.local());
+        let number = self.offers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let offer = Offer { id: OfferId(number), remote, local };
+        address.offers.push((offer.id, connection));
+        address.core.handle_offer(offer);
+        drop(address);
+        self.pump_address(id);
     }
 
     /// Gives an offer to an endpoint whose listen matches.
@@ -317,21 +326,21 @@ impl Transport {
 /// Starts or stops taking offers.
 fn listen(transport: &Transport, mut address: Locked<'_, AddressState>, on: bool) {
     let id = address.name().into();
-    let Some(network) = address.network.clone() else { return };
+    let Some(shared) = address.network.clone() else { return };
     if on == address.is_listening {
         return;
     }
     if !on {
-        network.stop_listening();
+        shared.end(transport, id);
         address.is_listening = false;
         transport.watch_less();
         return;
     }
-    match network.listen(BACKLOG, address_key(id)) {
+    match shared.begin(transport, id) {
         Ok(()) => {
             address.is_listening = true;
             transport.watch_more();
-            transport.pinned(&mut address, network.local());
+            transport.pinned(&mut address, shared.network.local());
         }
         Err(error) => address.core.handle_failure(crate::status::address_status(error)),
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use gate::memory;
-use net_api::{LocalAddress, Sharing};
+use net_api::Sharing;
 use nt_abi::NtStatus;
 use nt_abi::tdi::TdiObjectKind;
 use tdi_core::open::{self, Open, Provider};
@@ -18,6 +18,7 @@ use crate::datagram::Datagrams;
 use crate::dispatch::Sent;
 use crate::endpoint::EndpointState;
 use crate::status::address_status;
+use crate::stream_address::StreamAddress;
 use crate::table::{Locked, Name};
 use crate::transport::{DeviceKind, Transport};
 
@@ -29,7 +30,7 @@ const LIST_MAX: usize = 64 << 10;
 /// What an open of an address has got.
 struct Opened {
     local: SocketAddr,
-    network: Option<Arc<dyn LocalAddress>>,
+    network: Option<Arc<StreamAddress>>,
     datagrams: Option<Box<Datagrams>>,
     claim: Claim,
 }
@@ -95,7 +96,7 @@ impl Transport {
 
     fn open_stream_address(&self, local: SocketAddr, share: Share) -> Result<Opened, NtStatus> {
         let (claim, network) = self.claim(Protocol::Tcp, local, share)?;
-        Ok(Opened { local: network.local(), network: Some(network), datagrams: None, claim })
+        Ok(Opened { local: network.network.local(), network: Some(network), datagrams: None, claim })
     }
 
     /// The port is fixed now (C-097, D-036).
@@ -126,7 +127,7 @@ impl Transport {
         protocol: Protocol,
         local: SocketAddr,
         share: Share,
-    ) -> Result<(Claim, Arc<dyn LocalAddress>), NtStatus> {
+    ) -> Result<(Claim, Arc<StreamAddress>), NtStatus> {
         let mut claims = self.claims();
         let claim = claims.table.claim(protocol, local, share)?;
         let shared = claims.opened.iter().find(|(p, address, _)| (*p, *address) == (protocol, local));
@@ -135,6 +136,7 @@ impl Transport {
         }
         match self.network.open_address(local) {
             Ok(network) => {
+                let network = StreamAddress::new(network);
                 if local.port() != 0 && share == Share::Shared {
                     claims.opened.push((protocol, local, Arc::downgrade(&network)));
                 }

@@ -45,8 +45,8 @@ pub(crate) struct Pumped {
 pub(crate) enum Later {
     /// An endpoint has more to say.
     Endpoint(Name),
-    /// An address has more offers.
-    Offers(AddressId),
+    /// There are more offers.
+    Offers(Name),
     /// An address has more to say.
     Address(AddressId),
 }
@@ -235,7 +235,7 @@ impl Transport {
         for later in ready {
             match later {
                 Later::Endpoint(name) => self.pump_by_name(name),
-                Later::Offers(address) => self.take_offers(address),
+                Later::Offers(listener) => self.take_offers(listener),
                 Later::Address(address) => self.pump_address(address),
             }
         }

@@ -5,7 +5,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use net_api::{LocalAddress, Network};
+use net_api::Network;
 use nt_abi::io::device_flags;
 use nt_abi::{DeviceObject, DriverObject, NtStatus};
 use nt_dispatcher::{clock, poller};
@@ -23,6 +23,7 @@ use crate::endpoint::EndpointState;
 use crate::network::Forward;
 use crate::pump::Later;
 use crate::requests::Requests;
+use crate::stream_address::StreamAddress;
 use crate::table::Table;
 use crate::timers::Timers;
 
@@ -79,7 +80,7 @@ pub(crate) fn current() -> Option<&'static Transport> {
 }
 
 /// Addresses that are open on the network, so that shared opens share one (C-104).
-pub(crate) type Opened = Vec<(Protocol, SocketAddr, std::sync::Weak<dyn LocalAddress>)>;
+pub(crate) type Opened = Vec<(Protocol, SocketAddr, std::sync::Weak<StreamAddress>)>;
 
 /// Who uses which address.
 #[derive(Default)]
@@ -98,6 +99,8 @@ pub struct Transport {
     devices: Vec<(u64, DeviceKind)>,
     pub(crate) endpoints: Table<EndpointState>,
     pub(crate) addresses: Table<AddressState>,
+    /// Those that take offers from the network.
+    pub(crate) listeners: Table<Arc<StreamAddress>>,
     pub(crate) channels: Table<ChannelState>,
     pub(crate) requests: Requests,
     pub(crate) timers: Timers,
@@ -147,6 +150,7 @@ pub fn start(network: Arc<dyn Network>, config: Config) -> Result<&'static Trans
         devices,
         endpoints: Table::new(),
         addresses: Table::new(),
+        listeners: Table::new(),
         channels: Table::new(),
         requests: Requests::new(),
         timers: Timers::new(),

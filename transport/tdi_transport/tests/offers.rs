@@ -259,3 +259,79 @@ fn offers_between_two_listens_wait_for_the_second() {
         }
     });
 }
+
+/// Two opens of one address, and where their peers connect to.
+fn open_shared() -> ([File; 2], SocketAddr) {
+    const FILE_SHARE_READ: u16 = 1;
+    let open = |local: SocketAddr| try_open(r"\Device\Tcp", &address_ea(local), FILE_SHARE_READ).expect("an address");
+    let first = open("127.0.0.1:0".parse().expect("an address"));
+    let (_, answer) = first.query(query::ADDRESS_INFO, 100);
+    let local = transport_address::parse(&answer[4..], Family::V4).expect("an address");
+    ([first, open(local)], local)
+}
+
+#[proves("C-104", "C-305")]
+#[test]
+fn each_open_of_a_shared_address_listens_until_it_stops_itself() {
+    on_loopback(|| {
+        let ([first, second], local) = open_shared();
+        let endpoints = [associated(&first, 1), associated(&second, 2), associated(&second, 3)];
+        let requests = [0, 1].map(|at| listen(&endpoints[at], 0, None, None));
+        // The first gives up; the network goes on listening for the second.
+        assert!(requests[0].cancel());
+        assert_eq!(requests[0].wait().0, NtStatus::CANCELLED);
+        let mut stream = TcpStream::connect(local).expect("accepted");
+        assert_eq!(requests[1].wait().0, NtStatus::SUCCESS);
+        stream.write_all(b"to the second").expect("room");
+        assert_eq!(endpoints[1].receive(20).as_deref(), Ok(b"to the second".as_slice()));
+        // So it does when the file object is closed.
+        let request = listen(&endpoints[2], 0, None, None);
+        first.close(Order::ReferenceFirst);
+        let _other = TcpStream::connect(local).expect("accepted");
+        assert_eq!(request.wait().0, NtStatus::SUCCESS);
+        for file in endpoints.iter().chain([&second]) {
+            file.close(Order::ReferenceFirst);
+        }
+        assert!(is_refused(TcpStream::connect(local)));
+    });
+}
+
+#[proves("C-302")]
+#[test]
+fn listen_of_one_open_comes_before_the_handler_of_another() {
+    on_loopback(|| {
+        let ([first, second], local) = open_shared();
+        let client = Client::new();
+        client.listen_to(&first, &[TdiEvent::CONNECT]);
+        let endpoint = associated(&second, 2);
+        let request = listen(&endpoint, 0, None, None);
+        let _stream = TcpStream::connect(local).expect("accepted");
+        assert_eq!(request.wait().0, NtStatus::SUCCESS);
+        assert_eq!(client.seen(), []);
+        assert!(is_refused(TcpStream::connect(local)), "by the handler");
+        assert_eq!(client.wait_for(|seen| !seen.is_empty()).len(), 1);
+        for file in [endpoint, second, first] {
+            file.close(Order::ReferenceFirst);
+        }
+    });
+}
+
+#[proves("C-305")]
+#[test]
+fn peer_is_refused_once_the_last_listen_was_taken_back() {
+    on_loopback(|| {
+        let (address, local) = open_listener();
+        let endpoint = associated(&address, 1);
+        let request = listen(&endpoint, 0, None, None);
+        assert!(request.cancel());
+        assert_eq!(request.wait().0, NtStatus::CANCELLED);
+        assert!(is_refused(TcpStream::connect(local)));
+        // The address can listen again.
+        let request = listen(&endpoint, 0, None, None);
+        let _stream = TcpStream::connect(local).expect("accepted");
+        assert_eq!(request.wait().0, NtStatus::SUCCESS);
+        for file in [endpoint, address] {
+            file.close(Order::ReferenceFirst);
+        }
+    });
+}
