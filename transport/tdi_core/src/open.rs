@@ -2,7 +2,7 @@
 //!
 //! The I/O manager has checked the list (C-033), but nothing here relies on that: lengths are
 //! checked again (C-085) and a broken list is an error, never a panic.
-//! Rules: C-025 to C-029, C-032, C-035, C-037, C-070 to C-075, C-085, C-086, C-112, C-113, C-115.
+//! Rules: C-025 to C-029, C-032, C-035, C-037, C-070 to C-075, C-085, C-086, C-112, C-113, C-115; C-004, C-005.
 
 use core::net::SocketAddr;
 
@@ -57,6 +57,22 @@ pub fn decide(list: &[u8], provider: Provider) -> Result<Open, NtStatus> {
         (None, Some(value)) => decide_endpoint(value, provider).map(Open::ConnectionEndpoint),
         (None, None) => Err(NtStatus::INVALID_EA_NAME),
     }
+}
+
+/// The IP protocol that an open of `\Device\RawIp` names with what follows the device's name, in decimal behind a
+/// backslash (C-004); `None` if nothing follows.
+///
+/// INVALID_PARAMETER for anything else (C-005).
+pub fn raw_protocol(suffix: &[u16]) -> Result<Option<u8>, NtStatus> {
+    let Some((&first, digits)) = suffix.split_first() else { return Ok(None) };
+    if first != u16::from(b'\\') || digits.is_empty() {
+        return Err(NtStatus::INVALID_PARAMETER);
+    }
+    let push = |number: u8, unit: &u16| {
+        let digit = u8::try_from(*unit).ok().filter(u8::is_ascii_digit)? - b'0';
+        number.checked_mul(10)?.checked_add(digit)
+    };
+    digits.iter().try_fold(0, push).map(Some).ok_or(NtStatus::INVALID_PARAMETER)
 }
 
 fn decide_endpoint(value: &[u8], provider: Provider) -> Result<u64, NtStatus> {

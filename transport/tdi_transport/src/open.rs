@@ -1,12 +1,13 @@
 //! IRP_MJ_CREATE: what an open creates, and the right to the address it names (chapter 5).
 
+use std::mem::offset_of;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use gate::memory;
 use net_api::Sharing;
-use nt_abi::NtStatus;
 use nt_abi::tdi::TdiObjectKind;
+use nt_abi::{FileObject, NtStatus};
 use tdi_core::open::{self, Open, Provider};
 use tdi_core::sharing::{Claim, Protocol, Share};
 use tdi_core::transport_address::Family;
@@ -47,6 +48,10 @@ impl Transport {
     fn open(&self, sent: &Sent) -> Result<(), NtStatus> {
         let file = sent.file();
         let family = sent.kind.family();
+        let protocol = match sent.kind {
+            DeviceKind::RawIp(_) => raw_protocol(file)?,
+            _ => None,
+        };
         let provider = Provider { family, connections: matches!(sent.kind, DeviceKind::Tcp(_)) };
         let (name, kind) = match with_ea_list(sent, |list| open::decide(list, provider))?? {
             Open::ControlChannel => {
@@ -61,7 +66,7 @@ impl Transport {
                 (name, TdiObjectKind::CONNECTION)
             }
             Open::TransportAddress(local) => {
-                let name = self.open_address(sent, local, family)?;
+                let name = self.open_address(sent, local, family, protocol)?;
                 (name, TdiObjectKind::TRANSPORT_ADDRESS)
             }
         };
@@ -73,13 +78,20 @@ impl Transport {
         Ok(())
     }
 
-    fn open_address(&self, sent: &Sent, local: SocketAddr, family: Family) -> Result<Name, NtStatus> {
+    fn open_address(
+        &self,
+        sent: &Sent,
+        local: SocketAddr,
+        family: Family,
+        protocol: Option<u8>,
+    ) -> Result<Name, NtStatus> {
         let share = Share::from_share_access((sent.location.parameters[2] >> 16) as u16);
         let opened = match sent.kind {
             DeviceKind::Tcp(_) => self.open_stream_address(local, share)?,
             DeviceKind::Udp(_) => self.open_datagram_address(local, share)?,
-            // No network here takes packets with headers of the client's own.
-            DeviceKind::RawIp(_) => return Err(NtStatus::NOT_SUPPORTED),
+            // No network here takes packets of whatever protocol; but an address is one of some protocol (C-004).
+            DeviceKind::RawIp(_) if protocol.is_some() => return Err(NtStatus::NOT_SUPPORTED),
+            DeviceKind::RawIp(_) => return Err(NtStatus::INVALID_PARAMETER),
             DeviceKind::Ip(_) | DeviceKind::Multicast => return Err(NtStatus::INVALID_DEVICE_REQUEST),
         };
         let mut opened = Some(opened);
@@ -167,6 +179,13 @@ impl Transport {
             address.claim = Some(claim);
         }
     }
+}
+
+/// The protocol that the name of a file on the raw device ends with.
+fn raw_protocol(file: *mut FileObject) -> Result<Option<u8>, NtStatus> {
+    let place = file as u64 + offset_of!(FileObject, file_name) as u64;
+    let suffix = memory::read_unicode(place).map_err(|_| NtStatus::ACCESS_VIOLATION)?;
+    open::raw_protocol(&suffix)
 }
 
 /// Shows the create's EA list: the I/O manager's copy, read once more, because filters can write to it (C-036).

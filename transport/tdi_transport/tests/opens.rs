@@ -63,6 +63,27 @@ fn every_device_opens_as_a_control_channel() {
     });
 }
 
+#[proves("C-004", "C-005")]
+#[test]
+fn name_of_a_raw_file_ends_with_its_protocol() {
+    scripted(|_| {
+        let any = address_ea("0.0.0.0:0".parse().expect("an address"));
+        for name in [r"\Device\RawIp\17", r"\device\rawip\0", r"\Device\RawIp6\58"] {
+            let channel = try_open(name, &[], 3).expect(name);
+            assert_eq!(kind(&channel), 3);
+            channel.close(Order::HandleFirst);
+        }
+        for name in [r"\Device\RawIp\udp", r"\Device\RawIp\256", r"\Device\RawIp6\1\2"] {
+            for list in [&[][..], &any] {
+                assert_eq!(try_open(name, list, 3).err(), Some(NtStatus::INVALID_PARAMETER), "{name}");
+            }
+        }
+        assert_eq!(try_open(r"\Device\RawIp", &any, 3).err(), Some(NtStatus::INVALID_PARAMETER), "of no protocol");
+        // No network here carries other protocols.
+        assert_eq!(try_open(r"\Device\RawIp\17", &any, 3).err(), Some(NtStatus::NOT_SUPPORTED));
+    });
+}
+
 #[proves("C-032", "C-071", "C-072", "C-088", "C-089", "C-093", "C-113", "C-116", "C-550", "C-556")]
 #[test]
 fn kind_of_open_is_decided_by_the_ea_list_alone() {

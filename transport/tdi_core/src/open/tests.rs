@@ -6,7 +6,7 @@ use nt_abi::{NtStatus, ea};
 use proptest::prelude::*;
 use proves::proves;
 
-use super::{Open, Provider, decide, entries};
+use super::{Open, Provider, decide, entries, raw_protocol};
 use crate::transport_address::{self, Family};
 
 const TCP: Provider = Provider { family: Family::V4, connections: true };
@@ -210,4 +210,46 @@ fn an_entry_begins_behind_the_one_before_at_a_multiple_of_four() {
     };
     let accepted: Vec<u32> = (0..44).filter(|&next| !is_refused(next)).collect();
     assert_eq!(accepted, [0, 12, 16, 20, 24, 28, 32, 36, 40]);
+}
+
+fn protocol(suffix: &str) -> Result<Option<u8>, NtStatus> {
+    raw_protocol(&suffix.encode_utf16().collect::<Vec<u16>>())
+}
+
+#[proves("C-004")]
+#[test]
+fn what_follows_the_name_of_the_raw_device_is_the_protocol() {
+    assert_eq!(protocol(""), Ok(None));
+    for (suffix, number) in [("\\1", 1), ("\\0", 0), ("\\006", 6), ("\\255", 255), ("\\0000000000017", 17)] {
+        assert_eq!(protocol(suffix), Ok(Some(number)), "{suffix}");
+    }
+}
+
+#[proves("C-005")]
+#[test]
+fn what_is_no_protocol_is_an_invalid_parameter() {
+    for suffix in [
+        "\\",
+        "1",
+        "\\256",
+        "\\99999999999999999999",
+        "\\-1",
+        "\\+1",
+        "\\ 1",
+        "\\1 ",
+        "\\1\\2",
+        "\\0x1",
+        "\\udp",
+        "\\\u{661}",
+    ] {
+        assert_eq!(protocol(suffix), Err(NtStatus::INVALID_PARAMETER), "{suffix}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_suffix_is_judged(suffix in prop::collection::vec(any::<u16>(), 0..8)) {
+        let named = raw_protocol(&suffix);
+        prop_assert_eq!(named == Ok(None), suffix.is_empty());
+    }
 }
