@@ -228,6 +228,7 @@ impl Address {
             disconnect: self.handler(TdiEvent::DISCONNECT),
             receive: self.handler(TdiEvent::RECEIVE),
             receive_expedited: self.handler(TdiEvent::RECEIVE_EXPEDITED),
+            chained_receive: self.handler(TdiEvent::CHAINED_RECEIVE),
         }
     }
 

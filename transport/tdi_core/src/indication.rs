@@ -34,16 +34,20 @@ pub struct ConnectionHandlers {
     pub receive: Handler,
     /// TDI_EVENT_RECEIVE_EXPEDITED.
     pub receive_expedited: Handler,
+    /// TDI_EVENT_CHAINED_RECEIVE: shown all normal data, in place of the plain handler (C-503).
+    pub chained_receive: Handler,
 }
 
 /// A handler to call with no lock held, at DISPATCH_LEVEL. The next client call of the endpoint is
 /// withheld until [`crate::Endpoint::handle_indication_result`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Indication {
-    /// ClientEventReceive or ClientEventReceiveExpedited.
+    /// ClientEventReceive, ClientEventReceiveExpedited or ClientEventChainedReceive.
     Receive {
         /// Whom to call.
         handler: Handler,
+        /// ClientEventChainedReceive, which may keep the bytes.
+        is_chained: bool,
         /// `ReceiveFlags`: NORMAL or EXPEDITED, and ENTIRE_MESSAGE; the caller adds
         /// AT_DISPATCH_LEVEL and whatever else it knows (C-470, C-474).
         flags: u32,
@@ -65,7 +69,7 @@ pub enum Indication {
 /// What a handler did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IndicationResult {
-    /// Answer to [`Indication::Receive`].
+    /// Answer to [`Indication::Receive`]. A chained handler has taken everything or nothing.
     Receive {
         /// What the handler returned.
         status: NtStatus,
@@ -78,6 +82,8 @@ pub enum IndicationResult {
         /// The indication's `data`.
         data: Vec<u8>,
     },
+    /// Answer to a chained [`Indication::Receive`]: all of it is taken, and the client keeps the bytes (C-500).
+    Kept,
     /// Answer to [`Indication::Disconnect`]; the status is ignored (C-453).
     Disconnect,
 }

@@ -16,6 +16,7 @@ pub mod pnp;
 
 use gate::export::Export;
 
+pub use chained::{TakeBack, set_take_back};
 pub use map_user_request::map_user_request;
 
 /// All of this crate's tables of exports.

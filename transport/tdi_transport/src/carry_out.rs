@@ -130,7 +130,7 @@ impl Transport {
         let Some(address) = endpoint.core.address().and_then(|id| self.addresses.lock(id)) else { return };
         let handlers = address.core.connection_handlers();
         drop(address);
-        let wanted = [handlers.disconnect, handlers.receive, handlers.receive_expedited];
+        let wanted = [handlers.disconnect, handlers.normal(), handlers.receive_expedited];
         if wanted.iter().any(|handler| handler.is_registered()) {
             self.watch(endpoint);
         }

@@ -59,7 +59,13 @@ impl Transport {
                 self.hand_in(&mut endpoint, handler, IndicationResult::Disconnect);
                 endpoint
             }
-            Indication::Receive { handler, flags, data, start } => {
+            Indication::Receive { handler, is_chained: true, flags, data, start } => {
+                let result = self.indicate_chain((file, context), handler, flags, data, start);
+                let mut endpoint = self.lock_again(name);
+                self.hand_in(&mut endpoint, handler, result);
+                endpoint
+            }
+            Indication::Receive { handler, is_chained: false, flags, data, start } => {
                 let shown = data.get(start..).unwrap_or_default();
                 let Answer { status, taken, irp } = indicate_receive(file, context, handler, flags, shown);
                 let adopted = match status {

@@ -17,6 +17,7 @@ mod address;
 mod adopt;
 mod announce;
 mod carry_out;
+mod chained;
 mod close;
 mod connection_information;
 mod control;

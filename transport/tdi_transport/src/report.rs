@@ -27,6 +27,13 @@ pub enum Leftover {
         /// Its file object.
         file: u64,
     },
+    /// Received data that a chained handler has kept.
+    Chain {
+        /// The file object of the endpoint it was received on.
+        file: u64,
+        /// That handler's routine.
+        handler: u64,
+    },
     /// A pending request.
     Request {
         /// Its IRP.
@@ -55,6 +62,7 @@ impl Transport {
         self.addresses.for_each(|_, address| {
             visit(Leftover::Address { file: address.file, closed: address.is_closed });
         });
+        self.chains.for_each(|_, chain| visit(Leftover::Chain { file: chain.file, handler: chain.handler }));
         self.channels.for_each(|_, channel| visit(Leftover::ControlChannel { file: channel.file }));
     }
 }

@@ -17,6 +17,7 @@ use tdi_core::{Config, Instant};
 
 use crate::address::AddressState;
 use crate::announce::{self, Announced};
+use crate::chained::{self, Chain};
 use crate::control::ChannelState;
 use crate::dispatch;
 use crate::endpoint::EndpointState;
@@ -102,6 +103,8 @@ pub struct Transport {
     /// Those that take offers from the network.
     pub(crate) listeners: Table<Arc<StreamAddress>>,
     pub(crate) channels: Table<ChannelState>,
+    /// Received data that clients look at or keep.
+    pub(crate) chains: Table<Chain>,
     pub(crate) requests: Requests,
     pub(crate) timers: Timers,
     /// What the poller goes on with.
@@ -152,6 +155,7 @@ pub fn start(network: Arc<dyn Network>, config: Config) -> Result<&'static Trans
         addresses: Table::new(),
         listeners: Table::new(),
         channels: Table::new(),
+        chains: Table::new(),
         requests: Requests::new(),
         timers: Timers::new(),
         ready: Mutex::new(Vec::new()),
@@ -165,6 +169,7 @@ pub fn start(network: Arc<dyn Network>, config: Config) -> Result<&'static Trans
     }));
     CURRENT.store(transport, Ordering::Release);
     poller::set_poller(&Forward)?;
+    tdi_library::set_take_back(chained::take_back);
     transport.announce();
     Ok(transport)
 }

@@ -10,7 +10,7 @@ use nt_executive::{mdl, notifications, pool};
 use nt_io::device::{self, DEVICE};
 use nt_io::file::FILE;
 use nt_io::{driver, irp, work_item};
-use tdi_transport::Transport;
+use tdi_transport::{Leftover, Transport};
 
 use super::drivers::Loaded;
 
@@ -32,7 +32,7 @@ pub fn report(drivers: &[Loaded], transport: &Transport) {
     report.links();
     report.registrations();
     report.calls();
-    transport_requests(transport);
+    held_by_the_transport(transport);
     drivers.iter().filter(|driver| driver.is_gone()).for_each(Loaded::retire);
 }
 
@@ -180,12 +180,19 @@ fn describe(body: u64) -> String {
     device::name(device).map_or(String::new(), |name| format!(" of {}", String::from_utf16_lossy(&name)))
 }
 
-/// Requests that the transport still holds although every file is closed: a fault of ours.
-fn transport_requests(transport: &Transport) {
-    transport.for_each_leftover(|leftover| {
-        if let tdi_transport::Leftover::Request { irp, file: 0 } = leftover {
+/// Requests that the transport still holds although every file is closed, a fault of ours, and received data that a
+/// driver has kept for ever.
+fn held_by_the_transport(transport: &Transport) {
+    transport.for_each_leftover(|leftover| match leftover {
+        Leftover::Request { irp, file: 0 } => {
             let text = format!("the transport holds a request ({irp:#x}) of a file that is gone; please report this");
             gate::record_with_text(trace::Event::HostNote {}, &text);
         }
+        Leftover::Chain { handler, .. } => {
+            let message = "this chained receive handler kept received data (STATUS_PENDING) that was never given back \
+                           with TdiReturnChainedReceives";
+            gate::finding("C-500", message, handler);
+        }
+        _ => {}
     });
 }

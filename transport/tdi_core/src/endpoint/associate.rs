@@ -61,7 +61,7 @@ impl Endpoint {
         }
         let before = core::mem::replace(&mut association.handlers, handlers);
         // A new handler has not rejected anything yet.
-        if before.receive != handlers.receive {
+        if before.normal() != handlers.normal() {
             self.normal.is_rejected = false;
         }
         if before.expedited() != handlers.expedited() {

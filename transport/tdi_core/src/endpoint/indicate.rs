@@ -20,9 +20,15 @@ impl ConnectionHandlers {
         if self.receive_expedited.is_registered() { self.receive_expedited } else { self.receive }
     }
 
-    fn of(&self, kind: DataKind) -> Handler {
+    /// Who is shown normal data: the chained handler if there is one, since its client is ready for chains and gets
+    /// its bytes without a copy (C-503, C-504).
+    pub fn normal(&self) -> Handler {
+        if self.chained_receive.is_registered() { self.chained_receive } else { self.receive }
+    }
+
+    pub(super) fn of(&self, kind: DataKind) -> Handler {
         match kind {
-            DataKind::Normal => self.receive,
+            DataKind::Normal => self.normal(),
             DataKind::Expedited => self.expedited(),
         }
     }
@@ -68,7 +74,9 @@ impl Endpoint {
 
     pub(super) fn indicate(&mut self, kind: DataKind) -> Option<Output> {
         let connection = self.connection()?;
-        let handler = self.handlers().of(kind);
+        let handlers = self.handlers();
+        let handler = handlers.of(kind);
+        let is_chained = kind == DataKind::Normal && handlers.chained_receive.is_registered();
         let (data, start) = self.lane_mut(kind).lend();
         let flags = match kind {
             DataKind::Normal => receive_flags::NORMAL,
@@ -77,7 +85,7 @@ impl Endpoint {
         self.outputs.busy = Some(Busy::Receive { kind, shown: data.len() - start, connection });
         // Everything at hand is shown, so it always is entire (C-471, C-472).
         let flags = flags | receive_flags::ENTIRE_MESSAGE;
-        Some(Output::Indicate(Indication::Receive { handler, flags, data, start }))
+        Some(Output::Indicate(Indication::Receive { handler, is_chained, flags, data, start }))
     }
 
     /// The handler of the last [`Output::Indicate`] has returned. Returns what the client did wrong.
@@ -88,6 +96,10 @@ impl Endpoint {
                 Some(Busy::Receive { kind, shown, connection }),
                 IndicationResult::Receive { status, taken, receive, data },
             ) => self.on_answer(kind, shown, connection, Answer { status, taken, receive, data }),
+            (Some(Busy::Receive { kind, shown, connection }), IndicationResult::Kept) => {
+                self.on_kept(kind, shown, connection);
+                None
+            }
             (Some(Busy::Disconnect), IndicationResult::Disconnect) => None,
             (busy, _) => {
                 debug_assert!(false, "an answer to {busy:?} that is none");
@@ -122,6 +134,15 @@ impl Endpoint {
             taken: answer.taken,
             available: u32::try_from(shown).unwrap_or(u32::MAX),
         })
+    }
+
+    fn on_kept(&mut self, kind: DataKind, shown: usize, connection: ConnectionNumber) {
+        if self.connected().is_some() && self.connection() == Some(connection) {
+            self.lane_mut(kind).give_away();
+            self.on_taken(kind, shown, None);
+        } else {
+            self.on_late_answer(connection, None, true);
+        }
     }
 
     fn on_taken(&mut self, kind: DataKind, taken: usize, receive: Option<ReturnedReceive>) {

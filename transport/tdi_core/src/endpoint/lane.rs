@@ -135,6 +135,14 @@ impl Lane {
         self.consume(taken);
     }
 
+    /// The handler has returned, on the same connection, and keeps what it was lent.
+    pub(super) fn give_away(&mut self) {
+        self.start = 0;
+        // What was pushed meanwhile.
+        self.end = self.bytes.len();
+        self.is_lent = false;
+    }
+
     /// Memory of a handler whose connection has ended meanwhile.
     pub(super) fn recycle(&mut self, bytes: Vec<u8>) {
         if self.bytes.is_empty() && self.held() == 0 && !self.is_lent {

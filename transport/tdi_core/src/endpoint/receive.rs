@@ -133,7 +133,7 @@ impl Endpoint {
             return false;
         }
         let for_handler =
-            self.handlers().receive.is_registered() && !self.normal.is_rejected && self.normal.held() == 0;
+            self.handlers().normal().is_registered() && !self.normal.is_rejected && self.normal.held() == 0;
         let for_end = self.link.as_ref().is_some_and(|link| link.has_peer_released);
         for_handler || (for_end && self.normal.room(self.config.lookahead) > 0)
     }

@@ -72,6 +72,7 @@ impl Harness {
                 Indication::Disconnect { flags: 4, .. } => "indicated release",
                 Indication::Disconnect { .. } => "indicated abort",
                 Indication::Receive { flags, .. } if flags & receive_flags::EXPEDITED != 0 => "indicated urgent",
+                Indication::Receive { is_chained: true, .. } => "indicated chain",
                 Indication::Receive { .. } => "indicated normal",
             }
             .into(),
@@ -89,12 +90,15 @@ impl Harness {
                 }
                 client.held = Some(Held::Disconnect);
             }
-            Indication::Receive { handler, flags, data, start } => {
+            Indication::Receive { handler, is_chained, flags, data, start } => {
                 let kind = if flags & receive_flags::EXPEDITED != 0 { URGENT } else { NORMAL };
                 assert!(client.model.has_taker(kind), "nobody is to be shown this");
                 let handlers = client.model.handlers;
-                let own = kind == URGENT && handlers.receive_expedited.routine != 0;
-                assert_eq!(handler, if own { handlers.receive_expedited } else { handlers.receive });
+                let urgent = match handlers.receive_expedited.routine {
+                    0 => handlers.receive,
+                    _ => handlers.receive_expedited,
+                };
+                assert_eq!((handler, is_chained), if kind == URGENT { (urgent, false) } else { client.model.normal() });
                 assert!(client.model.expected.is_empty(), "completions go first");
                 let wire = client.wire.as_ref().expect("a connection");
                 let up = client.model.up().expect("established");
@@ -103,7 +107,7 @@ impl Harness {
                 let right = (up.given[kind]..).map(|position| stream_byte(wire.serial, kind, position));
                 assert!(data[start..].iter().copied().eq(right.take(data.len() - start)), "wrong bytes shown");
                 up.lent = Some((kind, shown));
-                client.held = Some(Held::Receive { data, start, number: wire.number });
+                client.held = Some(Held::Receive { data, start, number: wire.number, is_chained });
             }
         }
         self.maybe_finish_call(at);
@@ -125,9 +129,29 @@ impl Harness {
                 let fault = self.clients[at].endpoint.handle_indication_result(now, IndicationResult::Disconnect);
                 assert_eq!(fault, None);
             }
-            Some(Held::Receive { data, start, number }) => self.answer_receive(at, data, start, number),
+            Some(Held::Receive { data, start, number, is_chained: true }) => self.answer_chain(at, data, start, number),
+            Some(Held::Receive { data, start, number, .. }) => self.answer_receive(at, data, start, number),
         }
         self.clients[at].model.settle();
+    }
+
+    /// A chained handler takes all, keeps all, or refuses.
+    fn answer_chain(&mut self, at: usize, data: Vec<u8>, start: usize, number: ConnectionNumber) {
+        let shown = (data.len() - start) as u32;
+        let status = self.rng.pick(&[NtStatus::SUCCESS, NtStatus::PENDING, NtStatus::DATA_NOT_ACCEPTED]);
+        let taken = if status == NtStatus::DATA_NOT_ACCEPTED { 0 } else { shown };
+        self.note(format!("{at}: chained handler answers {status:?}"));
+        let now = self.now();
+        let client = &mut self.clients[at];
+        let current = client.wire.as_ref().is_some_and(|wire| wire.number == number) && client.model.up().is_some();
+        let counted = if taken > 0 { NtStatus::SUCCESS } else { status };
+        client.model.answered(counted, u64::from(taken), None, current);
+        client.model.settle();
+        let result = match status {
+            NtStatus::PENDING => IndicationResult::Kept,
+            _ => IndicationResult::Receive { status, taken, receive: None, data },
+        };
+        assert_eq!(client.endpoint.handle_indication_result(now, result), None);
     }
 
     fn answer_receive(&mut self, at: usize, data: Vec<u8>, start: usize, number: ConnectionNumber) {

@@ -49,7 +49,7 @@ pub struct Wire {
 pub enum Held {
     Completion(RequestId),
     Disconnect,
-    Receive { data: Vec<u8>, start: usize, number: ConnectionNumber },
+    Receive { data: Vec<u8>, start: usize, number: ConnectionNumber, is_chained: bool },
 }
 
 /// One endpoint.

@@ -94,6 +94,7 @@ const SEEN: &[&str] = &[
     "CONNECTION_RESET",
     "INVALID_PARAMETER",
     "indicated normal",
+    "indicated chain",
     "indicated urgent",
     "indicated release",
     "indicated abort",

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use nt_abi::NtStatus;
 use nt_abi::tdi::{receive_flags, send_flags};
-use tdi_core::{ConnectionHandlers, NetworkError, RequestId, StateName};
+use tdi_core::{ConnectionHandlers, Handler, NetworkError, RequestId, StateName};
 
 pub const NORMAL: usize = 0;
 pub const URGENT: usize = 1;
@@ -573,11 +573,16 @@ impl Reference {
         up.rejected[kind] = !wanted;
     }
 
+    /// The handler of normal data, and whether it is a chained one.
+    pub fn normal(&self) -> (Handler, bool) {
+        normal(self.handlers)
+    }
+
     pub fn set_handlers(&mut self, handlers: ConnectionHandlers) {
         let before = std::mem::replace(&mut self.handlers, handlers);
         let urgent =
             |of: ConnectionHandlers| if of.receive_expedited.routine != 0 { of.receive_expedited } else { of.receive };
-        let changed = [before.receive != handlers.receive, urgent(before) != urgent(handlers)];
+        let changed = [normal(before) != normal(handlers), urgent(before) != urgent(handlers)];
         if let Some(up) = self.up() {
             for kind in [NORMAL, URGENT] {
                 up.rejected[kind] &= !changed[kind];
@@ -589,7 +594,10 @@ impl Reference {
     pub fn has_taker(&self, kind: usize) -> bool {
         let Phase::Up(up) = &self.phase else { return false };
         let handlers = self.handlers;
-        let registered = handlers.receive.routine != 0 || (kind == URGENT && handlers.receive_expedited.routine != 0);
+        let registered = match kind {
+            NORMAL => normal(handlers).0.routine != 0,
+            _ => handlers.receive.routine != 0 || handlers.receive_expedited.routine != 0,
+        };
         registered && !up.rejected[kind] && !up.has_receive(kind)
     }
 
@@ -715,6 +723,13 @@ impl Reference {
             _ => false,
         };
         if is_stuck { self.finish() } else { self.fail(&Why::TimedOut) }
+    }
+}
+
+fn normal(handlers: ConnectionHandlers) -> (Handler, bool) {
+    match handlers.chained_receive.routine {
+        0 => (handlers.receive, false),
+        _ => (handlers.chained_receive, true),
     }
 }
 

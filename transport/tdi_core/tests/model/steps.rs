@@ -333,6 +333,7 @@ impl Harness {
             TdiEvent::RECEIVE,
             TdiEvent::RECEIVE,
             TdiEvent::RECEIVE_EXPEDITED,
+            TdiEvent::CHAINED_RECEIVE,
             TdiEvent::ERROR,
             TdiEvent::ERROR_EX,
         ]);

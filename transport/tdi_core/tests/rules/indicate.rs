@@ -261,15 +261,66 @@ fn an_answer_to_an_old_connection_leaves_the_new_one_alone() {
     world.expect("<abc> RST SYN disconnect=SUCCESS connect#2=SUCCESS returned=CONNECTION_ABORTED <fresh>");
 }
 
-#[proves("C-503", "C-504")]
+fn keeps() -> Answer {
+    Answer { status: NtStatus::PENDING, ..Answer::rejects() }
+}
+
+#[proves("C-503")]
 #[test]
-fn the_plain_handler_is_called_although_a_chained_one_is_registered() {
+fn normal_data_goes_to_the_chained_handler_alone_if_there_is_one() {
     let mut world = World::with_handlers();
     world.register(TdiEvent::CHAINED_RECEIVE);
     world.peer_sends(b"abc");
-    world.deregister(TdiEvent::RECEIVE);
+    world.answers.push_back(Answer::rejects());
     world.peer_sends(b"def");
-    world.expect("<abc>");
+    world.peer_sends(b"g");
+    world.peer_sends_urgent(b"!");
+    world.expect("chain:<abc> chain:<def> !<!>");
+    // A request takes what it refused.
+    let receive = world.receive(2);
+    world.expect("receive=SUCCESS/2 chain:<f> chain:<g>");
+    assert_eq!(world.bytes(receive), b"de");
+    world.deregister(TdiEvent::CHAINED_RECEIVE);
+    world.peer_sends(b"h");
+    world.expect("<h>");
+}
+
+#[proves("C-500")]
+#[test]
+fn what_a_chained_handler_keeps_is_consumed() {
+    let mut world = World::with_handlers();
+    world.register(TdiEvent::CHAINED_RECEIVE);
+    for bytes in [b"abc", b"def"] {
+        world.answers.push_back(keeps());
+        world.peer_sends(bytes);
+    }
+    world.peer_sends(b"ghi");
+    world.expect("chain:<abc> chain:<def> chain:<ghi>");
+    world.answers.push_back(keeps());
+    world.during("chain:<jkl>", |world| world.peer_releases());
+    world.peer_sends(b"jkl");
+    world.expect("chain:<jkl> gone:RELEASE");
+    world.cleanup();
+    world.expect("close");
+}
+
+#[proves("C-500", "C-163")]
+#[test]
+fn what_a_chained_handler_keeps_is_its_own_even_if_the_connection_ends_meanwhile() {
+    type Deed = fn(&mut World);
+    let deeds: [(Deed, &str); 3] = [
+        (|world| _ = world.disconnect(ABORT), "RST disconnect=SUCCESS"),
+        (|world| world.breaks(NetworkError::Reset), "RST gone:ABORT"),
+        (|world| world.cleanup(), "close"),
+    ];
+    for (deed, story) in deeds {
+        let mut world = World::with_handlers();
+        world.register(TdiEvent::CHAINED_RECEIVE);
+        world.answers.push_back(keeps());
+        world.during("chain:<abc>", deed);
+        world.peer_sends(b"abc");
+        world.expect(&format!("chain:<abc> {story}"));
+    }
 }
 
 #[proves("C-453")]

@@ -93,13 +93,15 @@ impl World {
                 self.client_acts(&word);
                 IndicationResult::Disconnect
             }
-            Indication::Receive { handler, flags, data, start } => {
+            Indication::Receive { handler, is_chained, flags, data, start } => {
                 assert!(handler.is_registered() && start < data.len());
                 assert_ne!(flags & receive_flags::ENTIRE_MESSAGE, 0);
                 let is_expedited = flags & receive_flags::EXPEDITED != 0;
                 assert_ne!(is_expedited, flags & receive_flags::NORMAL != 0);
                 let kind = if is_expedited { DataKind::Expedited } else { DataKind::Normal };
+                assert_eq!(is_chained, handler == super::handler(nt_abi::tdi::TdiEvent::CHAINED_RECEIVE));
                 let word = spell(kind, &data[start..]);
+                let word = if is_chained { format!("chain:{word}") } else { word };
                 self.tell(word.clone());
                 self.client_acts(&word);
                 let answer = self.answers.pop_front().unwrap_or(Answer::takes((data.len() - start) as u32));
@@ -107,6 +109,9 @@ impl World {
                     let id = self.issue(at, "returned", vec![0; length as usize]);
                     ReturnedReceive { id, length, flags }
                 });
+                if is_chained && answer.status == NtStatus::PENDING {
+                    return IndicationResult::Kept;
+                }
                 IndicationResult::Receive { status: answer.status, taken: answer.taken, receive, data }
             }
         }

@@ -9,8 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nt_abi::dispatcher::DispatcherType;
 use nt_abi::tdi::TdiEvent;
-use nt_abi::{Irp, Irql, KernelEvent, NtStatus};
+use nt_abi::{Irp, Irql, KernelEvent, Mdl, NtStatus};
 use nt_dispatcher::{event, wait};
+use tdi_library::chain;
 
 use super::{File, LONG};
 
@@ -19,6 +20,8 @@ use super::{File, LONG};
 pub enum Seen {
     /// ClientEventReceive or ClientEventReceiveExpedited.
     Received { event: TdiEvent, context: u64, flags: u32, bytes: Vec<u8> },
+    /// ClientEventChainedReceive.
+    Chained { context: u64, flags: u32, bytes: Vec<u8>, descriptor: u64 },
     /// ClientEventDisconnect.
     Disconnected { context: u64, flags: u32 },
     /// ClientEventConnect, with the length and bytes of the remote address.
@@ -147,6 +150,7 @@ impl Client {
             let routine = match event {
                 TdiEvent::RECEIVE => receive as *const () as u64,
                 TdiEvent::RECEIVE_EXPEDITED => receive_expedited as *const () as u64,
+                TdiEvent::CHAINED_RECEIVE => receive_chain as *const () as u64,
                 TdiEvent::DISCONNECT => disconnect as *const () as u64,
                 TdiEvent::CONNECT => connect as *const () as u64,
                 other => panic!("no handler for {other:?}"),
@@ -159,7 +163,7 @@ impl Client {
 /// All bytes that were shown, in order.
 pub fn bytes_of(seen: &[Seen]) -> Vec<u8> {
     let bytes = |seen: &Seen| match seen {
-        Seen::Received { bytes, .. } => bytes.clone(),
+        Seen::Received { bytes, .. } | Seen::Chained { bytes, .. } => bytes.clone(),
         _ => Vec::new(),
     };
     seen.iter().flat_map(bytes).collect()
@@ -219,6 +223,26 @@ unsafe extern "win64" fn receive_expedited(
     let event = TdiEvent::RECEIVE_EXPEDITED;
     // SAFETY: called as a receive handler.
     unsafe { note_receive(event, client, context, flags, indicated, available, taken, tsdu, irp) }
+}
+
+unsafe extern "win64" fn receive_chain(
+    client: *const Client,
+    context: u64,
+    flags: u32,
+    length: u32,
+    offset: u32,
+    tsdu: *mut Mdl,
+    descriptor: u64,
+) -> NtStatus {
+    assert_eq!(gate::irql(), Irql::DISPATCH, "C-506");
+    let mut bytes = Vec::new();
+    let mut pieces = chain::Pieces::of(tsdu, offset.into(), length.into());
+    while let Some(piece) = pieces.advance().expect("a chain that long (C-496)") {
+        // SAFETY: bytes of the chain.
+        bytes.extend(unsafe { std::slice::from_raw_parts(piece.address as *const u8, piece.length) });
+    }
+    // SAFETY: called as a chained receive handler.
+    unsafe { (*client).saw(Seen::Chained { context, flags, bytes, descriptor }, Answer::take_all).status }
 }
 
 unsafe extern "win64" fn disconnect(
