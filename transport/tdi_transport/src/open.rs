@@ -47,6 +47,8 @@ impl Transport {
 
     fn open(&self, sent: &Sent) -> Result<(), NtStatus> {
         let file = sent.file();
+        // A create that a driver has made up names whatever it likes.
+        memory::probe_write(file as u64, size_of::<FileObject>()).map_err(|_| NtStatus::INVALID_PARAMETER)?;
         let family = sent.kind.family();
         let protocol = match sent.kind {
             DeviceKind::RawIp(_) => raw_protocol(file)?,
@@ -70,7 +72,8 @@ impl Transport {
                 (name, TdiObjectKind::TRANSPORT_ADDRESS)
             }
         };
-        // SAFETY: the file object of a create is alive and not in use by anybody else yet.
+        // SAFETY: the file object of a create is alive and not in use by anybody else yet; one that is none can be
+        // written to.
         unsafe {
             (*file).fs_context = name.pack();
             (*file).fs_context2 = kind.0;

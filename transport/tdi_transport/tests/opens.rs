@@ -63,6 +63,24 @@ fn every_device_opens_as_a_control_channel() {
     });
 }
 
+#[test]
+fn create_that_a_driver_has_made_up_fails_without_a_file_object() {
+    scripted(|_| {
+        let channel = open(&[]).expect("a control channel");
+        for object in [0, 8, u64::MAX - 7] {
+            let request = Request::new(&channel, TdiRequest(0), nothing(), ptr::null_mut());
+            // SAFETY: a packet of our own that was not sent yet.
+            unsafe {
+                let location = nt_io::irp::next_location(request.irp);
+                (*location).major_function = MajorFunction::CREATE;
+                (*location).file_object = object as *mut _;
+            }
+            assert_eq!(request.send(&channel).wait(), (NtStatus::INVALID_PARAMETER, 0), "{object:#x}");
+        }
+        channel.close(Order::HandleFirst);
+    });
+}
+
 #[proves("C-004", "C-005")]
 #[test]
 fn name_of_a_raw_file_ends_with_its_protocol() {
