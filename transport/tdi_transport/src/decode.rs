@@ -101,7 +101,8 @@ fn listen(location: &IoStackLocation, family: Family) -> Result<Request, NtStatu
     Ok(Request::Listen { filter, query_accept })
 }
 
-fn accept(location: &IoStackLocation) -> Result<Request, NtStatus> {
+/// Also of the request that a connect handler returned.
+pub(crate) fn accept(location: &IoStackLocation) -> Result<Request, NtStatus> {
     Information::check_return(location.parameters[1])?;
     match Information::read(location.parameters[0])? {
         Some(information) if information.has_user_data() => Err(NtStatus::INVALID_PARAMETER),

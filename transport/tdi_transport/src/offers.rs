@@ -18,6 +18,7 @@ use trace::Event;
 use crate::address::{AddressState, BACKLOG};
 use crate::adopt::{Adopted, is_request};
 use crate::datagram::Step;
+use crate::decode;
 use crate::endpoint::{Caller, EndpointState, Link, Phase, Said};
 use crate::pump::Later;
 use crate::requests::{self, Owner};
@@ -252,6 +253,9 @@ impl Transport {
         let Adopted { irp, location } = adopted;
         let status = if !is_request(&location, TdiRequest::ACCEPT) {
             NtStatus::INVALID_DEVICE_REQUEST
+        } else if let Err(status) = decode::accept(&location) {
+            // One that could not tell who connects must not leave a connection behind.
+            status
         } else {
             match self.endpoint_of(adopted.file()) {
                 // SAFETY: adopted: a packet that the transport holds now.

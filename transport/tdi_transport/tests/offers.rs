@@ -207,6 +207,21 @@ fn request_that_cannot_accept_completes_with_an_error_and_the_peer_is_refused() 
         client.script(Answer::irp(0, accept.irp));
         assert!(is_refused(TcpStream::connect(local)), "not associated");
         assert_eq!(accept.wait().0, NtStatus::INVALID_CONNECTION);
+        // Where the remote address is to be returned there is nothing, or there is user data to send (C-214).
+        let endpoint = associated(&address, 6);
+        let mut talkative = Information::of(local);
+        talkative.block.user_data_length = 4;
+        for (parameters, status) in [
+            ([0, 0x10, 0, 0], NtStatus::ACCESS_VIOLATION),
+            ([talkative.pointer(), 0, 0, 0], NtStatus::INVALID_PARAMETER),
+        ] {
+            let accept = Request::new(&endpoint, TdiRequest::ACCEPT, parameters, ptr::null_mut()).into_current();
+            client.script(Answer::irp(0, accept.irp));
+            assert!(is_refused(TcpStream::connect(local)), "{parameters:?}");
+            assert_eq!(accept.wait(), (status, 0));
+            assert_eq!(endpoint.abort(), NtStatus::INVALID_CONNECTION, "idle");
+        }
+        endpoint.close(Order::HandleFirst);
         client.script(Answer::irp(0, ptr::null_mut()));
         assert!(is_refused(TcpStream::connect(local)), "no IRP");
         client.script(Answer::status(NtStatus::INSUFFICIENT_RESOURCES));
