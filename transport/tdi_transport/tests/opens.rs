@@ -1,20 +1,19 @@
 //! Opens, sharing, queries, and filters in front of the devices.
 
 mod client;
+mod filter;
 mod peer;
 mod scripted;
 
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use client::*;
+use filter::Filter;
 use net_api::NetError;
 use nt_abi::tdi::{TdiRequest, query};
 use nt_abi::{DeviceObject, DriverObject, FileObject, Irp, MajorFunction, NtStatus, ea};
-use nt_io::device::NewDevice;
-use nt_io::driver::NewDriver;
-use nt_io::{completion, device, driver, irp};
+use nt_io::{completion, irp};
 use peer::on_loopback;
 use proves::proves;
 use scripted::Script;
@@ -233,7 +232,7 @@ fn queries_answer_what_they_know_and_how_much_fits() {
         assert_eq!(multicast.query(query::PROVIDER_INFO, 40), (NtStatus::INVALID_PARAMETER, vec![]));
         let endpoint = open_endpoint(1);
         assert_eq!(endpoint.query(query::ADDRESS_INFO, 100), (NtStatus::INVALID_CONNECTION, vec![]));
-        assert_eq!(endpoint.query(query::CONNECTION_INFO, 100), (NtStatus::INVALID_CONNECTION, vec![]));
+        assert_eq!(channel.query(query::CONNECTION_INFO, 100), (NtStatus::INVALID_DEVICE_REQUEST, vec![]));
         for file in [channel, ip, multicast, endpoint] {
             file.close(Order::HandleFirst);
         }
@@ -276,57 +275,6 @@ fn scribbled_file_objects_find_nothing_and_break_nothing() {
     });
 }
 
-static SEEN: AtomicU32 = AtomicU32::new(0);
-
-unsafe extern "win64" fn pass_down(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus {
-    SEEN.fetch_add(1, Ordering::SeqCst);
-    // SAFETY: called as a dispatch routine: passes the packet on as IoSkipCurrentIrpStackLocation does, to the device
-    // whose address the test put into the extension.
-    unsafe {
-        let below = *((*device).device_extension as *const u64) as *mut DeviceObject;
-        (*irp).current_location += 1;
-        (*irp).current_stack_location = (*irp).current_stack_location.add(1);
-        irp::call_driver(below, irp)
-    }
-}
-
-/// A driver whose device passes everything to the one below it.
-struct Filter {
-    driver: *mut DriverObject,
-    device: *mut DeviceObject,
-    below: *mut DeviceObject,
-}
-
-impl Filter {
-    fn over(target: *mut DeviceObject) -> Self {
-        SEEN.store(0, Ordering::SeqCst);
-        let driver = driver::create(&NewDriver { name: "filter", image: (0, 0), entry: 0 }).expect("a driver object");
-        let new =
-            NewDevice { driver, extension: 8, name: None, device_type: 0x12, characteristics: 0, exclusive: false };
-        // SAFETY: the driver object just made and a live device.
-        unsafe {
-            (*driver).major_function.fill(pass_down as *const () as u64);
-            let device = device::create(&new, 0).expect("a device");
-            let extension = (*device).device_extension as *mut u64;
-            let below = device::attach(device, target, |below| *extension = below as u64);
-            Self { driver, device, below }
-        }
-    }
-}
-
-impl Drop for Filter {
-    fn drop(&mut self) {
-        let name: Vec<u16> = r"\Driver\filter".encode_utf16().collect();
-        // SAFETY: all are alive.
-        unsafe {
-            device::detach(self.below);
-            device::delete(self.device);
-            nt_object::remove(&name).expect("the driver's name");
-            nt_object::dereference(self.driver as u64);
-        }
-    }
-}
-
 #[proves("C-147", "D-275", "D-276", "D-284", "D-286")]
 #[test]
 fn filter_attached_to_the_device_sees_every_request() {
@@ -341,8 +289,12 @@ fn filter_attached_to_the_device_sees_every_request() {
         endpoint.close(Order::HandleFirst);
         address.close(Order::HandleFirst);
         before.close(Order::HandleFirst);
-        // Two creates, associate, connect, send, three cleanups, three closes.
-        assert_eq!(SEEN.load(Ordering::SeqCst), 11);
+        let majors: Vec<_> = filter.passed().iter().map(|passed| passed.major).collect();
+        let files = [MajorFunction::CLEANUP, MajorFunction::CLOSE].repeat(3);
+        let opens = [MajorFunction::CREATE; 2];
+        // Associate, connect, send.
+        let requests = [MajorFunction::INTERNAL_DEVICE_CONTROL; 3];
+        assert_eq!(majors, [&opens[..], &requests, &files].concat());
     });
 }
 

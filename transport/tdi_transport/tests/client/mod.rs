@@ -15,9 +15,12 @@ use nt_abi::io::control;
 use nt_abi::mdl::mdl_flags;
 use nt_abi::object::attributes;
 use nt_abi::tdi::{ConnectionInformation, TdiEvent, TdiRequest, disconnect_flags, receive_flags};
-use nt_abi::{DeviceObject, FileObject, Handle, Irp, KernelEvent, MajorFunction, Mdl, NtStatus, ea};
+use nt_abi::{
+    DeviceObject, FileObject, Handle, IoStatusBlock, Irp, KernelEvent, MajorFunction, Mdl, NtStatus, ObjectAttributes,
+    UnicodeString, ea,
+};
 use nt_dispatcher::{event, wait};
-use nt_io::file::{self, FILE, Open};
+use nt_io::file::{self, FILE};
 use nt_io::irp::{self, Owner};
 use nt_io::{cancel, device};
 use tdi_core::transport_address;
@@ -120,25 +123,82 @@ pub enum Order {
     ReferenceFirst,
 }
 
+/// How `ZwCreateFile` is called, apart from name and EA list.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    pub access: u32,
+    pub object_attributes: u32,
+    pub file_attributes: u32,
+    pub share: u16,
+    pub disposition: u32,
+    pub options: u32,
+}
+
+impl How {
+    /// FILE_OPEN with GENERIC_READ | GENERIC_WRITE | SYNCHRONIZE.
+    pub const USUAL: Self = Self {
+        access: 0xC010_0000,
+        object_attributes: attributes::KERNEL_HANDLE | attributes::CASE_INSENSITIVE,
+        file_attributes: 0x80,
+        share: 0,
+        disposition: 1,
+        options: 0,
+    };
+}
+
+/// Calls `ZwCreateFile`, as clients do: by its row in the table of exports. What it returns, the status block and the
+/// handle, of which the last two are not touched if the export does not.
+pub fn zw_create_file(device: &str, list: &[u8], how: How) -> (NtStatus, IoStatusBlock, Handle) {
+    let mut rows = nt_io::TABLES.iter().copied().flatten();
+    let export = rows.find(|row| row.name == "ZwCreateFile").expect("an export");
+    let mut name = utf16(device);
+    let bytes = (name.len() * 2) as u16;
+    let mut object_name = UnicodeString { length: bytes, maximum_length: bytes, _pad: 0, buffer: name.as_mut_ptr() };
+    let object_attributes = ObjectAttributes {
+        length: size_of::<ObjectAttributes>() as u32,
+        _pad: 0,
+        root_directory: Handle(0),
+        object_name: &raw mut object_name,
+        attributes: how.object_attributes,
+        _pad2: 0,
+        security_descriptor: 0,
+        security_quality_of_service: 0,
+    };
+    let (mut handle, mut iosb) = (Handle(0), IoStatusBlock::new(NtStatus(0xDEAD_BEEF), 0xDEAD_BEEF));
+    let arguments = [
+        &raw mut handle as u64,
+        how.access.into(),
+        &raw const object_attributes as u64,
+        &raw mut iosb as u64,
+        0,
+        how.file_attributes.into(),
+        how.share.into(),
+        how.disposition.into(),
+        how.options.into(),
+        if list.is_empty() { 0 } else { list.as_ptr() as u64 },
+        list.len() as u64,
+    ];
+    // SAFETY: what the function's row in the table says.
+    let status = unsafe { gate::call::call_n(export.address(), &arguments) } as u32;
+    (NtStatus(status), iosb, handle)
+}
+
+/// Opens a device with this EA list.
+pub fn try_open_as(device: &str, list: &[u8], how: How) -> Result<File, NtStatus> {
+    let (status, iosb, handle) = zw_create_file(device, list, how);
+    assert_eq!(iosb.status, status);
+    if !status.is_success() {
+        assert_eq!(handle, Handle(0), "no handle of a failed open");
+        return Err(status);
+    }
+    assert_eq!(iosb.information, 0, "C-079");
+    let (body, _) = nt_object::reference_by_handle(handle, Some(FILE.block())).expect("the file object");
+    Ok(File { handle, object: body as *mut FileObject })
+}
+
 /// Opens a device with this EA list and share access.
 pub fn try_open(device: &str, list: &[u8], share: u16) -> Result<File, NtStatus> {
-    let name = utf16(device);
-    let open = Open {
-        name: &name,
-        attributes: attributes::KERNEL_HANDLE | attributes::CASE_INSENSITIVE,
-        access: 0,
-        options: 0,
-        file_attributes: 0,
-        share,
-        ea: (if list.is_empty() { 0 } else { list.as_ptr() as u64 }, list.len() as u32),
-    };
-    let opened = file::open(&open, 0);
-    if !opened.status.is_success() {
-        return Err(opened.status);
-    }
-    assert_eq!(opened.information, 0, "C-079");
-    let (body, _) = nt_object::reference_by_handle(opened.handle, Some(FILE.block())).expect("the file object");
-    Ok(File { handle: opened.handle, object: body as *mut FileObject })
+    try_open_as(device, list, How { share, ..How::USUAL })
 }
 
 #[track_caller]
