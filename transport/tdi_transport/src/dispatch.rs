@@ -197,6 +197,10 @@ impl Transport {
 
     /// TDI_ASSOCIATE_ADDRESS (8.1): the handle is resolved here and now, in the sender's context (C-237).
     fn associate_address(&self, sent: &Sent) -> NtStatus {
+        // The kind of file is judged first, as for every request: what is no endpoint has no use for a handle (C-199).
+        if self.endpoint_of(sent.file()).is_none() {
+            return NtStatus::INVALID_DEVICE_REQUEST;
+        }
         let handle = nt_abi::Handle(sent.location.parameters[0]);
         let resolved = nt_object::reference_by_handle(handle, Some(nt_io::file::FILE.block()));
         let address_file = match resolved {
