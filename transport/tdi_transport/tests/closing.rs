@@ -1,20 +1,25 @@
 //! Cleanup and close with a live connection, from other threads, and from inside handlers.
 
 mod client;
+mod filter;
 mod peer;
 mod scripted;
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use client::handlers::{Answer, Client};
 use client::*;
-use nt_abi::tdi::{TdiEvent, disconnect_flags, receive_flags};
-use nt_abi::{Irp, NtStatus};
+use filter::Filter;
+use net_api::Progress;
+use nt_abi::tdi::{TdiEvent, TdiRequest, disconnect_flags, query, receive_flags};
+use nt_abi::{Irp, MajorFunction, NtStatus};
+use nt_io::cancel;
 use peer::*;
 use proves::proves;
 use scripted::{Farewell, Script};
@@ -105,10 +110,11 @@ fn no_handler_is_called_after_cleanup_though_data_keeps_coming() {
     }
 }
 
-#[proves("C-160", "C-569", "C-145")]
+#[proves("C-160", "C-161", "C-569", "C-145")]
 #[test]
 fn cleanup_waits_for_a_handler_that_runs_on_another_thread() {
     scripted(|network| {
+        let filter = Filter::on(r"\Device\Tcp");
         let address = open_address("0.0.0.0:0");
         let client = Client::new();
         client.listen_to(&address, &[TdiEvent::RECEIVE]);
@@ -136,6 +142,10 @@ fn cleanup_waits_for_a_handler_that_runs_on_another_thread() {
             endpoint.close_handle();
         });
         assert!(left.load(Ordering::SeqCst), "the close returned while the handler ran");
+        let passed = filter.passed();
+        let cleanup = passed.iter().find(|passed| passed.major == MajorFunction::CLEANUP).expect("a cleanup");
+        let ended = cleanup.ended.expect("complete");
+        assert_eq!((ended.status, ended.information), (NtStatus::SUCCESS, 0), "also when it had to wait");
         assert_eq!(network.line(0).farewell(), Some(Farewell::Fin));
         endpoint.dereference();
         address.close(Order::HandleFirst);
@@ -243,6 +253,203 @@ fn second_cleanup_of_an_endpoint_does_nothing() {
         assert_eq!(nt_io::file::close(again), NtStatus::SUCCESS);
         assert_eq!(network.line(0).farewell(), Some(Farewell::Fin));
         endpoint.dereference();
+        address.close(Order::HandleFirst);
+    });
+}
+
+/// What a completion routine finds in its packet.
+#[derive(Default)]
+struct Found {
+    runs: AtomicU32,
+    status: AtomicU32,
+    cancel_routine: AtomicU64,
+    /// Cancelling it there called a cancel routine.
+    was_cancelled: AtomicBool,
+}
+
+impl Found {
+    fn seen(&self) -> (u32, NtStatus, u64, bool) {
+        let status = NtStatus(self.status.load(Ordering::SeqCst));
+        let routine = self.cancel_routine.load(Ordering::SeqCst);
+        (self.runs.load(Ordering::SeqCst), status, routine, self.was_cancelled.load(Ordering::SeqCst))
+    }
+}
+
+unsafe extern "win64" fn look_and_cancel(_device: u64, irp: *mut Irp, found: *const Found) -> NtStatus {
+    // SAFETY: called as a completion routine with the test's context; the packet is the test's own.
+    unsafe {
+        (*found).runs.fetch_add(1, Ordering::SeqCst);
+        (*found).status.store((*irp).io_status.status.0, Ordering::SeqCst);
+        (*found).cancel_routine.store((*irp).cancel_routine, Ordering::SeqCst);
+        (*found).was_cancelled.store(cancel::cancel(irp), Ordering::SeqCst);
+    }
+    NtStatus::MORE_PROCESSING_REQUIRED
+}
+
+/// Sends a request whose completion routine notes what it finds.
+fn send_watched(file: &File, minor: TdiRequest, parameters: [u64; 4], buffer: &Buffer, found: &Found) -> Request {
+    let request = Request::new(file, minor, parameters, buffer.mdl());
+    request.on_completion(look_and_cancel as *const () as u64, ptr::from_ref(found) as u64).send(file)
+}
+
+#[proves("C-158", "C-157", "C-568")]
+#[test]
+fn requests_that_cleanup_ends_have_no_cancel_routine_any_more() {
+    scripted(|network| {
+        let address = open_address("0.0.0.0:0");
+        let endpoints = [1, 2, 3].map(|context| {
+            let endpoint = open_endpoint(context);
+            assert_eq!(endpoint.associate(&address), NtStatus::SUCCESS);
+            endpoint
+        });
+        let [connected, connecting, listening] = &endpoints;
+        assert_eq!(connected.connect(remote()), NtStatus::SUCCESS);
+        network.line(0).shut_window();
+        network.attempt(Ok(Progress::Pending));
+        let (to, buffer) = (Information::of(remote()), Buffer::zeroed(4));
+        let found: [Found; 5] = Default::default();
+        let cases = [
+            (connected, TdiRequest::RECEIVE, [4, 0, 0, 0]),
+            (connected, TdiRequest::SEND, [4, 0, 0, 0]),
+            (connected, TdiRequest::DISCONNECT, [disconnect_flags::RELEASE.into(), 0, 0, 0]),
+            (connecting, TdiRequest::CONNECT, [0, to.pointer(), 0, 0]),
+            (listening, TdiRequest::LISTEN, [0; 4]),
+        ];
+        let send = |at: usize| send_watched(cases[at].0, cases[at].1, cases[at].2, &buffer, &found[at]);
+        let requests = [0, 1, 2, 3, 4].map(send);
+        for (request, (_, minor, _)) in requests.iter().zip(cases) {
+            assert_eq!(request.returned, NtStatus::PENDING, "{minor:?}");
+            // SAFETY: the test's packet, which is pending.
+            assert_ne!(unsafe { (*request.irp).cancel_routine }, 0, "{minor:?} can be cancelled");
+        }
+        for endpoint in &endpoints {
+            endpoint.close_handle();
+        }
+        for (found, (_, minor, _)) in found.iter().zip(cases) {
+            assert_eq!(found.seen(), (1, NtStatus::CANCELLED, 0, false), "{minor:?}");
+        }
+        for endpoint in &endpoints {
+            endpoint.dereference();
+        }
+        address.close(Order::HandleFirst);
+    });
+}
+
+#[proves("C-158", "C-226", "C-210")]
+#[test]
+fn request_that_is_cancelled_while_its_endpoint_is_cleaned_up_completes_once() {
+    scripted(|_| {
+        for _ in 0..500 {
+            let (address, endpoint) = open_pair(1);
+            assert_eq!(endpoint.connect(remote()), NtStatus::SUCCESS);
+            let (buffer, found) = (Buffer::zeroed(4), Found::default());
+            let receive = send_watched(&endpoint, TdiRequest::RECEIVE, [4, 0, 0, 0], &buffer, &found);
+            assert_eq!(receive.returned, NtStatus::PENDING);
+            // Both begin when both are there.
+            let here = AtomicUsize::new(0);
+            let meet = || {
+                here.fetch_add(1, Ordering::SeqCst);
+                while here.load(Ordering::SeqCst) < 2 {
+                    thread::yield_now();
+                }
+            };
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    nt_dispatcher::thread::adopt_current().expect("a kernel thread");
+                    meet();
+                    receive.cancel();
+                });
+                meet();
+                endpoint.close_handle();
+                assert_eq!(found.seen(), (1, NtStatus::CANCELLED, 0, false), "the close waits for it, whoever ends it");
+            });
+            assert_eq!(found.seen().0, 1);
+            endpoint.dereference();
+            address.close(Order::HandleFirst);
+        }
+    });
+}
+
+#[proves("C-159", "C-260")]
+#[test]
+fn cleanup_ends_the_requests_of_its_own_file_and_no_others() {
+    scripted(|network| {
+        let address = open_address("0.0.0.0:0");
+        let endpoints = [1, 2, 3].map(|context| {
+            let endpoint = open_endpoint(context);
+            assert_eq!(endpoint.associate(&address), NtStatus::SUCCESS);
+            endpoint
+        });
+        let [closed, other, listening] = &endpoints;
+        for endpoint in [closed, other] {
+            assert_eq!(endpoint.connect(remote()), NtStatus::SUCCESS);
+        }
+        let lines = [0, 1].map(|index| network.line(index));
+        let from = Buffer::new(*b"stuck");
+        let into = [Buffer::zeroed(10), Buffer::zeroed(10)];
+        for line in &lines {
+            line.shut_window();
+        }
+        let receives = [(closed, &into[0]), (other, &into[1])].map(|(file, into)| file.start_receive(into, 0));
+        let sends = [closed, other].map(|file| file.start_send(&from, 5, 0));
+        let listen = listening.request(TdiRequest::LISTEN, [0; 4], ptr::null_mut());
+        closed.close_handle();
+        assert_eq!((receives[0].wait(), sends[0].wait()), ((NtStatus::CANCELLED, 0), (NtStatus::CANCELLED, 0)));
+        assert!(!receives[1].is_done() && !sends[1].is_done() && !listen.is_done());
+        assert_eq!((lines[0].farewell(), lines[1].farewell()), (Some(Farewell::Rst), None));
+        // The address's own cleanup ends what waits on the address (C-178), but no request of a connection (C-176).
+        address.close_handle();
+        assert!(listen.is_done());
+        assert!(!receives[1].is_done() && !sends[1].is_done());
+        lines[1].deliver(b"answer");
+        lines[1].open_window(5);
+        assert_eq!((receives[1].wait(), sends[1].wait()), ((NtStatus::SUCCESS, 6), (NtStatus::SUCCESS, 5)));
+        assert_eq!((&into[1].bytes[..6], lines[1].sent()), (&b"answer"[..], b"stuck".to_vec()));
+        for file in [other, listening] {
+            file.close(Order::HandleFirst);
+        }
+        closed.dereference();
+        address.dereference();
+    });
+}
+
+#[proves("C-156", "C-119")]
+#[test]
+fn cleanup_of_a_control_channel_leaves_no_request_of_it_and_touches_nothing_else() {
+    scripted(|network| {
+        let client = Client::new();
+        let (address, endpoint) = open_pair(1);
+        client.listen_to(&address, &[TdiEvent::RECEIVE, TdiEvent::DISCONNECT]);
+        assert_eq!(endpoint.connect(remote()), NtStatus::SUCCESS);
+        let listening = open_endpoint(2);
+        assert_eq!(listening.associate(&address), NtStatus::SUCCESS);
+        let listen = listening.request(TdiRequest::LISTEN, [0; 4], ptr::null_mut());
+        let buffer = Buffer::zeroed(4);
+        let receive = endpoint.start_receive(&buffer, receive_flags::NORMAL);
+        let channels = [0, 1].map(|_| try_open(r"\Device\Tcp", &[], 0).expect("a control channel"));
+        // Whatever is asked of a channel is answered before the request returns, so a cleanup never finds anything.
+        let room = Buffer::zeroed(300);
+        for minor in (0..=u8::MAX).map(TdiRequest) {
+            for kind in [query::PROVIDER_INFO, query::ADDRESS_INFO, query::PROVIDER_STATISTICS, 0x77] {
+                let asked = channels[0].request(minor, [kind.into(), 0, 0, 0], room.mdl());
+                assert!(asked.returned != NtStatus::PENDING && asked.is_done(), "{minor:?}");
+            }
+        }
+        channels[0].close_handle();
+        assert!(!receive.is_done() && !listen.is_done());
+        assert_eq!((network.line(0).farewell(), client.seen()), (None, vec![]));
+        assert_eq!(channels[1].query(query::PROVIDER_INFO, 40).0, NtStatus::SUCCESS);
+        // The connection and the handlers go on.
+        network.line(0).deliver(b"datamore");
+        assert_eq!(receive.wait(), (NtStatus::SUCCESS, 4));
+        assert_eq!(client.wait_for_bytes(4), b"more");
+        assert_eq!(endpoint.send(b"still"), (NtStatus::SUCCESS, 5));
+        assert!(!listen.is_done());
+        channels[0].dereference();
+        channels[1].close(Order::ReferenceFirst);
+        listening.close(Order::HandleFirst);
+        assert!(listen.is_done());
+        endpoint.close(Order::HandleFirst);
         address.close(Order::HandleFirst);
     });
 }

@@ -155,18 +155,29 @@ fn datagram_that_nobody_waits_for_is_gone() {
     });
 }
 
-#[proves("D-049", "D-081", "C-154", "C-568")]
+#[proves("D-049", "D-081", "C-154", "C-158", "C-159", "C-568")]
 #[test]
-fn cleanup_cancels_pending_receives() {
+fn cleanup_cancels_pending_receives_of_its_own_address() {
     on_loopback(|| {
         let (address, _) = open_udp("127.0.0.1:0");
-        let buffers = [Buffer::zeroed(10), Buffer::zeroed(10)];
+        let (other, local) = open_udp("127.0.0.1:0");
+        let buffers = [Buffer::zeroed(10), Buffer::zeroed(10), Buffer::zeroed(10)];
         let requests = [0, 1].map(|at| receive(&address, &buffers[at], None, None));
+        let untouched = receive(&other, &buffers[2], None, None);
+        // SAFETY: the test's packets, which are pending or its own again.
+        let cancel_routine = |request: &Request| unsafe { (*request.irp).cancel_routine };
+        assert!(requests.iter().all(|request| cancel_routine(request) != 0));
         address.close_handle();
         for request in &requests {
             assert!(request.is_done());
-            assert_eq!(request.wait(), (NtStatus::CANCELLED, 0));
+            assert_eq!((request.wait(), cancel_routine(request)), ((NtStatus::CANCELLED, 0), 0));
+            assert!(!request.cancel(), "no cancel routine is left to run");
         }
+        assert!(!untouched.is_done());
+        let (socket, _) = peer();
+        socket.send_to(b"for it", local).expect("room");
+        assert_eq!(untouched.wait(), (NtStatus::SUCCESS, 6));
+        other.close(Order::HandleFirst);
         let late = receive(&address, &buffers[0], None, None);
         assert_eq!(late.wait(), (NtStatus::CANCELLED, 0));
         address.dereference();
@@ -402,6 +413,35 @@ fn ports_of_tcp_and_udp_are_independent() {
         assert_eq!(taken, Some(NtStatus::SHARING_VIOLATION));
         udp.close(Order::HandleFirst);
         tcp.close(Order::HandleFirst);
+    });
+}
+
+#[proves("C-117", "C-241")]
+#[test]
+fn endpoint_and_address_must_be_of_the_same_device() {
+    on_loopback(|| {
+        let open = |device: &str, any: &str| {
+            try_open(device, &address_ea(any.parse().expect("an address")), 0).expect("an address")
+        };
+        let tcp = open(r"\Device\Tcp", "0.0.0.0:0");
+        let tcp6 = open(r"\Device\Tcp6", "[::]:0");
+        let udp = open(r"\Device\Udp", "127.0.0.1:0");
+        let udp6 = open(r"\Device\Udp6", "[::1]:0");
+        let all = [tcp, tcp6, udp, udp6];
+        // The name's case makes no other device.
+        for (device, own) in [(r"\Device\Tcp", &tcp), (r"\DEVICE\tcp", &tcp), (r"\Device\Tcp6", &tcp6)] {
+            let endpoint = try_open(device, &endpoint_ea(1), 0).expect("an endpoint");
+            for address in all.iter().filter(|address| address.object != own.object) {
+                assert_ne!(address.device(), endpoint.device());
+                assert_eq!(endpoint.associate(address), NtStatus::INVALID_HANDLE);
+            }
+            assert_eq!(own.device(), endpoint.device());
+            assert_eq!(endpoint.associate(own), NtStatus::SUCCESS, "none of them left a trace");
+            endpoint.close(Order::HandleFirst);
+        }
+        for file in all {
+            file.close(Order::HandleFirst);
+        }
     });
 }
 
