@@ -124,7 +124,10 @@ fn with_driver(test: fn(&Driver)) {
 #[test]
 fn handle_first_sends_cleanup_in_close_and_close_in_dereference() {
     with_driver(|driver| {
-        let (handle, file) = driver.open_and_reference();
+        let opened = driver.open();
+        let handle = opened.handle;
+        let (file, _) = nt_object::reference_by_handle(handle, Some(FILE.block())).expect("the file object");
+        assert_eq!((nt_object::handle_count(file), nt_object::pointer_count(file)), (Some(1), Some(2)), "one is ours");
         assert_eq!(seen(), [MajorFunction::CREATE]);
         assert_eq!(file::close(handle), NtStatus::SUCCESS);
         assert_eq!(seen(), [MajorFunction::CLEANUP]);

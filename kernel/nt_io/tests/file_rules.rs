@@ -4,11 +4,11 @@ mod calling;
 
 use std::ptr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use calling::{call, on_kernel_thread};
 use nt_abi::dispatcher::DispatcherType;
-use nt_abi::io::{MAJOR_FUNCTIONS, device_flags, irp_flags};
+use nt_abi::io::{MAJOR_FUNCTIONS, control, device_flags, irp_flags};
 use nt_abi::object::attributes;
 use nt_abi::{DeviceObject, Handle, IoStatusBlock, Irp, Irql, KernelEvent, MajorFunction, NtStatus};
 use nt_dispatcher::{event, work};
@@ -122,21 +122,59 @@ fn reference(handle: Handle, access: u32, kind: u64, mode: u64) -> (NtStatus, u6
     (NtStatus(call("ObReferenceObjectByHandle", &arguments) as u32), object)
 }
 
-#[proves("C-127", "C-128")]
+#[proves("C-126", "C-127", "C-128")]
 #[test]
 fn kernel_mode_reference_checks_neither_access_nor_a_type_that_is_null() {
-    with_device(|_device| {
+    with_device(|device| {
         const READ_EA: u32 = 0x8;
-        let handle = open(READ_EA);
-        let (status, object) = reference(handle, 0xC000_0000, 0, 0);
-        assert_eq!(status, NtStatus::SUCCESS);
-        nt_object::dereference(object);
+        const WRITE_EA: u32 = 0x10;
+        let handle = open(READ_EA | WRITE_EA);
+        for access in [0, READ_EA, 0xC000_0000] {
+            for kind in [0, FILE.block()] {
+                let (status, object) = reference(handle, access, kind, 0);
+                assert_eq!(status, NtStatus::SUCCESS);
+                nt_object::dereference(object);
+            }
+        }
+        for mode in [0, 1] {
+            let device_type = nt_io::device::DEVICE.block();
+            assert_eq!(reference(handle, 0, device_type, mode).0, NtStatus::OBJECT_TYPE_MISMATCH);
+            assert_eq!(reference(Handle(device as u64), 0, FILE.block(), mode).0, NtStatus::INVALID_HANDLE);
+        }
         assert_eq!(reference(handle, 0xC000_0000, FILE.block(), 1).0, NtStatus::ACCESS_DENIED, "for user mode it does");
-        file::close(handle);
+        assert_eq!(file::close(handle), NtStatus::SUCCESS);
+        assert_eq!(reference(handle, 0, 0, 0).0, NtStatus::INVALID_HANDLE);
     });
 }
 
-#[proves("C-129")]
+#[proves("C-080", "C-129")]
+#[test]
+fn files_are_opened_and_closed_and_handles_resolved_at_passive_level() {
+    let limit = |name: &str| {
+        let mut rows = nt_io::TABLES.iter().copied().flatten();
+        rows.find(|row| row.name == name).map(|row| row.irql_max)
+    };
+    // The import stubs report a call above these levels (`gate::stub`).
+    let at_passive = ["ZwCreateFile", "ZwOpenFile", "IoGetDeviceObjectPointer", "ObReferenceObjectByHandle"].map(limit);
+    assert_eq!(at_passive, [Some(Irql::PASSIVE); 4]);
+    assert_eq!(limit("ObfDereferenceObject"), Some(Irql::DISPATCH));
+    with_device(|_device| {
+        let handle = open(0);
+        let (status, object) = reference(handle, 0, 0, 0);
+        assert_eq!(status, NtStatus::SUCCESS);
+        file::close(handle);
+        gate::set_irql(Irql::DISPATCH);
+        nt_object::reference(object);
+        call("ObfDereferenceObject", &[object]);
+        gate::set_irql(Irql::PASSIVE);
+        nt_object::dereference(object);
+        let levels: Vec<_> = seen().iter().map(|request| (request.major, request.level)).collect();
+        let passive = |major| (major, Irql::PASSIVE);
+        assert_eq!(levels, [MajorFunction::CREATE, MajorFunction::CLEANUP, MajorFunction::CLOSE].map(passive));
+    });
+}
+
+#[proves("C-129", "C-141")]
 #[test]
 fn handle_closed_at_dispatch_level_is_cleaned_up_at_passive_level() {
     with_device(|_device| {
@@ -208,33 +246,75 @@ fn pended_cleanup_and_close_are_waited_for_and_their_status_is_ignored() {
     });
 }
 
-/// Builds a control request for the file's device and sends it; the device keeps it.
-fn send_control(device: *mut DeviceObject, event: &mut KernelEvent, iosb: &mut IoStatusBlock) -> *mut Irp {
+/// Builds a control request for a device.
+fn build_control(device: *mut DeviceObject, event: &mut KernelEvent, iosb: &mut IoStatusBlock) -> *mut Irp {
     // SAFETY: the event is the caller's.
     unsafe { event::initialize(event, DispatcherType::NOTIFICATION_EVENT, false) };
     let places = [ptr::from_mut(event) as u64, ptr::from_mut(iosb) as u64];
     let arguments = [0x3, device as u64, 0, 0, 0, 0, 1, places[0], places[1]];
-    let irp = call("IoBuildDeviceIoControlRequest", &arguments) as *mut Irp;
+    call("IoBuildDeviceIoControlRequest", &arguments) as *mut Irp
+}
+
+/// Builds a control request and sends it; the device keeps it.
+fn send_control(device: *mut DeviceObject, event: &mut KernelEvent, iosb: &mut IoStatusBlock) -> *mut Irp {
+    let irp = build_control(device, event, iosb);
     assert_eq!(NtStatus(call("IofCallDriver", &[device as u64, irp as u64]) as u32), NtStatus::PENDING);
     irp
 }
 
-#[proves("C-153", "C-143")]
+static COMPLETED: AtomicU32 = AtomicU32::new(0);
+
+unsafe extern "win64" fn count_and_keep(_device: *mut DeviceObject, _irp: *mut Irp, _context: u64) -> NtStatus {
+    COMPLETED.fetch_add(1, Ordering::SeqCst);
+    NtStatus::MORE_PROCESSING_REQUIRED
+}
+
+#[proves("C-151", "C-153", "C-143")]
 #[test]
-fn request_that_a_driver_built_holds_no_reference_on_the_file() {
+fn request_that_a_driver_built_neither_holds_its_file_nor_ends_with_it() {
     with_device(|device| {
+        COMPLETED.store(0, Ordering::SeqCst);
         let handle = open(0);
         let (body, _) = nt_object::reference_by_handle(handle, None).expect("the file");
         let counted = nt_object::pointer_count(body);
+        // One from IoAllocateIrp and one from IoBuildDeviceIoControlRequest, as TDI clients make them: the file
+        // stands in the stack location alone.
         let mut event = Box::new(KernelEvent { header: unsafe_zeroed() });
         let mut iosb = Box::new(IoStatusBlock::new(NtStatus::PENDING, 0));
-        send_control(device, &mut event, &mut iosb);
-        assert_eq!(nt_object::pointer_count(body), counted);
-        let kept = KEPT.lock().expect("no panic").pop().expect("the packet");
-        // SAFETY: the device holds the packet.
-        unsafe { completion::complete_with(kept as *mut Irp, NtStatus::SUCCESS, 0) };
-        nt_object::dereference(body);
+        let allocated = call("IoAllocateIrp", &[1, 0]) as *mut Irp;
+        let built = build_control(device, &mut event, &mut iosb);
+        for irp in [allocated, built] {
+            // SAFETY: packets of the test's own.
+            unsafe {
+                let location = irp::next_location(irp);
+                (*location).major_function = MajorFunction::INTERNAL_DEVICE_CONTROL;
+                (*location).file_object = body as *mut nt_abi::FileObject;
+                (*location).completion_routine = count_and_keep as *const () as u64;
+                (*location).control = control::INVOKE_ON_SUCCESS | control::INVOKE_ON_ERROR | control::INVOKE_ON_CANCEL;
+                assert!((*irp).original_file_object.is_null());
+            }
+            assert_eq!(NtStatus(call("IofCallDriver", &[device as u64, irp as u64]) as u32), NtStatus::PENDING);
+        }
+        assert_eq!(nt_object::pointer_count(body), counted, "they hold nothing");
         file::close(handle);
+        nt_object::dereference(body);
+        assert!(!nt_object::is_live(body));
+        let majors: Vec<_> =
+            majors().into_iter().filter(|&major| major != MajorFunction::INTERNAL_DEVICE_CONTROL).collect();
+        assert_eq!(majors, [MajorFunction::CREATE, MajorFunction::CLEANUP, MajorFunction::CLOSE]);
+        let kept = std::mem::take(&mut *KEPT.lock().expect("no panic"));
+        assert_eq!(kept, [allocated as u64, built as u64]);
+        for irp in kept {
+            let irp = irp as *mut Irp;
+            // SAFETY: the device holds the packets, and nobody has touched them.
+            unsafe {
+                assert!(!nt_io::cancel::is_cancelled(irp), "the I/O manager leaves them to the device");
+                completion::complete_with(irp, NtStatus::SUCCESS, 0);
+            }
+        }
+        assert_eq!(COMPLETED.load(Ordering::SeqCst), 2);
+        call("IoFreeIrp", &[allocated as u64]);
+        call("IofCompleteRequest", &[built as u64, 0]);
     });
 }
 

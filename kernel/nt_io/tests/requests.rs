@@ -291,6 +291,7 @@ fn requests_by_handle_wait_on_a_synchronous_file() {
     });
 }
 
+#[proves("C-143")]
 #[test]
 fn asynchronous_request_by_handle_keeps_the_file_until_it_is_complete() {
     with_device(|_device| {
