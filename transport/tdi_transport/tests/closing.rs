@@ -110,7 +110,7 @@ fn no_handler_is_called_after_cleanup_though_data_keeps_coming() {
     }
 }
 
-#[proves("C-160", "C-161", "C-569", "C-145")]
+#[proves("C-160", "C-161", "C-569")]
 #[test]
 fn cleanup_waits_for_a_handler_that_runs_on_another_thread() {
     scripted(|network| {
@@ -364,6 +364,56 @@ fn request_that_is_cancelled_while_its_endpoint_is_cleaned_up_completes_once() {
                 assert_eq!(found.seen(), (1, NtStatus::CANCELLED, 0, false), "the close waits for it, whoever ends it");
             });
             assert_eq!(found.seen().0, 1);
+            endpoint.dereference();
+            address.close(Order::HandleFirst);
+        }
+    });
+}
+
+#[proves("C-145", "C-144", "C-576", "C-210")]
+#[test]
+fn cleanup_while_other_threads_use_the_file_ends_every_request() {
+    scripted(|network| {
+        for _ in 0..50 {
+            let (address, endpoint) = open_pair(1);
+            assert_eq!(endpoint.connect(remote()), NtStatus::SUCCESS);
+            let line = network.line(network.lines() - 1);
+            let started = AtomicUsize::new(0);
+            thread::scope(|scope| {
+                for kind in 0..3 {
+                    let (started, line) = (&started, &line);
+                    scope.spawn(move || {
+                        nt_dispatcher::thread::adopt_current().expect("a kernel thread");
+                        // Until the first answer that only a file after its cleanup gives.
+                        loop {
+                            started.fetch_add(1, Ordering::SeqCst);
+                            let status = match kind {
+                                0 => endpoint.send(b"x").0,
+                                1 => endpoint.receive(1).err().unwrap_or(NtStatus::SUCCESS),
+                                _ => {
+                                    line.deliver(b"y");
+                                    let (status, _) = endpoint.query(query::PROVIDER_INFO, 40);
+                                    assert_eq!(status, NtStatus::SUCCESS, "a query works before and after");
+                                    endpoint.associate(&address)
+                                }
+                            };
+                            let goes_on = match kind {
+                                0 | 1 => status == NtStatus::SUCCESS,
+                                _ => line.farewell().is_none(),
+                            };
+                            if !goes_on {
+                                let last = if kind == 2 { NtStatus::INVALID_CONNECTION } else { NtStatus::CANCELLED };
+                                assert_eq!(status, last);
+                                break;
+                            }
+                        }
+                    });
+                }
+                while started.load(Ordering::SeqCst) < 20 {
+                    thread::yield_now();
+                }
+                endpoint.close_handle();
+            });
             endpoint.dereference();
             address.close(Order::HandleFirst);
         }

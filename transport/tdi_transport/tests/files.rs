@@ -16,7 +16,7 @@ use nt_abi::tdi::{TdiRequest, query, receive_flags};
 use nt_abi::{MajorFunction, NtStatus, ea};
 use nt_io::file::FILE;
 use proves::proves;
-use scripted::Script;
+use scripted::{Farewell, Script};
 use tdi_transport::Transport;
 
 const TCP: &str = r"\Device\Tcp";
@@ -273,6 +273,48 @@ fn cleanup_and_close_succeed_with_information_0_and_leave_nothing() {
     });
 }
 
+#[proves("C-171", "C-166")]
+#[test]
+fn close_does_nothing_that_the_peer_could_see() {
+    scripted(|_, network| {
+        type Prepare = fn(&File, &scripted::Line);
+        let ways: [(Prepare, Farewell); 5] = [
+            (|_, _| {}, Farewell::Fin),
+            (|endpoint, _| assert_eq!(endpoint.send(b"sent").0, NtStatus::SUCCESS), Farewell::Fin),
+            (|_, line| line.end(), Farewell::Fin),
+            (|endpoint, _| assert_eq!(endpoint.abort(), NtStatus::SUCCESS), Farewell::Rst),
+            (
+                |endpoint, line| {
+                    line.deliver(b"taken and not");
+                    assert_eq!(endpoint.receive(5).as_deref(), Ok(b"taken".as_slice()));
+                },
+                Farewell::Rst,
+            ),
+        ];
+        for (prepare, farewell) in ways {
+            for address_first in [false, true] {
+                let (address, endpoint) = open_pair(1);
+                assert_eq!(endpoint.connect(remote()), NtStatus::SUCCESS);
+                let line = network.line(network.lines() - 1);
+                prepare(&endpoint, &line);
+                if address_first {
+                    address.close_handle();
+                }
+                endpoint.close_handle();
+                let told = (line.farewell(), line.sent(), network.lines());
+                assert_eq!(told.0, Some(farewell), "the cleanup tells everything");
+                endpoint.dereference();
+                assert_eq!((line.farewell(), line.sent(), network.lines()), told);
+                if !address_first {
+                    address.close_handle();
+                }
+                address.dereference();
+                assert_eq!((line.farewell(), line.sent(), network.lines()), told);
+            }
+        }
+    });
+}
+
 #[proves("C-172", "C-125")]
 #[test]
 fn closed_handle_reaches_nothing_and_a_reference_still_does() {
@@ -349,7 +391,7 @@ fn irp_location(request: &Request) -> *mut nt_abi::IoStackLocation {
     unsafe { nt_io::irp::next_location(request.irp) }
 }
 
-#[proves("C-237")]
+#[proves("C-179", "C-237", "C-240")]
 #[test]
 fn address_handle_is_resolved_at_once_whatever_its_access() {
     scripted(|_, _| {
@@ -368,6 +410,10 @@ fn address_handle_is_resolved_at_once_whatever_its_access() {
                 address.close_handle();
                 assert_eq!(endpoint.disassociate(), NtStatus::SUCCESS);
                 assert_eq!(endpoint.associate(&address), NtStatus::INVALID_HANDLE);
+                // Nor is there an address any more where a new handle leads to the file that was cleaned up.
+                let late = nt_object::insert(address.object as u64, access, true, 0).expect("a handle");
+                assert_eq!(endpoint.associate(&File { handle: late, ..address }), NtStatus::INVALID_HANDLE);
+                assert_eq!(nt_io::file::close(late), NtStatus::SUCCESS);
                 address.dereference();
                 endpoint.close(Order::HandleFirst);
             }
@@ -396,6 +442,44 @@ unsafe extern "win64" fn count_references(_device: u64, irp: *mut nt_abi::Irp, c
         assert_eq!((*irp).io_status.information, 0);
     }
     NtStatus::MORE_PROCESSING_REQUIRED
+}
+
+#[proves("C-235", "C-236", "C-244", "C-246", "C-250", "C-251", "C-252", "C-180")]
+#[test]
+fn association_is_made_and_undone_at_once_and_both_files_stay_usable() {
+    scripted(|_, network| {
+        let filter = Filter::on(TCP);
+        let port_of = |file: &File| {
+            let (status, answer) = file.query(query::ADDRESS_INFO, 26);
+            (status == NtStatus::SUCCESS).then(|| u16::from_be_bytes([answer[12], answer[13]]))
+        };
+        let addresses = ["0.0.0.0:4000", "0.0.0.0:4001"].map(open_address);
+        let endpoint = open_endpoint(1);
+        let inline = |passed: Vec<Passed>| {
+            let last = passed.last().expect("a request");
+            let ended = last.ended.expect("complete");
+            let outcome = (last.returned, ended.status, ended.information, ended.was_pending, ended.before_return);
+            assert_eq!(outcome, (Some(NtStatus::SUCCESS), NtStatus::SUCCESS, 0, false, true));
+        };
+        for (address, port) in [(&addresses[0], 4000), (&addresses[0], 4000), (&addresses[1], 4001)] {
+            assert_eq!(port_of(&endpoint), None);
+            assert_eq!(endpoint.associate(address), NtStatus::SUCCESS);
+            inline(filter.passed());
+            assert_eq!(port_of(&endpoint), Some(port), "bound to that address");
+            assert_eq!(network.lines(), 0, "nothing is sent");
+            assert_eq!(endpoint.disassociate(), NtStatus::SUCCESS);
+            inline(filter.passed());
+            assert_eq!((port_of(&endpoint), port_of(address)), (None, Some(port)), "the address is as it was");
+        }
+        // An address that is closed under its endpoint can still be left for another.
+        assert_eq!(endpoint.associate(&addresses[0]), NtStatus::SUCCESS);
+        addresses[0].close(Order::HandleFirst);
+        assert_eq!(endpoint.disassociate(), NtStatus::SUCCESS);
+        assert_eq!(endpoint.associate(&addresses[1]), NtStatus::SUCCESS);
+        assert_eq!(endpoint.connect(remote()), NtStatus::SUCCESS);
+        endpoint.close(Order::HandleFirst);
+        addresses[1].close(Order::HandleFirst);
+    });
 }
 
 #[proves("C-238", "C-174")]

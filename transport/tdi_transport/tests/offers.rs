@@ -231,7 +231,7 @@ fn request_that_cannot_accept_completes_with_an_error_and_the_peer_is_refused() 
     });
 }
 
-#[proves("C-178", "C-174", "C-175", "C-176")]
+#[proves("C-180", "C-178", "C-174", "C-175", "C-176")]
 #[test]
 fn closed_address_ends_listens_and_refuses_while_its_connections_go_on() {
     on_loopback(|| {

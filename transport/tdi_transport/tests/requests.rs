@@ -197,7 +197,7 @@ fn cleanup_ends_every_pending_request_before_it_returns() {
     });
 }
 
-#[proves("C-165", "C-144", "C-125")]
+#[proves("C-165", "C-144", "C-125", "C-245")]
 #[test]
 fn requests_after_cleanup_are_cancelled_at_once() {
     scripted(|network| {
@@ -332,7 +332,7 @@ fn requests_on_the_wrong_kind_of_file_are_refused() {
     });
 }
 
-#[proves("C-239", "C-240", "C-241", "C-179")]
+#[proves("C-239", "C-240", "C-241")]
 #[test]
 fn only_an_open_address_of_the_same_device_can_be_associated() {
     scripted(|_| {
