@@ -90,6 +90,50 @@ fn every_request_in_every_state_does_what_the_table_says() {
     }
 }
 
+/// Table 11.1 as the reference has it, so that the table the code runs on cannot be wrong together with the code: the
+/// letter of the next state, `-` for an error. In P nothing was indicated yet (C-581, C-582).
+#[proves("C-517", "C-519")]
+#[test]
+fn the_table_that_the_code_runs_on_is_the_reference_s() {
+    const STATES: [(char, StateName); 10] = [
+        ('U', StateName::Unassociated),
+        ('A', StateName::Associated),
+        ('C', StateName::Connecting),
+        ('L', StateName::Listening),
+        ('O', StateName::Offered),
+        ('P', StateName::Accepting),
+        ('E', StateName::Established),
+        ('R', StateName::LocallyReleased),
+        ('W', StateName::RemotelyReleased),
+        ('Z', StateName::CleanedUp),
+    ];
+    let reference = [
+        (RequestKind::Associate, "A---------"),
+        (RequestKind::Disassociate, "-U--------"),
+        (RequestKind::Connect, "-C--------"),
+        (RequestKind::Listen, "-L--------"),
+        (RequestKind::Accept, "----P-----"),
+        (RequestKind::AcceptIrp, "-P--------"),
+        (RequestKind::DisconnectAbort, "--AAAAAAA-"),
+        (RequestKind::DisconnectRelease, "--AAAAR-A-"),
+        (RequestKind::DisconnectWait, "--CLOPERW-"),
+        (RequestKind::Send, "------E-W-"),
+        (RequestKind::Receive, "------ERW-"),
+        (RequestKind::Cleanup, "ZZZZZZZZZZ"),
+    ];
+    let letter = |name| STATES.iter().find(|(_, state)| *state == name).map_or('?', |(letter, _)| *letter);
+    for (kind, row) in reference {
+        let code = |(own, state)| match verdict(kind, state) {
+            Verdict::Refused(_) => '-',
+            Verdict::Stays | Verdict::NoEffect => own,
+            // The state meanwhile; when the queued sends are out it is A, which the walk through the table shows.
+            Verdict::Pends(_) if passes_through(kind, state) => 'A',
+            Verdict::Becomes(next) | Verdict::Pends(next) => letter(next),
+        };
+        assert_eq!(STATES.map(code).iter().collect::<String>(), row, "{kind:?}");
+    }
+}
+
 /// The columns "D" or "rec" of table 12.1, spelled out independently of the table.
 #[proves("C-524")]
 #[test]

@@ -23,6 +23,9 @@ struct Inner {
     attempts: VecDeque<Attempt>,
     opens: VecDeque<NetError>,
     lines: Vec<Line>,
+    /// The key of the address that listens, and what waits to be accepted there.
+    listener: Option<Key>,
+    offers: VecDeque<Line>,
 }
 
 /// The network. Addresses can always be opened, unless told otherwise.
@@ -47,12 +50,29 @@ impl Script {
         self.inner().attempts.push_back(attempt);
     }
 
+    /// Nobody has taken what [`Script::attempt`] said, and nobody shall.
+    pub fn forget_attempts(&self) {
+        self.inner().attempts.clear();
+    }
+
     /// The next open of an address fails.
     pub fn fail_open(&self, error: NetError) {
         self.inner().opens.push_back(error);
     }
 
-    /// The connection attempt number `index`, from 0.
+    /// A remote node connects to the address that listens.
+    pub fn offer(&self, remote: SocketAddr) -> Line {
+        let line = Line::new(self.this.clone(), remote, Ok(Progress::Established), None);
+        let mut inner = self.inner();
+        inner.lines.push(line.clone());
+        inner.offers.push_back(line.clone());
+        let listener = inner.listener;
+        drop(inner);
+        self.event(listener, Readiness::READABLE);
+        line
+    }
+
+    /// The connection attempt or offer number `index`, from 0.
     pub fn line(&self, index: usize) -> Line {
         self.inner().lines[index].clone()
     }
@@ -99,6 +119,22 @@ pub enum Farewell {
 }
 
 impl Line {
+    fn new(network: Weak<Script>, remote: SocketAddr, progress: Attempt, key: Option<Key>) -> Self {
+        let state = State {
+            key,
+            remote,
+            progress,
+            incoming: VecDeque::new(),
+            ended: false,
+            failure: None,
+            room: usize::MAX,
+            sent: Vec::new(),
+            farewell: None,
+            options: Vec::new(),
+        };
+        Self { network, state: Arc::new(Mutex::new(state)) }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -238,31 +274,26 @@ impl LocalAddress for Address {
         let mut inner = network.inner();
         let progress = inner.attempts.pop_front().unwrap_or(Ok(Progress::Established));
         let begun = progress?;
-        let state = State {
-            key: (begun == Progress::Pending).then_some(key),
-            remote,
-            progress,
-            incoming: VecDeque::new(),
-            ended: false,
-            failure: None,
-            room: usize::MAX,
-            sent: Vec::new(),
-            farewell: None,
-            options: Vec::new(),
-        };
-        let line = Line { network: self.network.clone(), state: Arc::new(Mutex::new(state)) };
+        let key = (begun == Progress::Pending).then_some(key);
+        let line = Line::new(self.network.clone(), remote, progress, key);
         inner.lines.push(line.clone());
         Ok((Arc::new(Scripted(line)), begun))
     }
 
-    fn listen(&self, _backlog: u32, _key: Key) -> Result<(), NetError> {
+    fn listen(&self, _backlog: u32, key: Key) -> Result<(), NetError> {
+        self.network.upgrade().expect("a network").inner().listener = Some(key);
         self.pin().map(drop)
     }
 
-    fn stop_listening(&self) {}
+    fn stop_listening(&self) {
+        self.network.upgrade().expect("a network").inner().listener = None;
+    }
 
     fn accept(&self) -> Accepted {
-        Accepted::WouldBlock
+        match self.network.upgrade().expect("a network").inner().offers.pop_front() {
+            Some(line) => Accepted::Connection(Arc::new(Scripted(line))),
+            None => Accepted::WouldBlock,
+        }
     }
 }
 
