@@ -6,12 +6,14 @@ mod scripted;
 use std::net::SocketAddr;
 use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use client::handlers::Client;
 use client::*;
 use net_api::{NetError, Progress};
-use nt_abi::tdi::{TdiEvent, TdiRequest, disconnect_flags, receive_flags};
-use nt_abi::{MajorFunction, NtStatus};
+use nt_abi::tdi::{ConnectionInformation, QUERY_ACCEPT, TdiEvent, TdiRequest, disconnect_flags, receive_flags};
+use nt_abi::{Irql, MajorFunction, NtStatus};
+use nt_dispatcher::irql::Raised;
 use nt_io::{cancel, irp};
 use proves::proves;
 use scripted::{Farewell, Line, Script};
@@ -350,6 +352,244 @@ fn only_an_open_address_of_the_same_device_can_be_associated() {
         for file in [endpoint, other, address, address6] {
             file.close(Order::HandleFirst);
         }
+    });
+}
+
+#[proves("C-190", "C-275", "C-276", "C-262")]
+#[test]
+fn connect_goes_to_the_address_of_its_information_and_ignores_its_flags() {
+    scripted(|network| {
+        let (address, endpoint) = open_pair(1);
+        for (at, flags) in [0, 1, 7, u64::from(u32::MAX), u64::MAX].into_iter().enumerate() {
+            let remote = SocketAddr::from(([10, 0, 1, at as u8], 1000 + at as u16));
+            let to = Information::of(remote);
+            let parameters = [flags, to.pointer(), 0, 0];
+            let connect = endpoint.request(TdiRequest::CONNECT, parameters, ptr::null_mut());
+            assert_eq!(connect.wait(), (NtStatus::SUCCESS, 0), "{flags:#x}");
+            assert_eq!(network.line(at).remote(), remote);
+            assert_eq!(endpoint.abort(), NtStatus::SUCCESS);
+        }
+        close([endpoint, address]);
+    });
+}
+
+#[proves("C-195", "C-212", "C-552")]
+#[test]
+fn one_information_serves_as_request_and_return_and_is_written_at_the_end() {
+    scripted(|network| {
+        network.attempt(Ok(Progress::Pending));
+        let (address, endpoint) = open_pair(1);
+        let both = Information::of(remote());
+        let parameters = [0, both.pointer(), both.pointer(), 0];
+        let connect = endpoint.request(TdiRequest::CONNECT, parameters, ptr::null_mut());
+        assert_eq!(connect.returned, NtStatus::PENDING);
+        // The remote address was read when the request came: what lies there now shows who writes when.
+        let address_at = both.address.as_ptr().cast_mut();
+        // SAFETY: the test's buffer, which nobody else reads now.
+        unsafe { ptr::write_bytes(address_at, 0xEE, both.address.len()) };
+        let line = network.line(0);
+        assert_eq!(line.remote(), remote());
+        assert!(!connect.is_done());
+        // SAFETY: as above.
+        assert!((0..both.address.len()).all(|at| unsafe { address_at.add(at).read_volatile() } == 0xEE));
+        line.finish(Ok(Progress::Established));
+        assert_eq!(connect.wait(), (NtStatus::SUCCESS, 0));
+        let expected = tdi_core::transport_address::encode(remote());
+        // SAFETY: as above.
+        let written = unsafe { std::slice::from_raw_parts(address_at, both.address.len()) };
+        assert_eq!((written, both.block.remote_address_length), (expected.as_bytes(), 22));
+        close([endpoint, address]);
+    });
+}
+
+#[proves("C-197")]
+#[test]
+fn file_in_the_location_is_what_a_request_is_for() {
+    scripted(|network| {
+        let (address, endpoint, line) = connected(network);
+        let (other_address, other, other_line) = connected(network);
+        let channel = try_open(r"\Device\Udp", &[], 0).expect("a control channel");
+        let buffer = Buffer::new(*b"data");
+        // Built for one file and for another device, sent with the second file.
+        for built_for in [&endpoint, &channel] {
+            let send = Request::new(built_for, TdiRequest::SEND, [4, 0, 0, 0], buffer.mdl());
+            // SAFETY: a packet of our own that was not sent yet.
+            unsafe { (*irp::next_location(send.irp)).file_object = other.object };
+            assert_eq!(send.send(&endpoint).wait(), (NtStatus::SUCCESS, 4));
+        }
+        assert_eq!((line.sent(), other_line.sent()), (vec![], b"datadata".to_vec()));
+        close([endpoint, address]);
+        close([other, other_address]);
+        channel.close(Order::HandleFirst);
+    });
+}
+
+#[proves("C-201", "C-205", "C-204")]
+#[test]
+fn requests_are_served_at_dispatch_level() {
+    scripted(|network| {
+        let (address, endpoint) = open_pair(1);
+        let (out, into, to) = (Buffer::new(*b"raised"), Buffer::zeroed(10), Information::of(remote()));
+        let listening = open_endpoint(2);
+        assert_eq!(listening.associate(&address), NtStatus::SUCCESS);
+        network.attempt(Ok(Progress::Pending));
+        let raised = Raised::to(Irql::DISPATCH);
+        let connect = endpoint.start_connect(&to, None);
+        let listen = listening.request(TdiRequest::LISTEN, [QUERY_ACCEPT, 0, 0, 0], ptr::null_mut());
+        drop(raised);
+        assert_eq!((connect.returned, listen.returned), (NtStatus::PENDING, NtStatus::PENDING));
+        network.line(0).finish(Ok(Progress::Established));
+        assert_eq!(connect.wait(), (NtStatus::SUCCESS, 0));
+        network.offer(remote());
+        assert_eq!(listen.wait(), (NtStatus::SUCCESS, 0));
+        let raised = Raised::to(Irql::DISPATCH);
+        // What can be done at once is: the completion routine has run when the call returns.
+        let accept = listening.request(TdiRequest::ACCEPT, [0; 4], ptr::null_mut());
+        let send = endpoint.start_send(&out, 6, 0);
+        let receive = endpoint.start_receive(&into, receive_flags::NORMAL);
+        let release = listening.start_disconnect(disconnect_flags::RELEASE, None);
+        assert_eq!(gate::irql(), Irql::DISPATCH);
+        assert!(send.is_done());
+        drop(raised);
+        assert_eq!((accept.wait(), send.wait()), ((NtStatus::SUCCESS, 0), (NtStatus::SUCCESS, 6)));
+        assert_eq!((receive.returned, release.returned), (NtStatus::PENDING, NtStatus::PENDING));
+        let raised = Raised::to(Irql::DISPATCH);
+        let aborts = [&endpoint, &listening].map(|file| file.start_disconnect(disconnect_flags::ABORT, None));
+        drop(raised);
+        assert!(aborts.iter().all(|abort| abort.wait() == (NtStatus::SUCCESS, 0)));
+        assert_eq!((receive.wait().0, release.wait().0), (NtStatus::CONNECTION_ABORTED, NtStatus::CONNECTION_ABORTED));
+        listening.close(Order::HandleFirst);
+        close([endpoint, address]);
+    });
+}
+
+#[proves("C-214", "C-215", "C-299", "C-313", "C-298", "C-287")]
+#[test]
+fn user_data_fails_a_request_and_options_of_no_length_are_not_looked_at() {
+    scripted(|network| {
+        let (address, endpoint) = open_pair(1);
+        let with = |change: fn(&mut ConnectionInformation)| {
+            let mut information = Information::of(remote());
+            change(&mut information.block);
+            information
+        };
+        let data = with(|block| (block.user_data_length, block.user_data) = (4, 0x10));
+        let ask = |minor, parameters| endpoint.request(minor, parameters, ptr::null_mut());
+        let refused = (NtStatus::INVALID_PARAMETER, 0);
+        assert_eq!(ask(TdiRequest::CONNECT, [0, data.pointer(), 0, 0]).wait(), refused);
+        assert_eq!(ask(TdiRequest::LISTEN, [0, data.pointer(), 0, 0]).wait(), refused);
+        assert_eq!(ask(TdiRequest::LISTEN, [QUERY_ACCEPT, data.pointer(), 0, 0]).wait(), refused);
+        assert_eq!(network.lines(), 0);
+        // A listen's flags may also stand in its options, in four bytes.
+        let flags = QUERY_ACCEPT as u32;
+        let mut listens = with(|block| (block.options_length, block.remote_address_length) = (4, 0));
+        listens.block.options = ptr::from_ref(&flags) as u64;
+        let listen = ask(TdiRequest::LISTEN, [0, listens.pointer(), 0, 0]);
+        assert_eq!(listen.returned, NtStatus::PENDING);
+        network.offer(remote());
+        assert_eq!(listen.wait(), (NtStatus::SUCCESS, 0));
+        assert_eq!(endpoint.send(b"early").0, NtStatus::INVALID_CONNECTION, "it is offered only");
+        assert_eq!(ask(TdiRequest::ACCEPT, [data.pointer(), 0, 0, 0]).wait(), refused);
+        // The information of an accept is optional, and the offer is still there.
+        assert_eq!(ask(TdiRequest::ACCEPT, [0; 4]).wait(), (NtStatus::SUCCESS, 0));
+        assert_eq!(endpoint.send(b"now"), (NtStatus::SUCCESS, 3));
+        assert_eq!(endpoint.abort(), NtStatus::SUCCESS);
+        // Without a length a pointer counts as none, wherever it leads.
+        let empty = with(|block| (block.options, block.user_data) = (0x10, 0x10));
+        assert_eq!(ask(TdiRequest::CONNECT, [0, empty.pointer(), 0, 0]).wait(), (NtStatus::SUCCESS, 0));
+        close([endpoint, address]);
+    });
+}
+
+#[proves("C-233", "C-417", "C-236", "C-251")]
+#[test]
+fn requests_that_never_pend_cannot_be_cancelled_either() {
+    scripted(|_| {
+        let (address, endpoint) = (open_address("0.0.0.0:0"), open_endpoint(1));
+        let client = Client::new();
+        let set = |routine| [TdiEvent::ERROR.0.into(), routine, client.context(), 0];
+        let cases = [
+            (&endpoint, TdiRequest::ASSOCIATE_ADDRESS, [address.handle.0, 0, 0, 0]),
+            (&endpoint, TdiRequest::DISASSOCIATE_ADDRESS, [0; 4]),
+            (&address, TdiRequest::SET_EVENT_HANDLER, set(0x1000)),
+            (&address, TdiRequest::SET_EVENT_HANDLER, set(0)),
+        ];
+        for cancelled in [false, true] {
+            for (file, minor, parameters) in cases {
+                let request = Request::new(file, minor, parameters, ptr::null_mut());
+                if cancelled {
+                    assert!(!request.cancel());
+                }
+                let request = request.send(file);
+                assert_eq!(request.returned, NtStatus::SUCCESS, "{minor:?}");
+                assert_eq!(request.wait(), (NtStatus::SUCCESS, 0), "{minor:?}");
+                // SAFETY: the packet is ours again.
+                assert_eq!(unsafe { (*request.irp).cancel_routine }, 0);
+            }
+        }
+        close([endpoint, address]);
+    });
+}
+
+#[proves("C-575", "C-576")]
+#[test]
+fn no_cancellation_is_lost_on_the_way_into_the_queue() {
+    scripted(|network| {
+        let (address, endpoint, line) = connected(network);
+        line.shut_window();
+        let buffer = Buffer::zeroed(4);
+        for minor in [TdiRequest::RECEIVE, TdiRequest::SEND] {
+            let request = Request::new(&endpoint, minor, [4, 0, 0, 0], buffer.mdl());
+            // The dispatch routine has looked at the mark already and has not installed its cancel routine yet.
+            let irp = request.irp as u64;
+            line.meanwhile(move || {
+                // SAFETY: the packet is pending at the transport.
+                assert!(!unsafe { cancel::cancel(irp as *mut nt_abi::Irp) }, "there is no cancel routine yet");
+            });
+            let request = request.send(&endpoint);
+            // The network never says anything.
+            assert!(request.is_done(), "{minor:?}");
+            assert_eq!(request.wait(), (NtStatus::CANCELLED, 0), "{minor:?}");
+        }
+        assert_eq!(line.sent(), b"");
+        // The next ones are not concerned.
+        line.deliver(b"data");
+        assert_eq!(endpoint.receive(4).as_deref(), Ok(b"data".as_slice()));
+        line.open_window(100);
+        assert_eq!(endpoint.send(b"data"), (NtStatus::SUCCESS, 4));
+        close([endpoint, address]);
+    });
+}
+
+#[proves("C-210", "C-223", "C-576")]
+#[test]
+fn cancellation_from_another_thread_ends_a_request_whenever_it_comes() {
+    scripted(|network| {
+        let (address, endpoint, _line) = connected(network);
+        for round in 0..500 {
+            let buffer = Buffer::zeroed(4);
+            let receive = Request::new(&endpoint, TdiRequest::RECEIVE, [4, 0, 0, 0], buffer.mdl());
+            let (irp, go) = (receive.irp as u64, AtomicBool::new(false));
+            let receive = std::thread::scope(|scope| {
+                let go = &go;
+                let canceller = scope.spawn(move || {
+                    nt_dispatcher::thread::adopt_current().expect("a kernel thread");
+                    while !go.load(Ordering::Acquire) {
+                        std::hint::spin_loop();
+                    }
+                    // Round by round a little later.
+                    (0..round % 50 * 20).for_each(|_| std::hint::spin_loop());
+                    // SAFETY: the packet lives until both threads are done with it.
+                    unsafe { cancel::cancel(irp as *mut nt_abi::Irp) }
+                });
+                go.store(true, Ordering::Release);
+                let receive = receive.send(&endpoint);
+                canceller.join().expect("the canceller");
+                receive
+            });
+            assert_eq!(receive.wait(), (NtStatus::CANCELLED, 0));
+        }
+        close([endpoint, address]);
     });
 }
 

@@ -107,6 +107,8 @@ struct State {
     sent: Vec<u8>,
     farewell: Option<Farewell>,
     options: Vec<String>,
+    /// What happens when the transport next asks for something.
+    meanwhile: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// How the transport ended the connection.
@@ -131,6 +133,7 @@ impl Line {
             sent: Vec::new(),
             farewell: None,
             options: Vec::new(),
+            meanwhile: None,
         };
         Self { network, state: Arc::new(Mutex::new(state)) }
     }
@@ -179,6 +182,23 @@ impl Line {
     /// Nothing more can be sent until [`Line::open_window`].
     pub fn shut_window(&self) {
         self.state().room = 0;
+    }
+
+    /// Does this while the transport is next sending or receiving, in the middle of its work.
+    pub fn meanwhile(&self, work: impl FnOnce() + Send + 'static) {
+        self.state().meanwhile = Some(Box::new(work));
+    }
+
+    fn run_meanwhile(&self) {
+        let work = self.state().meanwhile.take();
+        if let Some(work) = work {
+            work();
+        }
+    }
+
+    /// Whom the transport wanted to reach, or who has connected.
+    pub fn remote(&self) -> SocketAddr {
+        self.state().remote
     }
 
     pub fn sent(&self) -> Vec<u8> {
@@ -335,6 +355,7 @@ impl Connection for Scripted {
     fn handle_ready(&self, _ready: Readiness) {}
 
     fn send(&self, data: &[IoSlice<'_>]) -> Sent {
+        self.0.run_meanwhile();
         let mut state = self.0.state();
         if let Some(error) = state.failure {
             return Sent::Failed(error);
@@ -354,6 +375,7 @@ impl Connection for Scripted {
     }
 
     fn receive(&self, into: &mut [IoSliceMut<'_>]) -> Received {
+        self.0.run_meanwhile();
         let mut state = self.0.state();
         let mut count = 0;
         for slice in into.iter_mut() {
