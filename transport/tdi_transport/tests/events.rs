@@ -74,7 +74,9 @@ fn every_handler_gets_the_endpoint_s_context_whatever_its_value() {
     });
 }
 
-#[proves("C-247", "C-419", "C-420", "C-421", "C-443", "C-465", "C-470", "C-476", "C-495")]
+#[proves(
+    "C-247", "C-419", "C-420", "C-421", "C-465", "C-470", "C-476", "C-495", "C-452", "C-458", "C-466", "C-474", "C-475"
+)]
 #[test]
 fn arriving_data_is_indicated_and_the_release_follows_it() {
     on_loopback(|| {
@@ -91,6 +93,7 @@ fn arriving_data_is_indicated_and_the_release_follows_it() {
                 Seen::Received { context, flags, .. } => {
                     assert_eq!(*context, CONTEXT);
                     assert_eq!(flags & (receive_flags::NORMAL | receive_flags::EXPEDITED), receive_flags::NORMAL);
+                    assert_ne!(flags & receive_flags::AT_DISPATCH_LEVEL, 0);
                 }
                 Seen::Disconnected { context, flags } => {
                     assert_eq!((*context, *flags), (CONTEXT, disconnect_flags::RELEASE));

@@ -158,7 +158,7 @@ fn socket_from(local: &str, remote: SocketAddr) -> TcpStream {
     }
 }
 
-#[proves("C-312", "C-314", "C-432", "C-433", "C-435", "C-446", "C-559")]
+#[proves("C-312", "C-314", "C-432", "C-433", "C-435", "C-446", "C-559", "C-217", "C-320", "C-434", "C-441", "C-443")]
 #[test]
 fn connect_handler_accepts_with_a_returned_request() {
     on_loopback(|| {
@@ -195,7 +195,7 @@ fn connect_handler_accepts_with_a_returned_request() {
     });
 }
 
-#[proves("C-222", "C-437", "C-439", "C-442")]
+#[proves("C-222", "C-437", "C-439", "C-440", "C-442")]
 #[test]
 fn request_that_cannot_accept_completes_with_an_error_and_the_peer_is_refused() {
     on_loopback(|| {
@@ -226,6 +226,16 @@ fn request_that_cannot_accept_completes_with_an_error_and_the_peer_is_refused() 
         assert!(is_refused(TcpStream::connect(local)), "no IRP");
         client.script(Answer::status(NtStatus::INSUFFICIENT_RESOURCES));
         assert!(is_refused(TcpStream::connect(local)), "no resources");
+        // With a rejection the outputs mean nothing, be it a request that could accept.
+        let endpoint = associated(&address, 6);
+        let good = accept_irp(&endpoint, None);
+        for irp in [0x10 as *mut _, good.irp] {
+            client.script(Answer { irp, ..Answer::status(NtStatus::CONNECTION_REFUSED) });
+            assert!(is_refused(TcpStream::connect(local)), "rejected");
+        }
+        assert!(!good.is_done(), "it is still the client's");
+        assert_eq!(endpoint.disassociate(), NtStatus::SUCCESS);
+        endpoint.close(Order::HandleFirst);
         strange.close(Order::HandleFirst);
         address.close(Order::HandleFirst);
     });

@@ -268,16 +268,12 @@ fn control_channel_of_a_device_pointer_works_between_cleanup_and_close() {
 
 /// What `IoGetDeviceObjectPointer` gives: a file without a handle.
 fn device_pointer(name: &str) -> File {
-    let mut rows = nt_io::TABLES.iter().copied().flatten();
-    let export = rows.find(|row| row.name == "IoGetDeviceObjectPointer").expect("an export");
     let mut name: Vec<u16> = name.encode_utf16().collect();
     let bytes = (name.len() * 2) as u16;
     let string = UnicodeString { length: bytes, maximum_length: bytes, _pad: 0, buffer: name.as_mut_ptr() };
     let (mut object, mut device) = (ptr::null_mut::<FileObject>(), ptr::null_mut::<DeviceObject>());
     let arguments = [&raw const string as u64, 0x12_019F, &raw mut object as u64, &raw mut device as u64];
-    // SAFETY: what the function's row in the table says.
-    let status = unsafe { gate::call::call_n(export.address(), &arguments) } as u32;
-    assert_eq!(NtStatus(status), NtStatus::SUCCESS);
+    assert_eq!(NtStatus(call("IoGetDeviceObjectPointer", &arguments) as u32), NtStatus::SUCCESS);
     let file = File { handle: nt_abi::Handle(0), object };
     assert_eq!(file.device(), device);
     file

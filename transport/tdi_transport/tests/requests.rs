@@ -424,7 +424,7 @@ fn file_in_the_location_is_what_a_request_is_for() {
     });
 }
 
-#[proves("C-201", "C-205", "C-204")]
+#[proves("C-201", "C-205")]
 #[test]
 fn requests_are_served_at_dispatch_level() {
     scripted(|network| {
@@ -531,7 +531,7 @@ fn requests_that_never_pend_cannot_be_cancelled_either() {
     });
 }
 
-#[proves("C-575", "C-576")]
+#[proves("C-204", "C-575", "C-576")]
 #[test]
 fn no_cancellation_is_lost_on_the_way_into_the_queue() {
     scripted(|network| {
@@ -549,6 +549,7 @@ fn no_cancellation_is_lost_on_the_way_into_the_queue() {
             let request = request.send(&endpoint);
             // The network never says anything.
             assert!(request.is_done(), "{minor:?}");
+            assert_eq!(request.returned, NtStatus::PENDING, "it had been marked pending when it was completed");
             assert_eq!(request.wait(), (NtStatus::CANCELLED, 0), "{minor:?}");
         }
         assert_eq!(line.sent(), b"");

@@ -146,11 +146,17 @@ impl How {
     };
 }
 
-/// Calls `ZwCreateFile`, as clients do: by its row in the table of exports. What it returns, the status block and the
+/// Calls an export of the I/O manager as drivers do: by its row in the table.
+pub fn call(name: &str, arguments: &[u64]) -> u64 {
+    let mut rows = nt_io::TABLES.iter().copied().flatten();
+    let export = rows.find(|row| row.name == name).unwrap_or_else(|| panic!("{name} is not exported"));
+    // SAFETY: tests pass what the function's row in the table says.
+    unsafe { gate::call::call_n(export.address(), arguments) }
+}
+
+/// Calls `ZwCreateFile`. What it returns, the status block and the
 /// handle, of which the last two are not touched if the export does not.
 pub fn zw_create_file(device: &str, list: &[u8], how: How) -> (NtStatus, IoStatusBlock, Handle) {
-    let mut rows = nt_io::TABLES.iter().copied().flatten();
-    let export = rows.find(|row| row.name == "ZwCreateFile").expect("an export");
     let mut name = utf16(device);
     let bytes = (name.len() * 2) as u16;
     let mut object_name = UnicodeString { length: bytes, maximum_length: bytes, _pad: 0, buffer: name.as_mut_ptr() };
@@ -178,8 +184,7 @@ pub fn zw_create_file(device: &str, list: &[u8], how: How) -> (NtStatus, IoStatu
         if list.is_empty() { 0 } else { list.as_ptr() as u64 },
         list.len() as u64,
     ];
-    // SAFETY: what the function's row in the table says.
-    let status = unsafe { gate::call::call_n(export.address(), &arguments) } as u32;
+    let status = call("ZwCreateFile", &arguments) as u32;
     (NtStatus(status), iosb, handle)
 }
 
