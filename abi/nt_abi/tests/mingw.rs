@@ -12,11 +12,16 @@ use std::process::Command;
 use nt_abi::dispatcher::{DeviceQueue, Dpc, FastMutex, Mutant, Semaphore, Timer, WorkQueueItem};
 use nt_abi::exception::{Context, ExceptionRecord};
 use nt_abi::io::DriverExtension;
-use nt_abi::tdi::{ConnectionInformation, RequestKernel};
+use nt_abi::tdi::{
+    AddressType, ConnectionInformation, QUERY_ACCEPT, RequestKernel, RequestKernelAccept, RequestKernelSetEvent,
+    RequestKernelTransfer, TdiEvent, TdiObjectKind, TdiRequest, disconnect_flags, query, receive_flags, send_flags,
+    service_flags,
+};
 use nt_abi::{
     AnsiString, DeviceObject, DispatcherHeader, DriverObject, FileObject, IoStackLocation, IoStatusBlock, Irp,
-    KernelEvent, ListEntry, Mdl, ObjectAttributes, UnicodeString,
+    KernelEvent, ListEntry, MajorFunction, Mdl, NtStatus, ObjectAttributes, UnicodeString,
 };
+use proves::proves;
 
 /// Assertions that fail under mingw-w64 although Windows has our value, by what they are about.
 const DEVIATIONS: [&str; 1] = [
@@ -26,6 +31,146 @@ const DEVIATIONS: [&str; 1] = [
 
 /// What is compared: a C expression and our value.
 fn expectations() -> Vec<(String, usize)> {
+    let mut all = layouts();
+    all.extend(parameters_of_tdi());
+    all.extend(codes().map(|(name, value)| (format!("(unsigned){name}"), value as usize)));
+    all
+}
+
+/// The parameter blocks of TDI requests: members by where they lie (C-052 to C-060).
+fn parameters_of_tdi() -> Vec<(String, usize)> {
+    let mut all = Vec::new();
+    let mut at = |c: &str, member: &str, ours: usize| all.push((format!("offsetof({c}, {member})"), ours));
+    let parameters = offset_of!(IoStackLocation, parameters);
+    at("IO_STACK_LOCATION", "Parameters", parameters);
+    at("IO_STACK_LOCATION", "Parameters.Create.SecurityContext", parameters);
+    at("IO_STACK_LOCATION", "Parameters.Create.FileAttributes", parameters + 16);
+    at("IO_STACK_LOCATION", "Parameters.Create.ShareAccess", parameters + 18);
+    at("TDI_REQUEST_KERNEL", "RequestFlags", offset_of!(RequestKernel, request_flags));
+    let request = offset_of!(RequestKernel, request_connection_information);
+    at("TDI_REQUEST_KERNEL", "RequestConnectionInformation", request);
+    at("TDI_REQUEST_KERNEL", "ReturnConnectionInformation", offset_of!(RequestKernel, return_connection_information));
+    at("TDI_REQUEST_KERNEL", "RequestSpecific", offset_of!(RequestKernel, request_specific));
+    let request = offset_of!(RequestKernelAccept, request_connection_information);
+    at("TDI_REQUEST_KERNEL_ACCEPT", "RequestConnectionInformation", request);
+    let returned = offset_of!(RequestKernelAccept, return_connection_information);
+    at("TDI_REQUEST_KERNEL_ACCEPT", "ReturnConnectionInformation", returned);
+    at("TDI_REQUEST_KERNEL_ASSOCIATE", "AddressHandle", 0);
+    at("TDI_REQUEST_KERNEL_SEND", "SendLength", offset_of!(RequestKernelTransfer, length));
+    at("TDI_REQUEST_KERNEL_SEND", "SendFlags", offset_of!(RequestKernelTransfer, flags));
+    at("TDI_REQUEST_KERNEL_RECEIVE", "ReceiveLength", offset_of!(RequestKernelTransfer, length));
+    at("TDI_REQUEST_KERNEL_RECEIVE", "ReceiveFlags", offset_of!(RequestKernelTransfer, flags));
+    at("TDI_REQUEST_KERNEL_SET_EVENT", "EventType", offset_of!(RequestKernelSetEvent, event_type));
+    at("TDI_REQUEST_KERNEL_SET_EVENT", "EventHandler", offset_of!(RequestKernelSetEvent, event_handler));
+    at("TDI_REQUEST_KERNEL_SET_EVENT", "EventContext", offset_of!(RequestKernelSetEvent, event_context));
+    let information = "TDI_CONNECTION_INFORMATION";
+    at(information, "UserDataLength", offset_of!(ConnectionInformation, user_data_length));
+    at(information, "UserData", offset_of!(ConnectionInformation, user_data));
+    at(information, "OptionsLength", offset_of!(ConnectionInformation, options_length));
+    at(information, "Options", offset_of!(ConnectionInformation, options));
+    at(information, "RemoteAddressLength", offset_of!(ConnectionInformation, remote_address_length));
+    at(information, "RemoteAddress", offset_of!(ConnectionInformation, remote_address));
+    all
+}
+
+/// Codes by their names in C (C-013 to C-024).
+fn codes() -> impl Iterator<Item = (&'static str, u32)> {
+    let majors = [
+        ("IRP_MJ_CREATE", MajorFunction::CREATE),
+        ("IRP_MJ_CLOSE", MajorFunction::CLOSE),
+        ("IRP_MJ_READ", MajorFunction::READ),
+        ("IRP_MJ_WRITE", MajorFunction::WRITE),
+        ("IRP_MJ_INTERNAL_DEVICE_CONTROL", MajorFunction::INTERNAL_DEVICE_CONTROL),
+        ("IRP_MJ_CLEANUP", MajorFunction::CLEANUP),
+    ];
+    let minors = [
+        ("TDI_ASSOCIATE_ADDRESS", TdiRequest::ASSOCIATE_ADDRESS),
+        ("TDI_DISASSOCIATE_ADDRESS", TdiRequest::DISASSOCIATE_ADDRESS),
+        ("TDI_CONNECT", TdiRequest::CONNECT),
+        ("TDI_LISTEN", TdiRequest::LISTEN),
+        ("TDI_ACCEPT", TdiRequest::ACCEPT),
+        ("TDI_DISCONNECT", TdiRequest::DISCONNECT),
+        ("TDI_SEND", TdiRequest::SEND),
+        ("TDI_RECEIVE", TdiRequest::RECEIVE),
+        ("TDI_SEND_DATAGRAM", TdiRequest::SEND_DATAGRAM),
+        ("TDI_RECEIVE_DATAGRAM", TdiRequest::RECEIVE_DATAGRAM),
+        ("TDI_SET_EVENT_HANDLER", TdiRequest::SET_EVENT_HANDLER),
+        ("TDI_QUERY_INFORMATION", TdiRequest::QUERY_INFORMATION),
+        ("TDI_SET_INFORMATION", TdiRequest::SET_INFORMATION),
+        ("TDI_ACTION", TdiRequest::ACTION),
+    ];
+    let kinds = [
+        ("TDI_TRANSPORT_ADDRESS_FILE", TdiObjectKind::TRANSPORT_ADDRESS),
+        ("TDI_CONNECTION_FILE", TdiObjectKind::CONNECTION),
+        ("TDI_CONTROL_CHANNEL_FILE", TdiObjectKind::CONTROL_CHANNEL),
+    ];
+    let events = [
+        ("TDI_EVENT_CONNECT", TdiEvent::CONNECT),
+        ("TDI_EVENT_DISCONNECT", TdiEvent::DISCONNECT),
+        ("TDI_EVENT_ERROR", TdiEvent::ERROR),
+        ("TDI_EVENT_RECEIVE", TdiEvent::RECEIVE),
+        ("TDI_EVENT_RECEIVE_DATAGRAM", TdiEvent::RECEIVE_DATAGRAM),
+        ("TDI_EVENT_RECEIVE_EXPEDITED", TdiEvent::RECEIVE_EXPEDITED),
+        ("TDI_EVENT_SEND_POSSIBLE", TdiEvent::SEND_POSSIBLE),
+    ];
+    let types = [
+        ("TDI_ADDRESS_TYPE_UNSPEC", AddressType::UNSPEC),
+        ("TDI_ADDRESS_TYPE_IP", AddressType::IP),
+        ("TDI_ADDRESS_TYPE_NETBIOS", AddressType::NETBIOS),
+        ("TDI_ADDRESS_TYPE_IP6", AddressType::IP6),
+    ];
+    let plain = [
+        ("TDI_SEND_EXPEDITED", send_flags::EXPEDITED),
+        ("TDI_SEND_PARTIAL", send_flags::PARTIAL),
+        ("TDI_SEND_NO_RESPONSE_EXPECTED", send_flags::NO_RESPONSE_EXPECTED),
+        ("TDI_SEND_NON_BLOCKING", send_flags::NON_BLOCKING),
+        ("TDI_SEND_AND_DISCONNECT", send_flags::AND_DISCONNECT),
+        ("TDI_RECEIVE_BROADCAST", receive_flags::BROADCAST),
+        ("TDI_RECEIVE_MULTICAST", receive_flags::MULTICAST),
+        ("TDI_RECEIVE_PARTIAL", receive_flags::PARTIAL),
+        ("TDI_RECEIVE_NORMAL", receive_flags::NORMAL),
+        ("TDI_RECEIVE_EXPEDITED", receive_flags::EXPEDITED),
+        ("TDI_RECEIVE_PEEK", receive_flags::PEEK),
+        ("TDI_RECEIVE_NO_RESPONSE_EXP", receive_flags::NO_RESPONSE_EXPECTED),
+        ("TDI_RECEIVE_COPY_LOOKAHEAD", receive_flags::COPY_LOOKAHEAD),
+        ("TDI_RECEIVE_ENTIRE_MESSAGE", receive_flags::ENTIRE_MESSAGE),
+        ("TDI_RECEIVE_AT_DISPATCH_LEVEL", receive_flags::AT_DISPATCH_LEVEL),
+        ("TDI_RECEIVE_CONTROL_INFO", receive_flags::CONTROL_INFO),
+        ("TDI_DISCONNECT_WAIT", disconnect_flags::WAIT),
+        ("TDI_DISCONNECT_ABORT", disconnect_flags::ABORT),
+        ("TDI_DISCONNECT_RELEASE", disconnect_flags::RELEASE),
+        ("TDI_QUERY_ACCEPT", QUERY_ACCEPT as u32),
+        ("TDI_QUERY_PROVIDER_INFO", query::PROVIDER_INFO),
+        ("TDI_QUERY_ADDRESS_INFO", query::ADDRESS_INFO),
+        ("TDI_QUERY_CONNECTION_INFO", query::CONNECTION_INFO),
+        ("TDI_SERVICE_ORDERLY_RELEASE", service_flags::ORDERLY_RELEASE),
+        ("TDI_SERVICE_DELAYED_ACCEPTANCE", service_flags::DELAYED_ACCEPTANCE),
+        ("TDI_SERVICE_ACCEPT_LOCAL_ADDR", service_flags::ACCEPT_LOCAL_ADDR),
+        ("STATUS_PENDING", NtStatus::PENDING.0),
+        ("STATUS_BUFFER_OVERFLOW", NtStatus::BUFFER_OVERFLOW.0),
+        ("STATUS_INVALID_CONNECTION", NtStatus::INVALID_CONNECTION.0),
+        ("STATUS_CANCELLED", NtStatus::CANCELLED.0),
+        ("STATUS_IO_TIMEOUT", NtStatus::IO_TIMEOUT.0),
+        ("STATUS_CONNECTION_REFUSED", NtStatus::CONNECTION_REFUSED.0),
+        ("STATUS_CONNECTION_RESET", NtStatus::CONNECTION_RESET.0),
+        ("STATUS_CONNECTION_ABORTED", NtStatus::CONNECTION_ABORTED.0),
+        ("STATUS_CONNECTION_ACTIVE", NtStatus::CONNECTION_ACTIVE.0),
+        ("STATUS_ADDRESS_CLOSED", NtStatus::ADDRESS_CLOSED.0),
+        ("STATUS_ADDRESS_ALREADY_EXISTS", NtStatus::ADDRESS_ALREADY_EXISTS.0),
+        ("STATUS_DATA_NOT_ACCEPTED", NtStatus::DATA_NOT_ACCEPTED.0),
+        ("STATUS_NONEXISTENT_EA_ENTRY", NtStatus::NONEXISTENT_EA_ENTRY.0),
+        ("STATUS_EA_LIST_INCONSISTENT", NtStatus::EA_LIST_INCONSISTENT.0),
+        ("STATUS_INVALID_EA_NAME", NtStatus::INVALID_EA_NAME.0),
+    ];
+    let majors = majors.into_iter().map(|(name, code)| (name, u32::from(code.0)));
+    let minors = minors.into_iter().map(|(name, code)| (name, u32::from(code.0)));
+    let kinds = kinds.into_iter().map(|(name, kind)| (name, kind.0 as u32));
+    let events = events.into_iter().map(|(name, event)| (name, event.0));
+    let types = types.into_iter().map(|(name, kind)| (name, u32::from(kind.0)));
+    majors.chain(minors).chain(kinds).chain(events).chain(types).chain(plain)
+}
+
+fn layouts() -> Vec<(String, usize)> {
     let mut all = Vec::new();
     let mut size = |c: &str, ours: usize| all.push((format!("sizeof({c})"), ours));
     size("IRP", size_of::<Irp>());
@@ -155,6 +300,10 @@ fn expectations() -> Vec<(String, usize)> {
     all
 }
 
+#[proves(
+    "C-013", "C-014", "C-015", "C-016", "C-017", "C-018", "C-020", "C-021", "C-051", "C-052", "C-053", "C-054",
+    "C-055", "C-057", "C-058", "C-059", "C-060"
+)]
 #[test]
 fn layouts_agree_with_mingw_w64_except_where_it_is_known_to_be_wrong() {
     let headers = ["/usr/share/mingw-w64/include/ddk", "/usr/x86_64-w64-mingw32/sys-root/mingw/include/ddk"];
@@ -180,4 +329,35 @@ fn layouts_agree_with_mingw_w64_except_where_it_is_known_to_be_wrong() {
     assert_eq!(failed, BTreeSet::from(DEVIATIONS), "{errors}");
     let others = errors.lines().filter(|line| line.contains("error:") && !line.contains("static assertion failed"));
     assert_eq!(others.collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
+/// What mingw-w64's headers are too old for, by the numbers of the reference.
+#[proves("C-014", "C-015", "C-018")]
+#[test]
+fn newer_codes_are_the_reference_s() {
+    assert_eq!(
+        [TdiRequest::DIRECT_SEND, TdiRequest::DIRECT_SEND_DATAGRAM, TdiRequest::DIRECT_ACCEPT].map(|code| code.0),
+        [0x27, 0x29, 0x2A]
+    );
+    let events = [
+        TdiEvent::CHAINED_RECEIVE,
+        TdiEvent::CHAINED_RECEIVE_DATAGRAM,
+        TdiEvent::CHAINED_RECEIVE_EXPEDITED,
+        TdiEvent::ERROR_EX,
+    ];
+    assert_eq!(events.map(|event| event.0), [7, 8, 9, 10]);
+    assert_eq!([receive_flags::FORCE_INDICATION, receive_flags::NO_PUSH], [0x2000, 0x4000]);
+    // The others are compared with the headers.
+    assert_eq!(codes().filter(|(name, _)| name.starts_with("TDI_EVENT_")).count(), 7);
+}
+
+#[proves("C-069")]
+#[test]
+fn warnings_are_neither_successes_nor_errors_and_a_timeout_is_a_success() {
+    for warning in [NtStatus::BUFFER_OVERFLOW, NtStatus::EA_LIST_INCONSISTENT, NtStatus::INVALID_EA_NAME] {
+        assert!(!warning.is_success() && !warning.is_error(), "{warning:?}");
+    }
+    for success in [NtStatus::TIMEOUT, NtStatus::PENDING] {
+        assert!(success.is_success() && !success.is_error(), "{success:?}");
+    }
 }
