@@ -66,6 +66,29 @@ fn create_brings_a_copy_of_the_ea_list_and_its_length() {
     });
 }
 
+#[proves("C-033", "C-034")]
+#[test]
+fn malformed_ea_list_does_not_reach_the_transport() {
+    scripted(|_, _| {
+        let filter = Filter::on(TCP);
+        let good = address_of("0.0.0.0:0");
+        let mut no_nul = good.clone();
+        no_nul[8 + 16] = b'x';
+        let mut long_name = good.clone();
+        long_name[5] += 1;
+        let mut long_value = good.clone();
+        long_value[6] += 1;
+        // Drivers are checked as user programs are.
+        for list in [&good[..46], &good[..20], &good[..8], &no_nul, &long_name, &long_value] {
+            let (status, iosb, handle) = zw_create_file(TCP, list, How::USUAL);
+            let inconsistent = NtStatus::EA_LIST_INCONSISTENT;
+            assert_eq!((status, iosb.status, handle), (inconsistent, inconsistent, nt_abi::Handle(0)));
+        }
+        assert!(filter.passed().is_empty());
+        try_open(TCP, &good, 0).expect("opened").close(Order::HandleFirst);
+    });
+}
+
 #[proves("C-077")]
 #[test]
 fn every_open_yields_a_file_object_of_its_own() {

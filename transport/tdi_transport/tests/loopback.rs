@@ -34,6 +34,40 @@ fn client_sends_receives_and_releases() {
     });
 }
 
+#[proves("C-269", "C-270")]
+#[test]
+fn connect_succeeds_only_where_somebody_listens() {
+    on_loopback(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let peer = listener.local_addr().expect("its address");
+        let (address, endpoint) = open_pair(1);
+        assert_eq!(endpoint.connect(peer), NtStatus::SUCCESS);
+        let (stream, _) = listener.accept().expect("a connection");
+        assert_eq!(endpoint.abort(), NtStatus::SUCCESS);
+        assert_eq!(drain(&stream).1, End::Rst);
+        drop(listener);
+        assert_eq!(endpoint.connect(peer), NtStatus::CONNECTION_REFUSED);
+        // A TDI client that listens is as good a peer, and only while it does.
+        let (server_address, server) = open_pair(2);
+        let local = {
+            let (status, answer) = server_address.query(nt_abi::tdi::query::ADDRESS_INFO, 26);
+            assert_eq!(status, NtStatus::SUCCESS);
+            let family = tdi_core::transport_address::Family::V4;
+            let port = tdi_core::transport_address::parse(&answer[4..], family).expect("an address").port();
+            SocketAddr::from(([127, 0, 0, 1], port))
+        };
+        assert_eq!(endpoint.connect(local), NtStatus::CONNECTION_REFUSED);
+        let listen = server.request(nt_abi::tdi::TdiRequest::LISTEN, [0; 4], std::ptr::null_mut());
+        assert_eq!(endpoint.connect(local), NtStatus::SUCCESS);
+        assert_eq!(listen.wait(), (NtStatus::SUCCESS, 0));
+        assert_eq!(server.send(b"hello"), (NtStatus::SUCCESS, 5));
+        assert_eq!(endpoint.receive(10).as_deref(), Ok(b"hello".as_slice()));
+        for file in [endpoint, server, address, server_address] {
+            file.close(Order::HandleFirst);
+        }
+    });
+}
+
 /// The ways to end a connection of issue 2, and what the peer sees of each.
 #[derive(Clone, Copy, Debug)]
 enum Path {

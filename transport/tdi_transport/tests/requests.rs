@@ -373,6 +373,71 @@ fn connect_goes_to_the_address_of_its_information_and_ignores_its_flags() {
     });
 }
 
+#[proves("C-062", "C-267")]
+#[test]
+fn remote_address_length_counts_the_whole_transport_address() {
+    scripted(|network| {
+        let (address, endpoint) = open_pair(1);
+        let connect = |length: i32, address: &[u8]| {
+            let mut to = Information::new(address.into());
+            to.block.remote_address_length = length;
+            endpoint.start_connect(&to, None).wait()
+        };
+        let good = tdi_core::transport_address::encode(remote());
+        let mut unknown_type = good.as_bytes().to_vec();
+        unknown_type[6] = 99;
+        for (length, bytes) in [(0, good.as_bytes()), (14, good.as_bytes()), (21, good.as_bytes()), (22, &unknown_type)]
+        {
+            let (status, information) = connect(length, bytes);
+            assert!(status.is_error() && information == 0, "{length}: {status:?}");
+        }
+        let none = endpoint.request(TdiRequest::CONNECT, [0; 4], ptr::null_mut()).wait();
+        assert!(none.0.is_error(), "no information at all: {none:?}");
+        assert_eq!(network.lines(), 0, "nothing is sent");
+        let mut longer = good.as_bytes().to_vec();
+        longer.resize(30, 0xEE);
+        for (length, bytes) in [(22, good.as_bytes()), (30, &longer)] {
+            assert_eq!(connect(length, bytes), (NtStatus::SUCCESS, 0));
+            assert_eq!(network.line(network.lines() - 1).remote(), remote());
+            assert_eq!(endpoint.abort(), NtStatus::SUCCESS);
+        }
+        close([endpoint, address]);
+    });
+}
+
+#[proves("C-056", "C-191", "C-192", "C-320")]
+#[test]
+fn parameters_that_no_macro_writes_are_not_read() {
+    const GARBAGE: u64 = 0xDEAD_BEEF_DEAD_BEEF;
+    scripted(|network| {
+        let (address, endpoint) = (open_address("0.0.0.0:0"), open_endpoint(1));
+        let ask = |minor, parameters| endpoint.request(minor, parameters, ptr::null_mut());
+        let success = (NtStatus::SUCCESS, 0);
+        let handle = address.handle.0;
+        for _ in 0..2 {
+            assert_eq!(ask(TdiRequest::ASSOCIATE_ADDRESS, [handle, GARBAGE, GARBAGE, GARBAGE]).wait(), success);
+            assert_eq!(ask(TdiRequest::DISASSOCIATE_ADDRESS, [GARBAGE; 4]).wait(), success);
+        }
+        assert_eq!(ask(TdiRequest::ASSOCIATE_ADDRESS, [handle, GARBAGE, GARBAGE, GARBAGE]).wait(), success);
+        let listen = ask(TdiRequest::LISTEN, [QUERY_ACCEPT, 0, 0, GARBAGE]);
+        assert_eq!(listen.returned, NtStatus::PENDING);
+        let line = network.offer(remote());
+        assert_eq!(listen.wait(), success);
+        // ACCEPT has two words and no flags in front: the second is where its results go.
+        let returned = Information::new(vec![0; 22].into());
+        assert_eq!(ask(TdiRequest::ACCEPT, [0, returned.pointer(), GARBAGE, GARBAGE]).wait(), success);
+        assert_eq!(&*returned.address, tdi_core::transport_address::encode(remote()).as_bytes());
+        let out = Buffer::new(*b"out");
+        let send = endpoint.request(TdiRequest::SEND, [3, GARBAGE, GARBAGE, GARBAGE], out.mdl());
+        assert_eq!(send.wait(), (NtStatus::SUCCESS, 3));
+        // The flags of a disconnect are a number, no pointer to one; above 32 bits older macros write nothing.
+        let flags = u64::from(disconnect_flags::ABORT) | GARBAGE << 32;
+        assert_eq!(ask(TdiRequest::DISCONNECT, [flags, 0, 0, 0]).wait(), success);
+        assert_eq!((line.sent(), line.farewell()), (b"out".to_vec(), Some(Farewell::Rst)));
+        close([endpoint, address]);
+    });
+}
+
 #[proves("C-195", "C-212", "C-552")]
 #[test]
 fn one_information_serves_as_request_and_return_and_is_written_at_the_end() {
