@@ -29,6 +29,20 @@ TEST u64 trap_flag(u64 unused) {
     CAUGHT(__asm__ volatile("pushfq; orq $0x100, (%%rsp); popfq; nop" ::: "memory", "cc"));
 }
 
+/* Whatever is misaligned after this, in the driver, the host and the handlers of faults. */
+TEST u64 alignment_check_flag(u64 unused) {
+    static u8 bytes[72], copy[72];
+    u64 result = UNHANDLED;
+    __asm__ volatile("pushfq; orq $0x40000, (%%rsp); popfq" ::: "memory", "cc");
+    __try { result = 10 / zero; } __except (EXECUTE_HANDLER) { result = CODE; }
+    __asm__ volatile("pushfq; orq $0x40000, (%%rsp); popfq" ::: "memory", "cc");
+    HostCopy(copy + 1, bytes + 1, 64);
+    __asm__ volatile("pushfq; orq $0x40000, (%%rsp); popfq" ::: "memory", "cc");
+    *(volatile u32 *)(bytes + 1) = 7;
+    __asm__ volatile("pushfq; andq $~0x40000, (%%rsp); popfq" ::: "memory", "cc");
+    return result + bytes[1];
+}
+
 static u64 floating(u32 mask) {
     u32 control = 0x1F80 & ~mask, normal = 0x1F80;
     volatile double one = 1, none = 0, large = 1e300;

@@ -34,6 +34,11 @@ fn exceptions_of_the_processor_are_caught_under_their_windows_names() {
 }
 
 #[test]
+fn misaligned_accesses_are_allowed_whatever_the_alignment_check_flag() {
+    assert_eq!(call("alignment_check_flag", 0), u64::from(NtStatus::INTEGER_DIVIDE_BY_ZERO.0) + 7);
+}
+
+#[test]
 fn address_that_no_pointer_can_have_is_an_access_violation() {
     for address in [0x4141_4141_4141_4141, 0x8000_0000_0000, 0xFFFF_0000_0000_0000] {
         assert_eq!(call("no_pointer_at_all", address), u64::from(NtStatus::ACCESS_VIOLATION.0), "{address:#x}");
