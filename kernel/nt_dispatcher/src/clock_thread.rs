@@ -18,6 +18,7 @@ static STARTED: Once = Once::new();
 /// Starts the thread, once. The calling thread must be one of the kernel.
 pub(crate) fn start() {
     STARTED.call_once(|| {
+        gate::lowering::set_hook(dpc::run_owned);
         // Without it no timer would ever fire: nothing that could be reported later makes up for that.
         let thread = thread::create(Start::Host(life), 0, 0).expect("room for the clock's thread");
         nt_object::dereference(thread);

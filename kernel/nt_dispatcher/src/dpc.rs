@@ -1,9 +1,10 @@
 //! Deferred procedure calls (K-129 to K-133).
 //!
 //! A DPC queued below DISPATCH_LEVEL runs in its queuer's call, as if the processor took the interrupt at once. One
-//! queued at DISPATCH_LEVEL waits until that thread's level drops: exports that lower it run it then, and where a
-//! driver lowers its level without a call (K-005) the clock's thread sees it and runs it instead, on a processor
-//! number of its own.
+//! queued at DISPATCH_LEVEL waits until that thread's level drops: exports that lower it run it then, and so does what
+//! stands for a driver's write to CR8 ([`gate::lowering`]). For a thread that came down in another way, because a
+//! routine returned at a wrong level that was put right, the clock's thread runs it instead, on a processor number of
+//! its own.
 //!
 //! What a DPC is lies in the driver's memory; whether it is queued is known here alone (K-148).
 
@@ -52,9 +53,6 @@ static QUEUE: Mutex<Queue> = Mutex::new(Queue { entries: VecDeque::new(), runnin
 static QUEUED: AtomicU64 = AtomicU64::new(0);
 static IDLE: Bell = Bell::new();
 
-/// The word of a thread's block that counts the DPCs which wait for its level.
-const OWNED: usize = 0;
-
 fn queue() -> MutexGuard<'static, Queue> {
     QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -75,7 +73,7 @@ impl Queue {
 
 unsafe fn owned<'a>(host: *const HostThread) -> &'a AtomicU64 {
     // SAFETY: the caller's promise: a thread's block.
-    unsafe { AtomicU64::from_ptr((&raw const (*host).executor[OWNED]).cast_mut()) }
+    unsafe { &(*host).deferred }
 }
 
 /// Queues the DPC with its two arguments, or runs it. `false` if it is queued already (K-131).
@@ -161,7 +159,7 @@ pub(crate) fn for_each(mut visit: impl FnMut(u64, u64)) {
     entries.into_iter().for_each(|(dpc, caller)| visit(dpc, caller));
 }
 
-/// For exports that lowered the level: runs what waited for that.
+/// For whoever lowered the level: runs what waited for that.
 #[inline]
 pub(crate) fn after_lowering(level: Irql) {
     // SAFETY: the calling thread's block.
@@ -172,7 +170,7 @@ pub(crate) fn after_lowering(level: Irql) {
 
 /// Runs the DPCs that wait for the calling thread's level, which is below DISPATCH_LEVEL.
 #[cold]
-fn run_owned() {
+pub(crate) fn run_owned() {
     let me = gate::current().cast_const();
     while run_first(|entry| std::ptr::eq(entry.owner, me)) {}
 }

@@ -22,6 +22,7 @@ pub(crate) fn lower(level: Irql) {
 }
 
 /// Raises to `level` until dropped, for host code that acts as a driver would. Raising to a lower level does nothing.
+/// Dropping it runs the DPCs that waited for that, so no lock of the host may be held then.
 #[derive(Debug)]
 pub struct Raised {
     old: Irql,
@@ -45,6 +46,6 @@ impl Raised {
 
 impl Drop for Raised {
     fn drop(&mut self) {
-        gate::set_irql(self.old);
+        lower(self.old);
     }
 }

@@ -1,7 +1,7 @@
 //! Rewriting the instructions of an image that only a kernel may execute, or that read where no process can.
 //!
 //! Reads and writes of the IRQL (CR8) are replaced by accesses to the byte that stands for it in the thread's block
-//! (K-005). They are longer, so a jump takes the place of the access and of a neighbour, and both are done
+//! (K-005); behind a write DPCs run that waited for it (K-131). They are longer, so a jump takes the place of the access and of a neighbour, and both are done
 //! elsewhere. Addresses in the shared page at 0xFFFFF780'00000000 (K-009) that are whole operands get the address
 //! of its shadow. Only what is certainly right is done; the rest faults, and `gate` emulates it.
 
@@ -9,6 +9,7 @@ mod code_map;
 
 use gate::code::CodeArea;
 use gate::image::MovedInstruction;
+use gate::lowering;
 use gate::shared_page;
 use gate::thread::IRQL_OFFSET;
 use iced_x86::{
@@ -23,8 +24,8 @@ use crate::view::put_u64;
 
 /// Bytes of a jump with a 32-bit distance.
 const JUMP: u32 = 5;
-/// Most bytes that a moved access and its neighbour take, with the jump back.
-const MOVED_MAX: u64 = 48;
+/// Most bytes that a moved access and its neighbour take, with what follows a write, the jump back, and addresses.
+const MOVED_MAX: u64 = 80;
 /// What fills the rest of a range behind the jump: a breakpoint, since nothing is to go there.
 const FILLER: u8 = 0xCC;
 
@@ -149,10 +150,19 @@ impl Window {
         let place = image.get_mut(self.first as usize..self.end as usize)?.len();
         let start = base + u64::from(self.first);
         let end = base + u64::from(self.end);
-        let mut block = Vec::with_capacity(3);
-        for instruction in self.instructions(base, image) {
+        // What each instruction is to the driver's compiler: what follows a write is between two of its instructions.
+        let mut was = Vec::with_capacity(5);
+        let mut block = Vec::with_capacity(5);
+        for (instruction, next) in self.instructions(base, image).into_iter().zip([base + u64::from(self.second), end])
+        {
+            was.push(instruction.ip());
             block.push(if is_irql_access(&instruction) { thread_access(&instruction)? } else { instruction });
+            if is_irql_write(&instruction) {
+                was.push(next);
+                block.push(Instruction::with_branch(Code::Call_rel32_64, lowering::lowered as *const () as u64).ok()?);
+            }
         }
+        was.push(end);
         block.push(Instruction::with_branch(Code::Jmp_rel32_64, end).ok()?);
         let now = code.next();
         let options = BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS;
@@ -161,7 +171,6 @@ impl Window {
         if encoded.code_buffer.len() as u64 > MOVED_MAX || code.append(&encoded.code_buffer)? != now {
             return None;
         }
-        let was = [start, base + u64::from(self.second), end];
         let offsets = encoded.new_instruction_offsets.iter().zip(was);
         moved.extend(offsets.map(|(&offset, was)| MovedInstruction { now: now + u64::from(offset), was }));
         let mut jump = vec![FILLER; place];
@@ -179,6 +188,11 @@ pub fn is_irql_access(instruction: &Instruction) -> bool {
         Code::Mov_cr_r64 => instruction.op0_register() == Register::CR8,
         _ => false,
     }
+}
+
+/// Whether an access to the IRQL writes it.
+fn is_irql_write(access: &Instruction) -> bool {
+    access.code() == Code::Mov_cr_r64
 }
 
 /// The access to the thread's block that does what an access to CR8 would.

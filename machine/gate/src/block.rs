@@ -64,7 +64,7 @@ impl Block {
         let (kpcr, host) = (block.0.kpcr.get(), block.0.host.get());
         let ring = recorder::trace().map_or(RingWriter::absent(), |trace| trace.take_ring(id));
         // SAFETY: the block is committed and nobody uses it. Its slot caches stay as they are (at first all
-        // zero, which is an empty cache). Its ring is all zero or absent, so nothing is lost by `write`.
+        // zero, which is an empty cache), and so does `deferred`, which counts entries of the dispatcher's queue. Its ring is all zero or absent, so nothing is lost by `write`.
         unsafe {
             (*kpcr).self_address = kpcr as u64;
             (*kpcr).current_prcb = kpcr as u64 + 0x180;
@@ -84,7 +84,6 @@ impl Block {
             (*host).stack_high = stack.end;
             (&raw mut (*host).ring).write(ring);
             (*host).dispatcher = 0;
-            (*host).executor = [0; 4];
             (*host).in_handler = false;
         }
         Ok(block)

@@ -21,6 +21,7 @@ pub mod fault;
 mod frames;
 mod host_frames;
 pub mod image;
+pub mod lowering;
 pub mod memory;
 mod recorder;
 pub mod seh;

@@ -7,7 +7,7 @@
 use std::arch::asm;
 use std::cell::UnsafeCell;
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use arena::SlotCache;
 use nt_abi::Irql;
@@ -77,8 +77,8 @@ pub struct HostThread {
     pub dispatcher: u64,
     /// For the pool: this thread's free slots. Stays with a recycled block, as the slot caches do; 0 at first.
     pub pool: u64,
-    /// For the executor.
-    pub executor: [u64; 4],
+    /// How many DPCs wait for this thread's level; the dispatcher counts them.
+    pub deferred: AtomicU64,
     /// The Linux thread that runs on this block now, 0 if none does.
     pub host_id: AtomicU32,
     /// Whether a signal handler runs on this thread.
@@ -102,6 +102,9 @@ pub const ENTRY_OFFSET: usize = offset_of!(Pages, host) + offset_of!(HostThread,
 pub const IMPORT_OFFSET: usize = offset_of!(Pages, host) + offset_of!(HostThread, import);
 /// Offset of the IRQL from the GS base, for rewritten CR8 accesses.
 pub const IRQL_OFFSET: usize = offset_of!(Kpcr, irql);
+
+/// Offset of the number of DPCs that wait for the thread's level from the GS base, for lowered levels.
+pub const DEFERRED_OFFSET: usize = offset_of!(Pages, host) + offset_of!(HostThread, deferred);
 
 /// The numbers of per-thread caches, one per arena, so that two users never share one.
 pub mod cache {

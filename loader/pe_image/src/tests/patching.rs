@@ -1,6 +1,7 @@
 //! Rewritten instructions do what they did; what is not certain is left alone.
 
 use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use gate::shared_page;
 use gate::thread::Block;
@@ -96,6 +97,44 @@ fn irql_after(image: &Image, arguments: [u64; 2]) -> Irql {
     let level = gate::irql();
     gate::set_irql(Irql::PASSIVE);
     level
+}
+
+/// How often the calling thread's DPCs are run by a call of `image` with the level to write, at DISPATCH_LEVEL.
+fn runs_of_deferred(image: &Image, level: u64) -> u64 {
+    fn hook() {
+        // SAFETY: the calling thread's block.
+        unsafe { (*gate::current()).deferred.store(0, Ordering::Relaxed) };
+        RUNS.fetch_add(1, Ordering::Relaxed);
+    }
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    gate::lowering::set_hook(hook);
+    // SAFETY: the calling thread's block.
+    unsafe { (*gate::current()).deferred.store(1, Ordering::Relaxed) };
+    gate::set_irql(Irql::DISPATCH);
+    let (before, mut place) = (RUNS.load(Ordering::Relaxed), 0u32);
+    let after = irql_after(image, [level, &raw mut place as u64]);
+    assert_eq!((u64::from(after.0), place), (level, 1), "the level is written, and the flags are as they were");
+    // SAFETY: as above.
+    unsafe { (*gate::current()).deferred.store(0, Ordering::Relaxed) };
+    RUNS.load(Ordering::Relaxed) - before
+}
+
+#[test]
+#[proves("K-131")]
+fn dpcs_that_wait_for_a_level_run_right_behind_the_write_that_lowers_it() {
+    in_the_kernel(|| {
+        // xor eax, eax; cmp ecx, ecx; mov cr8, rcx; sete al; mov [rdx], eax; ret
+        let rewritten = image_of(b"\x31\xC0\x39\xC9\x44\x0F\x22\xC1\x0F\x94\xC0\x89\x02\xC3");
+        assert_eq!(counts(&rewritten), (1, 0));
+        // xor eax, eax; cmp ecx, ecx; mov [rdx], eax; mov cr8, rcx; mov [rdx], eax; sete [rdx]; ret
+        let emulated = image_of(b"\x31\xC0\x39\xC9\x89\x02\x44\x0F\x22\xC1\x89\x02\x0F\x94\x02\xC3");
+        assert_eq!(counts(&emulated), (0, 1));
+        for image in [rewritten, emulated] {
+            assert_eq!(runs_of_deferred(&image, 0), 1);
+            assert_eq!(runs_of_deferred(&image, 1), 1, "APC_LEVEL is low enough");
+            assert_eq!(runs_of_deferred(&image, 2), 0, "DISPATCH_LEVEL is not");
+        }
+    });
 }
 
 #[test]

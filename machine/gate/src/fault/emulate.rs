@@ -6,11 +6,11 @@
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, Register};
 use nt_abi::{Irql, NtStatus};
 
-use super::{Interrupted, RAX, RCX, RDX, raise};
+use super::{Interrupted, RAX, RCX, RDX, RSP, raise};
 use crate::bugcheck::{self, BugCheck, Stop};
 use crate::text::Text;
 use crate::thread::HostThread;
-use crate::{memory, thread};
+use crate::{lowering, memory, thread};
 
 /// Longest instruction of the architecture.
 const INSTRUCTION_MAX: usize = 15;
@@ -46,13 +46,13 @@ pub(crate) fn name_at(rip: u64) -> impl std::fmt::Display {
 
 /// Emulates the instruction behind a general protection fault, or raises what it is on Windows.
 pub(super) fn privileged(interrupted: &mut Interrupted<'_>, host: *mut HostThread) {
-    if !irql_access(interrupted) {
+    if !irql_access(interrupted, host) {
         other(interrupted, host);
     }
 }
 
 /// `mov r64, cr8` and `mov cr8, r64` as compilers write them, decoded by hand because they are many.
-fn irql_access(interrupted: &mut Interrupted<'_>) -> bool {
+fn irql_access(interrupted: &mut Interrupted<'_>, host: *mut HostThread) -> bool {
     let Ok([rex, 0x0F, opcode @ (0x20 | 0x22), mod_rm]) = memory::read_value::<[u8; 4]>(interrupted.rip()) else {
         return false;
     };
@@ -62,11 +62,29 @@ fn irql_access(interrupted: &mut Interrupted<'_>) -> bool {
     }
     let register = usize::from(mod_rm & 7 | (rex & 1) << 3);
     match opcode {
-        0x20 => interrupted.set(register, u64::from(thread::irql().0)),
-        _ => drop(thread::set_irql(Irql(interrupted.get(register) as u8))),
+        0x20 => {
+            interrupted.set(register, u64::from(thread::irql().0));
+            interrupted.set_rip(interrupted.rip() + 4);
+        }
+        _ => set_irql(interrupted, host, register, 4),
     }
-    interrupted.set_rip(interrupted.rip() + 4);
     true
+}
+
+/// Sets the level from a register and goes on behind the instruction of `length` bytes, by way of the DPCs that wait
+/// for that (K-131): they cannot run in a signal handler.
+fn set_irql(interrupted: &mut Interrupted<'_>, host: *mut HostThread, register: usize, length: u64) {
+    thread::set_irql(Irql(interrupted.get(register) as u8));
+    let next = interrupted.rip() + length;
+    let top = interrupted.get(RSP) - 8;
+    // A stack without room for a return address is for the driver's next access to it to report; the clock's thread
+    // runs the DPCs then.
+    if lowering::is_wanted(host) && memory::write_value(top, next).is_ok() {
+        interrupted.set(RSP, top);
+        interrupted.set_rip(lowering::lowered as *const () as u64);
+    } else {
+        interrupted.set_rip(next);
+    }
 }
 
 fn other(interrupted: &mut Interrupted<'_>, host: *mut HostThread) {
@@ -77,7 +95,8 @@ fn other(interrupted: &mut Interrupted<'_>, host: *mut HostThread) {
             interrupted.set(instruction.op0_register().number(), u64::from(thread::irql().0));
         }
         Code::Mov_cr_r64 if instruction.op0_register() == Register::CR8 => {
-            thread::set_irql(Irql(interrupted.get(instruction.op1_register().number()) as u8));
+            let register = instruction.op1_register().number();
+            return set_irql(interrupted, host, register, instruction.len() as u64);
         }
         Code::Int_imm8 => return software_interrupt(interrupted, host, instruction.immediate8()),
         _ => match instruction.mnemonic() {
