@@ -8,6 +8,7 @@ open_enum! {
     /// A bugcheck code ("STOP code") under Windows' own name.
     pub enum BugCheck : u32 {
         #[allow(missing_docs)] IRQL_NOT_LESS_OR_EQUAL = 0x0A,
+        #[allow(missing_docs)] MAXIMUM_WAIT_OBJECTS_EXCEEDED = 0x0C,
         #[allow(missing_docs)] SPIN_LOCK_ALREADY_OWNED = 0x0F,
         #[allow(missing_docs)] SPIN_LOCK_NOT_OWNED = 0x10,
         #[allow(missing_docs)] THREAD_NOT_MUTEX_OWNER = 0x11,

@@ -23,6 +23,8 @@ use crate::{clock, executor, thread};
 
 /// Most objects of one wait (`MAXIMUM_WAIT_OBJECTS`).
 pub const OBJECTS_MAX: usize = 64;
+/// Most objects of one wait of a driver that brings no wait blocks (`THREAD_WAIT_OBJECTS`).
+pub const THREAD_OBJECTS_MAX: usize = 3;
 const BUCKETS: usize = 256;
 
 const WAITING: u32 = u32::MAX;

@@ -542,3 +542,51 @@ fn observer_is_told_of_drivers_threads_only() {
     let output = common::again("observer_is_told_of_drivers_threads_only", &[]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// Waits for any of `count` events, the last of which is signalled, with an array of wait blocks or without.
+fn wait_for_last_of(count: usize, blocks: u64) -> NtStatus {
+    let objects: Vec<u64> = (0..count)
+        .map(|index| {
+            let event = Memory::<KernelEvent>::new().address();
+            call!("KeInitializeEvent", event, 0, index == count - 1);
+            event
+        })
+        .collect();
+    const ANY: u64 = 1;
+    NtStatus(call!("KeWaitForMultipleObjects", count, objects.as_ptr(), ANY, 0, 0, 0, 0, blocks) as u32)
+}
+
+#[proves("K-126")]
+#[test]
+fn three_objects_are_waited_for_without_wait_blocks_and_64_with_them() {
+    in_the_kernel(|| {
+        let blocks = Memory::<[u64; 6 * 64]>::new().address();
+        assert_eq!(wait_for_last_of(3, 0), NtStatus(2));
+        assert_eq!(wait_for_last_of(64, blocks), NtStatus(63));
+    });
+}
+
+#[test]
+fn wait_for_more_objects_than_there_are_wait_blocks_for_ends_the_run() {
+    if !common::is_child() {
+        for blocks in ["0", "1"] {
+            let output = common::again(
+                "wait_for_more_objects_than_there_are_wait_blocks_for_ends_the_run",
+                &[("WAIT_BLOCKS", blocks)],
+            );
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(gate::bugcheck::BUGCHECK_EXIT), "{said}");
+            assert!(said.contains(&format!("bugcheck {:?} ", BugCheck::MAXIMUM_WAIT_OBJECTS_EXCEEDED)), "{said}");
+        }
+        return;
+    }
+    in_the_kernel(|| {
+        let with_blocks = std::env::var_os("WAIT_BLOCKS").is_some_and(|value| value == "1");
+        let blocks = Memory::<[u64; 6 * 65]>::new().address();
+        if with_blocks {
+            wait_for_last_of(65, blocks)
+        } else {
+            wait_for_last_of(4, 0)
+        };
+    });
+}

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use nt_abi::dispatcher::{DispatcherType, Mutant, Semaphore};
+use nt_abi::exception::BugCheck;
 use nt_abi::{KernelEvent, ListEntry, NtStatus};
 
 use super::timeout_of;
@@ -74,10 +75,20 @@ unsafe extern "win64" fn ke_wait_for_multiple_objects(
     _mode: u8,
     alertable: u8,
     timeout: *const i64,
-    _blocks: u64,
+    blocks: u64,
 ) -> NtStatus {
-    if count as usize > wait::OBJECTS_MAX {
-        return NtStatus::INVALID_PARAMETER;
+    // A thread has room of its own for few objects; for more the caller brings it along. Here both are waited for
+    // without it.
+    let most = if blocks == 0 { wait::THREAD_OBJECTS_MAX } else { wait::OBJECTS_MAX };
+    if count as usize > most {
+        gate::bugcheck::with_message(
+            BugCheck::MAXIMUM_WAIT_OBJECTS_EXCEEDED,
+            [0; 4],
+            gate::caller(),
+            format_args!(
+                "KeWaitForMultipleObjects was called for {count} objects. It takes up to 3, or up to 64 with an array of wait blocks."
+            ),
+        );
     }
     let wait_type = if wait_type == 0 { WaitType::All } else { WaitType::Any };
     // SAFETY: see the module above; the count was bounded above.
