@@ -2,22 +2,37 @@
 
 mod scenario;
 
+use proves::proves;
 use scenario::{Ran, Run};
 
 fn leaky(leak: &str) -> Ran {
     Run::sample("leaky.sys").set("Leak", leak).run().expect("findings", 1)
 }
 
+/// Runs the driver whose Unload leaves something to happen. In virtual time, so that nothing has to be waited for.
+fn leftover(what: &str, status: (&str, i32)) -> Ran {
+    Run::sample("leftover.sys")
+        .set("Leave", what)
+        .args(["--net", "none", "--seed", "7"])
+        .run()
+        .expect(status.0, status.1)
+}
+
 /// One finding that says all of these words, about `leaky.sys` and a place in it.
 #[track_caller]
 fn assert_found(ran: &Ran, words: &[&str]) {
+    assert_found_in("leaky.sys", ran, words);
+}
+
+#[track_caller]
+fn assert_found_in(driver: &str, ran: &Ran, words: &[&str]) {
     let findings = ran.verdict["findings"].as_array().expect("findings");
     let found = findings.iter().find(|finding| {
         let message = finding["message"].as_str().unwrap_or_default().to_lowercase();
         words.iter().all(|word| message.contains(&word.to_lowercase()))
     });
     let found = found.unwrap_or_else(|| panic!("no finding says {words:?}: {ran:#?}"));
-    assert_eq!(found["driver"], "leaky.sys", "{ran:#?}");
+    assert_eq!(found["driver"], driver, "{ran:#?}");
     assert!(found["offset"].as_u64().is_some_and(|offset| offset > 0), "{ran:#?}");
 }
 
@@ -47,4 +62,28 @@ fn all_leaks_of_a_run_are_found() {
     for words in [&["handle"][..], &["file object"], &["irp"], &["123", "Leak"]] {
         assert_found(&ran, words);
     }
+}
+
+#[test]
+#[proves("K-102")]
+fn timer_that_is_set_when_unload_returns_is_found_though_it_expires_before_the_run_ends() {
+    assert_found_in("leftover.sys", &leftover("timer", ("findings", 1)), &["timer", "still set"]);
+}
+
+#[test]
+#[proves("K-102")]
+fn work_items_that_are_queued_when_unload_returns_are_found_though_they_run_before_the_run_ends() {
+    assert_found_in("leftover.sys", &leftover("items", ("findings", 1)), &["work item", "still queued"]);
+}
+
+#[test]
+#[proves("K-102")]
+fn work_item_whose_routine_runs_when_unload_returns_is_found() {
+    assert_found_in("leftover.sys", &leftover("running", ("findings", 1)), &["work item", "still runs"]);
+}
+
+#[test]
+fn driver_that_leaves_nothing_has_no_findings() {
+    let ran = leftover("nothing", ("clean", 0));
+    assert_eq!(ran.verdict["findings"], serde_json::json!([]), "{ran:#?}");
 }

@@ -25,10 +25,20 @@ struct Queue {
     workers: usize,
     /// Drivers' items that are queued, with who queued each.
     items: BTreeMap<u64, u64>,
+    /// Drivers' items whose routines are running, in the order they began. An item can be there twice.
+    begun: Vec<Item>,
+}
+
+/// A driver's item that is off the queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Item {
+    item: u64,
+    /// Who queued it.
+    caller: u64,
 }
 
 static QUEUE: Mutex<Queue> =
-    Mutex::new(Queue { work: VecDeque::new(), running: 0, workers: 0, items: BTreeMap::new() });
+    Mutex::new(Queue { work: VecDeque::new(), running: 0, workers: 0, items: BTreeMap::new(), begun: Vec::new() });
 static WORK_CAME: Bell = Bell::new();
 static WORK_DONE: Bell = Bell::new();
 
@@ -75,7 +85,11 @@ pub unsafe fn queue_item(item: *mut WorkQueueItem, caller: u64) {
     // SAFETY: the caller's promise. Not null while queued, as on Windows, where it is linked.
     unsafe { (*item).list.flink = &raw mut (*item).list };
     queue(Box::new(move || {
-        lock().items.remove(&address);
+        let begun = Item { item: address, caller };
+        let mut queue = lock();
+        queue.items.remove(&address);
+        queue.begun.push(begun);
+        drop(queue);
         let Ok(body) = read_value::<WorkQueueItem>(address) else { item_is_gone(address, caller) };
         if write_value(address, 0u64).is_err() || body.list.flink as u64 != address {
             item_is_gone(address, caller);
@@ -89,6 +103,10 @@ pub unsafe fn queue_item(item: *mut WorkQueueItem, caller: u64) {
                 body.worker_routine,
                 "A work item's routine returned above PASSIVE_LEVEL.",
             );
+        }
+        let begun_items = &mut lock().begun;
+        if let Some(index) = begun_items.iter().position(|item| *item == begun) {
+            begun_items.remove(index);
         }
     }));
 }
@@ -106,6 +124,12 @@ fn item_is_gone(item: u64, caller: u64) -> ! {
 pub fn for_each_item(mut visit: impl FnMut(u64, u64)) {
     let items = lock().items.clone();
     items.into_iter().for_each(|(item, caller)| visit(item, caller));
+}
+
+/// Visits drivers' items whose routines are running, with who queued each: for the same report.
+pub fn for_each_running_item(mut visit: impl FnMut(u64, u64)) {
+    let begun = lock().begun.clone();
+    begun.into_iter().for_each(|Item { item, caller }| visit(item, caller));
 }
 
 /// Waits until nothing is queued or running. For the end of a run; not from a worker.

@@ -12,6 +12,7 @@ use nt_io::{device, stacks};
 use pe_image::{Image, LoadOptions};
 use trace::Event;
 
+use super::leftovers;
 use crate::message::Message;
 use crate::plan::{Plan, Setting};
 
@@ -98,6 +99,7 @@ impl Loaded {
             return Ok(());
         }
         self.state = State::Failed;
+        self.report_calls();
         Err(format!("DriverEntry returned {status:?} ({:#010x})", status.0))
     }
 
@@ -121,6 +123,7 @@ impl Loaded {
         }
         // SAFETY: a live driver object whose image is mapped.
         let called = unsafe { driver::unload(self.object) };
+        self.report_calls();
         // Deletions and work that the driver left to system threads, and threads on their way out.
         work::drain();
         self.wait_for_threads();
@@ -156,13 +159,21 @@ impl Loaded {
         why
     }
 
+    /// Reports what would still call the driver, now that its image would be gone. A work item whose routine has told
+    /// the driver that it is done may be on its way out of it, as a thread may.
+    fn report_calls(&self) {
+        leftovers::report_calls(self);
+        let is_running = || {
+            let mut found = false;
+            work::for_each_running_item(|_, caller| found |= self.contains(caller));
+            found
+        };
+        wait_while(is_running);
+        leftovers::report_running_items(self);
+    }
+
     fn wait_for_threads(&self) {
-        for _ in 0..IDLE_LOOKS {
-            if !self.has_threads() {
-                return;
-            }
-            wait::delay(-IDLE_LOOK_100NS);
-        }
+        wait_while(|| self.has_threads());
     }
 
     fn has_threads(&self) -> bool {
@@ -195,6 +206,16 @@ impl Loaded {
         {
             gate::record_with_text(Event::HostNote {}, &format!("{}: {error}", self.image.name()));
         }
+    }
+}
+
+/// Waits until something is over, but not for ever.
+fn wait_while(is_going_on: impl Fn() -> bool) {
+    for _ in 0..IDLE_LOOKS {
+        if !is_going_on() {
+            return;
+        }
+        wait::delay(-IDLE_LOOK_100NS);
     }
 }
 

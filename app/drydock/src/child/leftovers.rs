@@ -36,6 +36,20 @@ pub fn report(drivers: &[Loaded], transport: &Transport) {
     drivers.iter().filter(|driver| driver.is_gone()).for_each(Loaded::retire);
 }
 
+/// Reports what would call into a driver that is gone just now. Later some of it has happened and cannot be seen any
+/// more: its image is still there, but on Windows it is not.
+pub fn report_calls(driver: &Loaded) {
+    Report { drivers: std::slice::from_ref(driver) }.calls();
+}
+
+/// Reports work items of a driver that is gone whose routines still run.
+pub fn report_running_items(driver: &Loaded) {
+    let report = Report { drivers: std::slice::from_ref(driver) };
+    work::for_each_running_item(|item, caller| {
+        report.left(caller, || format!("the routine of a work item ({item:#x}) still runs; it was queued here"));
+    });
+}
+
 struct Report<'a> {
     drivers: &'a [Loaded],
 }
