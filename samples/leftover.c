@@ -1,5 +1,5 @@
 /*
- * Returns from its Unload routine too early on purpose, to show what is reported then. Do not copy this one.
+ * Leaves its Unload routine too early, or with something in hand, to show what is reported then. Do not copy this one.
  *
  * Parameters value Leave: what is left, one of the names at the end; nothing (the default) does everything right.
  */
@@ -8,10 +8,16 @@
 
 #define ITEMS 24
 
+/* mingw-w64 declares it in ntifs.h only. */
+NTSYSAPI NTSTATUS NTAPI ZwCreateEvent(PHANDLE Handle, ACCESS_MASK Access, POBJECT_ATTRIBUTES Attributes, EVENT_TYPE Type,
+                                      BOOLEAN InitialState);
+
 static KTIMER Timer;
 static KDPC Dpc;
 static WORK_QUEUE_ITEM Items[ITEMS];
 static HANDLE Thread;
+static ERESOURCE Resource;
+static PDRIVER_OBJECT DriverObject;
 
 static void NTAPI TimerExpired(PKDPC Object, PVOID Context, PVOID Argument1, PVOID Argument2)
 {
@@ -67,8 +73,80 @@ static NTSTATUS LeaveRunning(void)
     return STATUS_SUCCESS;
 }
 
+/* LEFT: a reference to a thread that has ended. */
+static NTSTATUS UseThread(BOOLEAN Dereference)
+{
+    PVOID object;
+    NTSTATUS status = PsCreateSystemThread(&Thread, THREAD_ALL_ACCESS, NULL, NULL, NULL, RestAndEnd, (PVOID)10);
+
+    if (!NT_SUCCESS(status))
+        return status;
+    status = ObReferenceObjectByHandle(Thread, SYNCHRONIZE, NULL, KernelMode, &object, NULL);
+    if (!NT_SUCCESS(status))
+        return status;
+    KeWaitForSingleObject(object, Executive, KernelMode, FALSE, NULL);
+    if (Dereference)
+        ObDereferenceObject(object);
+    return STATUS_SUCCESS;
+}
+
+/* LEFT: a reference to an event whose handle is closed. */
+static NTSTATUS UseEvent(BOOLEAN Dereference)
+{
+    OBJECT_ATTRIBUTES attributes;
+    HANDLE handle;
+    PVOID object;
+    NTSTATUS status;
+
+    InitializeObjectAttributes(&attributes, NULL, OBJ_KERNEL_HANDLE, NULL, NULL);
+    status = ZwCreateEvent(&handle, EVENT_ALL_ACCESS, &attributes, NotificationEvent, FALSE);
+    if (!NT_SUCCESS(status))
+        return status;
+    status = ObReferenceObjectByHandle(handle, EVENT_MODIFY_STATE, NULL, KernelMode, &object, NULL);
+    if (NT_SUCCESS(status) && Dereference)
+        ObDereferenceObject(object);
+    ZwClose(handle);
+    return status;
+}
+
+/* LEFT: a reference to a deleted device. */
+static NTSTATUS UseDevice(BOOLEAN Dereference)
+{
+    PDEVICE_OBJECT device;
+    NTSTATUS status = IoCreateDevice(DriverObject, 0, NULL, FILE_DEVICE_UNKNOWN, 0, FALSE, &device);
+
+    if (!NT_SUCCESS(status))
+        return status;
+    ObReferenceObject(device);
+    IoDeleteDevice(device);
+    if (Dereference)
+        ObDereferenceObject(device);
+    return STATUS_SUCCESS;
+}
+
+/* LEFT: a resource. */
+static NTSTATUS UseResource(BOOLEAN Delete)
+{
+    ExInitializeResourceLite(&Resource);
+    if (Delete)
+        ExDeleteResourceLite(&Resource);
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS LeaveThread(void) { return UseThread(FALSE); }
+static NTSTATUS LeaveEvent(void) { return UseEvent(FALSE); }
+static NTSTATUS LeaveDevice(void) { return UseDevice(FALSE); }
+static NTSTATUS LeaveResource(void) { return UseResource(FALSE); }
+
 static NTSTATUS LeaveNothing(void)
 {
+    NTSTATUS status = UseThread(TRUE);
+
+    if (NT_SUCCESS(status))
+        status = UseEvent(TRUE);
+    if (NT_SUCCESS(status))
+        status = UseDevice(TRUE);
+    UseResource(TRUE);
     KeInitializeDpc(&Dpc, TimerExpired, NULL);
     KeInitializeTimer(&Timer);
     KeSetTimer(&Timer, Milliseconds(50), &Dpc);
@@ -76,7 +154,7 @@ static NTSTATUS LeaveNothing(void)
     ExInitializeWorkItem(&Items[0], Rest, (PVOID)50);
     ExQueueWorkItem(&Items[0], DelayedWorkQueue);
     Rest((PVOID)100);
-    return STATUS_SUCCESS;
+    return status;
 }
 
 typedef struct _LEFTOVER {
@@ -89,6 +167,10 @@ static const LEFTOVER Leftovers[] = {
     { "timer", LeaveTimer },
     { "items", LeaveItems },
     { "running", LeaveRunning },
+    { "thread", LeaveThread },
+    { "event", LeaveEvent },
+    { "device", LeaveDevice },
+    { "resource", LeaveResource },
 };
 
 static const LEFTOVER *Wanted;
@@ -114,6 +196,7 @@ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT Driver, PUNICODE_STRING RegistryPath)
             Wanted = &Leftovers[i];
     if (Wanted == NULL)
         return STATUS_INVALID_PARAMETER;
+    DriverObject = Driver;
     Driver->DriverUnload = Unload;
     return STATUS_SUCCESS;
 }

@@ -83,6 +83,19 @@ fn work_item_whose_routine_runs_when_unload_returns_is_found() {
 }
 
 #[test]
+#[proves("K-102")]
+fn references_to_what_has_ended_and_resources_that_were_not_deleted_are_found() {
+    for what in ["thread", "event", "device"] {
+        assert_found_in(
+            "leftover.sys",
+            &leftover(what, ("findings", 1)),
+            &[what, "not dereferenced: 1 reference left"],
+        );
+    }
+    assert_found_in("leftover.sys", &leftover("resource", ("findings", 1)), &["resource", "not deleted"]);
+}
+
+#[test]
 fn driver_that_leaves_nothing_has_no_findings() {
     let ran = leftover("nothing", ("clean", 0));
     assert_eq!(ran.verdict["findings"], serde_json::json!([]), "{ran:#?}");

@@ -236,6 +236,12 @@ pub fn waiters(resource: u64, exclusive: bool) -> u32 {
     state.waiters.iter().filter(|waiter| waiter.is_exclusive == exclusive).count() as u32
 }
 
+/// Visits resources that were not deleted, with the driver instruction that initialised each.
+pub fn for_each_live(mut visit: impl FnMut(u64, u64)) {
+    let all: Vec<_> = resources().iter().map(|(&resource, state)| (resource, state.caller)).collect();
+    all.into_iter().for_each(|(resource, caller)| visit(resource, caller));
+}
+
 /// The first resource in a range of addresses that was not deleted, with the driver instruction that initialised it:
 /// for whoever is about to free the memory.
 pub fn left_in(range: Range<u64>) -> Option<(u64, u64)> {

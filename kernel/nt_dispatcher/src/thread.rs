@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use gate::thread::{Block, host_stack};
@@ -58,6 +58,8 @@ static NUMBERS: AtomicU16 = AtomicU16::new(0);
 static LAST_ID: AtomicU64 = AtomicU64::new(4);
 /// One bit for each leased processor number.
 static LEASED: AtomicU64 = AtomicU64::new(0);
+/// Threads that are signalled and still have their own reference.
+static ENDING: AtomicU32 = AtomicU32::new(0);
 static ON_END: OnceLock<fn(thread: u64)> = OnceLock::new();
 static OBSERVER: OnceLock<fn(thread: u64, change: Change)> = OnceLock::new();
 
@@ -231,10 +233,12 @@ impl Identity {
             );
         }
         gate::record(Event::ThreadEnded { thread: self.body });
+        ENDING.fetch_add(1, Ordering::SeqCst);
         // SAFETY: the object is alive: this thread holds a reference until the next lines.
         unsafe { signal_state(self.body) }.store(1, Ordering::SeqCst);
         wait::wake(self.body);
         nt_object::dereference(self.body);
+        ENDING.fetch_sub(1, Ordering::SeqCst);
         nt_object::release_thread_caches();
         LEASED.fetch_and(!(1 << self.processor), Ordering::Relaxed);
         self.record.parker.reset();
@@ -405,6 +409,22 @@ pub fn for_each_running(mut visit: impl FnMut(u64, u64)) {
         // SAFETY: the object was alive a moment ago, and its memory stays mapped whatever happens to it.
         if caller != 0 && unsafe { signal_state(body) }.load(Ordering::Acquire) == 0 {
             visit(body, caller);
+        }
+    });
+}
+
+/// Visits the threads that have ended and whose objects are there all the same, without a handle: somebody kept a
+/// reference. With the driver instruction that created each.
+pub fn for_each_ended(mut visit: impl FnMut(u64, u64)) {
+    // A thread gives its own reference back a few instructions after whoever waits for it can know of its end.
+    while ENDING.load(Ordering::SeqCst) != 0 {
+        executor::give_way();
+    }
+    nt_object::for_each_live(&THREAD, |body| {
+        // SAFETY: as in `for_each_running`.
+        let has_ended = unsafe { signal_state(body) }.load(Ordering::Acquire) != 0;
+        if has_ended && nt_object::handle_count(body) == Some(0) {
+            visit(body, nt_object::allocating_caller(body));
         }
     });
 }

@@ -3,8 +3,11 @@
 //! A driver that has no Unload routine stays loaded, so what it holds is its own business; only those that were
 //! unloaded, or whose `DriverEntry` failed, are judged.
 
-use nt_abi::FileObject;
-use nt_dispatcher::{thread, timer, work};
+use std::collections::BTreeSet;
+
+use nt_abi::{DeviceObject, FileObject};
+use nt_dispatcher::event_object::EVENT;
+use nt_dispatcher::{resource, thread, timer, work};
 use nt_executive::lists::lookaside;
 use nt_executive::{mdl, notifications, pool};
 use nt_io::device::{self, DEVICE};
@@ -26,6 +29,7 @@ pub fn report(drivers: &[Loaded], transport: &Transport) {
     report.threads();
     report.handles();
     report.files();
+    report.references();
     report.packets();
     report.memory();
     report.devices();
@@ -104,6 +108,42 @@ impl Report<'_> {
         });
     }
 
+    /// Objects whose handles are closed, or which are deleted or have ended, and that references keep.
+    fn references(&self) {
+        let left = |body: u64, caller: u64, done: &str| {
+            self.left(caller, || {
+                let kind = nt_object::type_of(body).map_or("object", |kind| kind.name);
+                let count = nt_object::pointer_count(body).unwrap_or(0);
+                let noun = if count == 1 { "reference" } else { "references" };
+                format!(
+                    "{kind} object {body:#x} was not dereferenced: {count} {noun} left after {done}; it was created here"
+                )
+            });
+        };
+        nt_object::for_each_live(&EVENT, |body| {
+            if nt_object::handle_count(body) == Some(0) {
+                left(body, nt_object::allocating_caller(body), "its last handle was closed");
+            }
+        });
+        thread::for_each_ended(|body, caller| left(body, caller, "it had ended and its last handle was closed"));
+        let mut not_deleted = BTreeSet::new();
+        for driver in self.drivers {
+            let mut note = |device| {
+                not_deleted.insert(device as u64);
+            };
+            // SAFETY: driver objects of this run live to its end.
+            unsafe { driver::for_each_device(driver.object(), &mut note) };
+        }
+        nt_object::for_each_live(&DEVICE, |body| {
+            // Files keep their devices; they are reported themselves.
+            // SAFETY: a live device: nothing of the drivers runs any more that could delete it.
+            let is_used = unsafe { device::open_count(body as *mut DeviceObject) } > 0;
+            if !is_used && !not_deleted.contains(&body) {
+                left(body, nt_object::allocating_caller(body), "it was deleted");
+            }
+        });
+    }
+
     fn packets(&self) {
         irp::for_each_live(|irp, caller| {
             self.left(caller, || format!("an IRP ({irp:#x}) was not freed or completed; it was allocated here"));
@@ -155,6 +195,9 @@ impl Report<'_> {
         lookaside::for_each_live(|list, caller| {
             self.left(caller, || format!("a lookaside list ({list:#x}) was not deleted; it was initialised here"));
         });
+        resource::for_each_live(|resource, caller| {
+            self.left(caller, || format!("a resource ({resource:#x}) was not deleted; it was initialised here"));
+        });
     }
 
     /// What would still call a driver, sooner or later.
@@ -187,7 +230,7 @@ fn describe(body: u64) -> String {
         // SAFETY: a live file object; its device pointer is only used as a key.
         unsafe { (*(body as *const FileObject)).device_object }
     } else if std::ptr::eq(kind, &DEVICE) {
-        body as *mut nt_abi::DeviceObject
+        body as *mut DeviceObject
     } else {
         std::ptr::null_mut()
     };
