@@ -4,7 +4,7 @@
 //! memory before it trusts it: a timer whose memory was freed or used for something else ends the run, blamed on
 //! whoever set it (K-150).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,8 +15,12 @@ use nt_abi::exception::BugCheck;
 
 use crate::{clock, clock_thread, dpc, wait};
 
+mod pages;
+
 /// Where a timer stands in the queue: when it is due, and a number that keeps the order of setting.
 type Place = (u64, u64);
+/// In front of every place.
+const FIRST: Place = (0, 0);
 
 enum Entry {
     Driver(DriverTimer),
@@ -38,10 +42,13 @@ struct DriverTimer {
 struct Queue {
     by_due: BTreeMap<Place, Entry>,
     by_address: BTreeMap<u64, Place>,
+    /// Drivers' timers that have a DPC, by its address; several may have the same.
+    by_dpc: BTreeSet<(u64, Place)>,
     last_number: u64,
 }
 
-static QUEUE: Mutex<Queue> = Mutex::new(Queue { by_due: BTreeMap::new(), by_address: BTreeMap::new(), last_number: 0 });
+static QUEUE: Mutex<Queue> =
+    Mutex::new(Queue { by_due: BTreeMap::new(), by_address: BTreeMap::new(), by_dpc: BTreeSet::new(), last_number: 0 });
 /// When the first timer is due, `u64::MAX` if none is queued. Changed under the queue's lock.
 static NEXT_DUE: AtomicU64 = AtomicU64::new(u64::MAX);
 
@@ -55,6 +62,11 @@ impl Queue {
         let place = (due, self.last_number);
         if let Entry::Driver(timer) = &entry {
             self.by_address.insert(timer.timer, place);
+            pages::count(timer.timer, 1);
+            if timer.dpc != 0 {
+                self.by_dpc.insert((timer.dpc, place));
+                pages::count(timer.dpc, 1);
+            }
         }
         self.by_due.insert(place, entry);
         self.note_next();
@@ -62,10 +74,21 @@ impl Queue {
     }
 
     fn remove_timer(&mut self, timer: u64) -> bool {
-        let Some(place) = self.by_address.remove(&timer) else { return false };
-        self.by_due.remove(&place);
+        let Some(&place) = self.by_address.get(&timer) else { return false };
+        if let Some(Entry::Driver(timer)) = self.by_due.remove(&place) {
+            self.forget(&timer, place);
+        }
         self.note_next();
         true
+    }
+
+    /// Takes a timer that is off the queue out of the orders by address.
+    fn forget(&mut self, timer: &DriverTimer, place: Place) {
+        self.by_address.remove(&timer.timer);
+        pages::count(timer.timer, -1);
+        if self.by_dpc.remove(&(timer.dpc, place)) {
+            pages::count(timer.dpc, -1);
+        }
     }
 
     /// Takes off what is due at `now`; puts a periodic timer back for its next time.
@@ -73,7 +96,7 @@ impl Queue {
         let place = *self.by_due.keys().next().filter(|(due, _)| *due <= now)?;
         let entry = self.by_due.remove(&place)?;
         if let Entry::Driver(timer) = &entry {
-            self.by_address.remove(&timer.timer);
+            self.forget(timer, place);
             if timer.period_100ns != 0 {
                 // In step with when it was due, so that periods do not drift; what was missed stays missed.
                 let next = now + timer.period_100ns - (now - place.0) % timer.period_100ns;
@@ -241,23 +264,23 @@ pub struct Pending {
     pub caller: u64,
 }
 
-/// The first set timer or queued DPC whose memory begins in `range`: for whoever is about to free it (K-150). Two
-/// loads while there is none at all.
+/// The first set timer or queued DPC whose memory begins in `range`: for whoever is about to free it (K-150). A few
+/// loads while there is none in those pages, however many timers are set.
 ///
 /// IRQL: any.
 pub fn pending_in(range: Range<u64>) -> Option<Pending> {
-    if NEXT_DUE.load(Ordering::Relaxed) != u64::MAX {
+    if pages::might_hold(&range) {
         let queue = queue();
         if let Some((&address, place)) = queue.by_address.range(range.clone()).next()
             && let Some(Entry::Driver(timer)) = queue.by_due.get(place)
         {
             return Some(Pending { address, ..describe(*timer, true) });
         }
-        let named = queue.by_due.values().find_map(|entry| match entry {
-            Entry::Driver(timer) if timer.dpc != 0 && range.contains(&timer.dpc) => Some(*timer),
-            _ => None,
-        });
-        if let Some(timer) = named {
+        let named = queue.by_dpc.range((range.start, FIRST)..(range.end, FIRST)).next();
+        if let Some((_, place)) = named
+            && let Some(Entry::Driver(timer)) = queue.by_due.get(place)
+        {
+            let timer = *timer;
             return Some(Pending { address: timer.dpc, ..describe(timer, false) });
         }
     }

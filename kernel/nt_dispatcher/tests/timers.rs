@@ -381,6 +381,25 @@ fn set_timer_that_is_initialised_again_ends_the_run() {
 
 #[proves("K-150")]
 #[test]
+fn set_timer_and_its_dpc_are_found_by_their_memory_until_it_is_cancelled() {
+    in_the_kernel(|| {
+        let ((dpc, _), timers) = (logging_dpc(), [new_timer(0), new_timer(0)]);
+        let found_at = |address: u64| timer::pending_in(address..address + 64).map(|found| found.is_timer);
+        for timer in timers {
+            call!("KeSetTimer", timer, HOUR, dpc);
+        }
+        // Set again: the second place counts, not both.
+        call!("KeSetTimer", timers[0], HOUR, dpc);
+        assert_eq!([timers[0], timers[1], dpc].map(found_at), [Some(true), Some(true), Some(false)]);
+        call!("KeCancelTimer", timers[0]);
+        assert_eq!([timers[0], timers[1], dpc].map(found_at), [None, Some(true), Some(false)]);
+        call!("KeCancelTimer", timers[1]);
+        assert_eq!([timers[0], timers[1], dpc].map(found_at), [None, None, None]);
+    });
+}
+
+#[proves("K-150")]
+#[test]
 fn queued_dpc_that_is_initialised_again_ends_the_run() {
     if !common::is_child() {
         common::expect_bugcheck("queued_dpc_that_is_initialised_again_ends_the_run", BugCheck::TIMER_OR_DPC_INVALID);
