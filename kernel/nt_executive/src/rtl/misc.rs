@@ -167,6 +167,9 @@ unsafe extern "win64" fn rtl_run_once_execute_once(
         let status = rtl_run_once_complete(once, 0, made);
         if status == NtStatus::SUCCESS {
             store_context(context, made);
+        } else {
+            // A context with the reserved bits set. Whoever waits would wait for ever: let the next one try.
+            rtl_run_once_complete(once, INIT_FAILED, 0);
         }
         status
     }
@@ -226,6 +229,25 @@ mod tests {
             assert_eq!(context, 0x40);
             assert_eq!(rtl_run_once_begin_initialize(&mut once, CHECK_ONLY, &mut context), NtStatus::SUCCESS);
         }
+    }
+
+    #[test]
+    fn initialisation_with_a_context_that_has_reserved_bits_fails_and_can_be_tried_again() {
+        unsafe extern "win64" fn initialise(_once: u64, parameter: u64, context: *mut u64) -> u32 {
+            // SAFETY: called with a place for the context.
+            unsafe { *context = parameter };
+            1
+        }
+        kernel_thread();
+        let (mut once, mut context) = (0u64, 0u64);
+        let routine = initialise as *const () as u64;
+        // SAFETY: words of this test.
+        unsafe {
+            assert_eq!(rtl_run_once_execute_once(&mut once, routine, 0x41, &mut context), NtStatus::INVALID_PARAMETER);
+            assert_eq!((once, context), (once::FRESH, 0));
+            assert_eq!(rtl_run_once_execute_once(&mut once, routine, 0x40, &mut context), NtStatus::SUCCESS);
+        }
+        assert_eq!(context, 0x40);
     }
 
     #[test]
