@@ -12,7 +12,7 @@ use nt_abi::io::{MAJOR_FUNCTIONS, allocation_flags, control};
 use nt_abi::{DeviceObject, IoStackLocation, Irp, ListEntry, MajorFunction, NtStatus};
 use trace::{Counter, Event};
 
-use crate::cancel;
+use crate::{cancel, requests};
 
 /// Locations of a packet from the small arena; drivers rarely need more.
 const SMALL_LOCATIONS: i8 = 4;
@@ -215,6 +215,7 @@ pub fn free_by_driver(irp: *mut Irp) {
 /// A thread ends: the requests it built and sent that are still on their way are cancelled and waited for, since
 /// their outcome would be written to its stack (K-067, K-068). For [`nt_dispatcher::thread::set_on_end`].
 pub fn end_of_thread(thread: u64) {
+    requests::forget_top_level(thread);
     let mut outstanding = Vec::new();
     for_each_live(|irp, caller| {
         let irp = irp as *mut Irp;

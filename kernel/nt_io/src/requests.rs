@@ -197,6 +197,40 @@ unsafe extern "win64" fn io_get_top_level_irp() -> u64 {
 }
 
 unsafe extern "win64" fn io_set_top_level_irp(irp: u64) {
+    let thread = gate::thread::current_thread_object();
     let mut top = TOP_LEVEL.lock().unwrap_or_else(PoisonError::into_inner);
-    top.get_or_insert_default().insert(gate::thread::current_thread_object(), irp);
+    if irp == 0 {
+        top.as_mut().map(|top| top.remove(&thread));
+    } else {
+        top.get_or_insert_default().insert(thread, irp);
+    }
+}
+
+/// A thread ends: what it named is not for the next one that gets its object's memory.
+pub(crate) fn forget_top_level(thread: u64) {
+    if let Some(top) = TOP_LEVEL.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        top.remove(&thread);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::irp;
+
+    #[test]
+    fn top_level_packet_of_a_thread_is_forgotten_when_it_ends() {
+        let run = || {
+            nt_dispatcher::thread::adopt_current().expect("a kernel thread");
+            // SAFETY: the value is never used as a packet.
+            unsafe {
+                io_set_top_level_irp(7);
+                assert_eq!(io_get_top_level_irp(), 7);
+                irp::end_of_thread(gate::thread::current_thread_object());
+                // As another thread would find it whose object lies where this one's did.
+                assert_eq!(io_get_top_level_irp(), 0);
+            }
+        };
+        std::thread::spawn(run).join().expect("the test's thread");
+    }
 }
