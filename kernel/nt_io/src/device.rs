@@ -61,7 +61,6 @@ pub struct NewDevice<'a> {
 pub unsafe fn create(new: &NewDevice<'_>, caller: u64) -> Result<*mut DeviceObject, NtStatus> {
     let header = size_of::<DeviceObject>() as u64;
     let bytes = header + u64::from(new.extension);
-    let size = u16::try_from(bytes).map_err(|_| NtStatus::INSUFFICIENT_RESOURCES)?;
     let body = nt_object::create(&DEVICE, bytes, caller).ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;
     if let Some(name) = new.name {
         if let Err(status) = nt_object::insert_object(name, body) {
@@ -74,7 +73,8 @@ pub unsafe fn create(new: &NewDevice<'_>, caller: u64) -> Result<*mut DeviceObje
     // SAFETY: a new body of this size, and the caller's driver.
     unsafe {
         (*device).kind = DeviceObject::TYPE;
-        (*device).size = size;
+        // The field has 16 bits, and NT too lets a large extension wrap it.
+        (*device).size = bytes as u16;
         (*device).driver_object = new.driver;
         (*device).flags = device_flags::DEVICE_INITIALIZING;
         if new.name.is_some() {

@@ -16,8 +16,9 @@ use crate::{cancel, requests};
 
 /// Locations of a packet from the small arena; drivers rarely need more.
 const SMALL_LOCATIONS: i8 = 4;
-/// Most locations at all: `StackCount` is a signed byte, and its successor must fit too.
-const LOCATIONS_MAX: i8 = 126;
+/// Most locations at all: `StackCount` is a signed byte. `CurrentLocation`, which begins one higher, is one too and
+/// wraps then, as on NT; so it is read as unsigned here.
+const LOCATIONS_MAX: i8 = i8::MAX;
 
 static SMALL: SlotArena = SlotArena::new(plan::IRPS, size_of_irp(SMALL_LOCATIONS), 1 << 20);
 static LARGE: SlotArena = SlotArena::new(plan::IRPS + (1 << 34), size_of_irp(LOCATIONS_MAX), 1 << 14);
@@ -158,7 +159,7 @@ pub unsafe fn initialize(irp: *mut Irp, size: u16, locations: i8) {
         (*irp).kind = Irp::TYPE;
         (*irp).size = size;
         (*irp).stack_count = locations;
-        // 127 locations fill the signed byte; what lies one further wraps, as the packet's reader expects.
+        // See `LOCATIONS_MAX`.
         (*irp).current_location = locations.wrapping_add(1);
         (*irp).current_stack_location = first_location(irp).add(locations as usize);
         *list = ListEntry { flink: list, blink: list };
@@ -220,7 +221,7 @@ pub fn end_of_thread(thread: u64) {
     for_each_live(|irp, caller| {
         let irp = irp as *mut Irp;
         // SAFETY: a packet that was live a moment ago; its memory stays mapped.
-        let sent = unsafe { (*irp).thread == thread && (*irp).current_location <= (*irp).stack_count };
+        let sent = unsafe { (*irp).thread == thread && is_at_a_location(irp) };
         if sent && owner_of(irp) == Some(Owner::Thread) {
             outstanding.push((irp, caller));
         }
@@ -247,13 +248,22 @@ pub fn for_each_live(mut visit: impl FnMut(u64, u64)) {
     }
 }
 
-/// Whether the packet is at one of its locations and not past the last one. One past 127 locations is -128.
+/// Whether the packet is at one of its locations and not past the last one.
 ///
 /// # Safety
 /// `irp` is a packet.
 pub(crate) unsafe fn is_at_a_location(irp: *mut Irp) -> bool {
     // SAFETY: the caller's promise.
-    unsafe { (*irp).current_location.wrapping_sub(1) < (*irp).stack_count }
+    unsafe { ((*irp).current_location as u8).wrapping_sub(1) < (*irp).stack_count as u8 }
+}
+
+/// Whether the packet has a location left for a lower driver.
+///
+/// # Safety
+/// `irp` is a packet.
+pub(crate) unsafe fn has_next_location(irp: *mut Irp) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { (*irp).current_location as u8 > 1 }
 }
 
 /// The current driver's location.
@@ -302,10 +312,10 @@ pub unsafe fn call_driver(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus 
             let message = format_args!("IoCallDriver was given {device:p}, which is no device.");
             gate::bugcheck::with_message(BugCheck::KMODE_EXCEPTION_NOT_HANDLED, parameters, gate::caller(), message);
         }
-        if (*irp).current_location <= 1 {
+        if !has_next_location(irp) {
             gate::bugcheck(BugCheck::NO_MORE_IRP_STACK_LOCATIONS, [irp as u64, 0, 0, 0]);
         }
-        (*irp).current_location -= 1;
+        (*irp).current_location = (*irp).current_location.wrapping_sub(1);
         let location = (*irp).current_stack_location.sub(1);
         (*irp).current_stack_location = location;
         (*location).device_object = device;

@@ -164,7 +164,7 @@ unsafe fn forward(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus {
 unsafe extern "win64" fn io_forward_irp_synchronously(device: *mut DeviceObject, irp: *mut Irp) -> u8 {
     // SAFETY: see `transfer`.
     unsafe {
-        if (*irp).current_location <= 1 {
+        if !irp::has_next_location(irp) {
             return 0;
         }
         let (current, next) = (irp::current_location(irp), irp::next_location(irp));

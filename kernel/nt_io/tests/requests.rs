@@ -14,6 +14,7 @@ use nt_abi::{
     DeviceObject, Handle, IoStatusBlock, Irp, KernelEvent, MajorFunction, NtStatus, ObjectAttributes, UnicodeString,
 };
 use nt_dispatcher::event;
+use nt_io::device::{self, NewDevice};
 use nt_io::file::{self, Open};
 use nt_io::{completion, irp};
 use proves::proves;
@@ -486,5 +487,57 @@ fn link_is_opened_and_tells_its_target() {
         assert_eq!(NtStatus(status), NtStatus::BUFFER_TOO_SMALL);
         file::close(handle);
         nt_object::remove(&link).expect("the link");
+    });
+}
+
+#[test]
+#[proves("K-020", "K-035")]
+fn packet_of_127_locations_goes_down_all_of_them_and_back() {
+    unsafe extern "win64" fn pass_on(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus {
+        // SAFETY: a live device and a packet that was sent to it.
+        unsafe {
+            if (*irp).current_location == 1 {
+                return completion::complete_with(irp, NtStatus::SUCCESS, 0);
+            }
+            *irp::next_location(irp) =
+                nt_abi::IoStackLocation { control: 0, completion_routine: 0, ..*irp::current_location(irp) };
+            irp::call_driver(device, irp)
+        }
+    }
+    unsafe extern "win64" fn keep(_device: u64, _irp: u64, _context: u64) -> NtStatus {
+        NtStatus::MORE_PROCESSING_REQUIRED
+    }
+    with_device(|device| {
+        let irp = irp::allocate(127, irp::Owner::Driver, 0).expect("a packet");
+        // SAFETY: a live device, and a packet of this test.
+        unsafe {
+            (*(*device).driver_object).major_function = [pass_on as *const () as u64; MAJOR_FUNCTIONS];
+            assert_eq!(((*irp).stack_count, (*irp).current_location as u8), (127, 128));
+            let location = irp::next_location(irp);
+            (*location).completion_routine = keep as *const () as u64;
+            (*location).control = nt_abi::io::control::INVOKE_ON_SUCCESS;
+            assert_eq!(irp::call_driver(device, irp), NtStatus::SUCCESS);
+            assert_eq!((*irp).current_location as u8, 128);
+        }
+        irp::free(irp);
+    });
+    assert!(irp::allocate(-1, irp::Owner::Driver, 0).is_none());
+}
+
+#[test]
+#[proves("K-085")]
+fn device_extension_may_be_larger_than_the_size_field_can_say() {
+    with_device(|device| {
+        const BYTES: u32 = 200_000;
+        // SAFETY: the driver of a live device; the extension is the new device's.
+        unsafe {
+            let driver = (*device).driver_object;
+            let (device_type, characteristics, exclusive) = (0x12, 0, false);
+            let new = NewDevice { driver, extension: BYTES, name: None, device_type, characteristics, exclusive };
+            let large = device::create(&new, 0).expect("a device");
+            ((*large).device_extension as *mut u8).write_bytes(7, BYTES as usize);
+            assert_eq!((*large).size, (size_of::<DeviceObject>() + BYTES as usize) as u16);
+            device::delete(large);
+        }
     });
 }

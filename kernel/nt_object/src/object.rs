@@ -14,14 +14,17 @@ use crate::ObjectType;
 const FILE_BODY: u64 = 0xE0;
 /// Drivers, events, threads, keys.
 const SMALL_BODY: u64 = 0x400;
-/// Devices with large extensions: `DEVICE_OBJECT.Size` has 16 bits.
+/// Devices with large extensions.
 const LARGE_BODY: u64 = 0x1_0200;
+/// Devices whose size `DEVICE_OBJECT.Size` does not hold. NT's limit is its pool.
+const HUGE_BODY: u64 = 1 << 20;
 
 /// The arenas by body size, with the number of each one's per-thread cache.
-static ARENAS: [(u64, SlotArena, usize); 3] = [
+static ARENAS: [(u64, SlotArena, usize); 4] = [
     (FILE_BODY, SlotArena::new(plan::OBJECTS, FILE_BODY, 1 << 20), cache::FILES),
     (SMALL_BODY, SlotArena::new(plan::OBJECTS + (1 << 34), SMALL_BODY, 1 << 18), cache::OBJECTS),
     (LARGE_BODY, SlotArena::new(plan::OBJECTS + (2 << 34), LARGE_BODY, 1 << 12), cache::LARGE_OBJECTS),
+    (HUGE_BODY, SlotArena::new(plan::OBJECTS + (3 << 34), HUGE_BODY, 1 << 8), cache::HUGE_OBJECTS),
 ];
 
 /// Arranges for its second argument to be called with the first at PASSIVE_LEVEL.

@@ -118,8 +118,8 @@ pub mod cache {
     pub const LARGE_IRPS: usize = 3;
     /// Objects with large bodies.
     pub const LARGE_OBJECTS: usize = 4;
-    /// First of the pool's; it may use all from here on.
-    pub const POOL: usize = 5;
+    /// Objects with bodies that no 16 bits can count.
+    pub const HUGE_OBJECTS: usize = 5;
 }
 
 /// The calling thread's block.

@@ -12,9 +12,6 @@ use trace::Event;
 
 use crate::transport::Transport;
 
-/// Most locations of a packet.
-const LOCATIONS_MAX: i8 = 126;
-
 /// An IRP that a handler returned.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Adopted {
@@ -58,7 +55,7 @@ impl Transport {
         const NOT_READABLE: &str = "where no memory is";
         let irp: Irp = memory::read_value(address).map_err(|_| NOT_READABLE)?;
         let first = address + size_of::<Irp>() as u64;
-        if irp.kind != Irp::TYPE || !(1..=LOCATIONS_MAX).contains(&irp.stack_count) {
+        if irp.kind != Irp::TYPE || irp.stack_count < 1 {
             return Err("which is no IRP");
         }
         if !(1..=irp.stack_count).contains(&irp.current_location) {
