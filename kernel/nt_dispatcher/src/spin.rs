@@ -3,6 +3,7 @@
 use std::hint;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use gate::thread::SPIN_LOCKS;
 use nt_abi::Irql;
 use nt_abi::exception::BugCheck;
 
@@ -35,6 +36,45 @@ pub unsafe fn acquire(lock: *mut u64) {
     if lock.compare_exchange(FREE, holder(), Ordering::Acquire, Ordering::Relaxed).is_err() {
         acquire_contended(lock);
     }
+    note_taken(lock.as_ptr() as u64);
+}
+
+/// Notes a lock that the calling thread took. What finds no room is not noted: notes are for reports only.
+fn note_taken(lock: u64) {
+    let thread = gate::current();
+    // SAFETY: only the calling thread uses these fields of its block.
+    unsafe {
+        let count = (*thread).spin_lock_count;
+        if count < SPIN_LOCKS {
+            (*thread).spin_locks[count] = lock;
+            (*thread).spin_lock_count = count + 1;
+        }
+    }
+}
+
+/// Takes the note back, wherever it stands: locks need not be given back in reverse.
+fn note_released(lock: u64) {
+    let thread = gate::current();
+    // SAFETY: as in `note_taken`.
+    unsafe {
+        let count = (*thread).spin_lock_count;
+        for index in (0..count).rev() {
+            if (*thread).spin_locks[index] == lock {
+                (*thread).spin_locks[index] = (*thread).spin_locks[count - 1];
+                (*thread).spin_lock_count = count - 1;
+                break;
+            }
+        }
+    }
+}
+
+/// A spin lock that the calling thread holds, if one is known. A note alone does not count: a lock may have been given
+/// back by another thread, or its memory freed.
+pub fn held() -> Option<u64> {
+    let thread = gate::current();
+    // SAFETY: as in `note_taken`.
+    let noted = unsafe { &(&(*thread).spin_locks)[..(*thread).spin_lock_count] };
+    noted.iter().copied().find(|&lock| gate::memory::read_value(lock) == Ok(holder()))
 }
 
 /// What the lock word holds while the calling thread has the lock.
@@ -68,7 +108,11 @@ fn acquire_contended(lock: &AtomicU64) {
 /// As for [`release`].
 pub unsafe fn try_acquire(lock: *mut u64) -> bool {
     // SAFETY: the caller's promise.
-    unsafe { word(lock) }.compare_exchange(FREE, holder(), Ordering::Acquire, Ordering::Relaxed).is_ok()
+    let taken = unsafe { word(lock) }.compare_exchange(FREE, holder(), Ordering::Acquire, Ordering::Relaxed).is_ok();
+    if taken {
+        note_taken(lock as u64);
+    }
+    taken
 }
 
 /// Whether nobody holds the lock (`KeTestSpinLock`).
@@ -85,6 +129,7 @@ pub unsafe fn is_free(lock: *mut u64) -> bool {
 /// # Safety
 /// `lock` is a driver's lock word.
 pub unsafe fn release(lock: *mut u64) {
+    note_released(lock as u64);
     // SAFETY: the caller's promise.
     if unsafe { word(lock) }.swap(FREE, Ordering::Release) == FREE {
         gate::finding("K-153", "a spin lock was released that nobody held", gate::caller());

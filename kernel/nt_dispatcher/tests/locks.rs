@@ -8,7 +8,7 @@ use common::{Memory, in_the_kernel, is_child, join, start, wait_for};
 use nt_abi::dispatcher::{DispatcherType, FastMutex};
 use nt_abi::exception::BugCheck;
 use nt_abi::{Irql, KernelEvent, NtStatus};
-use nt_dispatcher::{event, resource, wait};
+use nt_dispatcher::{event, resource, spin, wait};
 use proves::proves;
 
 /// A fast mutex as the inline initialiser makes it.
@@ -93,6 +93,26 @@ fn nested_raises_are_restored_in_reverse_and_raising_to_the_same_level_changes_n
             call!("KeLowerIrql", level);
             assert_eq!(gate::irql(), Irql(level));
         }
+    });
+}
+
+#[proves("K-122")]
+#[test]
+fn spin_locks_of_a_thread_are_known_until_they_are_given_back_in_any_order() {
+    in_the_kernel(|| {
+        let [first, second] = [(); 2].map(|()| Memory::<u64>::new());
+        let old = call!("KeAcquireSpinLockRaiseToDpc", first.address());
+        assert_eq!(call!("KeTryToAcquireSpinLockAtDpcLevel", second.address()) as u8, 1);
+        call!("KeReleaseSpinLockFromDpcLevel", first.address());
+        assert_eq!(spin::held(), Some(second.address()));
+        call!("KeReleaseSpinLock", second.address(), old);
+        assert_eq!(spin::held(), None);
+        // Beyond what there is room to note, and given back by nobody but this thread.
+        let many = [(); 6].map(|()| Memory::<u64>::new().address());
+        many.iter().for_each(|lock| _ = call!("KeAcquireSpinLockAtDpcLevel", *lock));
+        assert_eq!(spin::held(), Some(many[0]));
+        many.iter().for_each(|lock| _ = call!("KeReleaseSpinLockFromDpcLevel", *lock));
+        assert_eq!(spin::held(), None);
     });
 }
 

@@ -9,6 +9,7 @@ use nt_abi::{
     DeviceObject, DriverObject, FileObject, Handle, IoStatusBlock, Irp, Irql, KernelEvent, MajorFunction, NtStatus,
     ObjectAttributes, UnicodeString,
 };
+use nt_dispatcher::spin;
 use nt_object::ObjectType;
 
 use crate::build::{self, DeviceControl, Reply};
@@ -48,7 +49,7 @@ gate::exports! {
     "IoReuseIrp" = io_reuse_irp(irp: *mut Irp, status: NtStatus), irql <= DISPATCH, rules "K-026 K-027";
     "IoBuildDeviceIoControlRequest" = io_build_device_io_control_request(code: u32, device: *mut DeviceObject, input: u64, input_length: u32, output: u64, output_length: u32, internal: u8, event: *mut KernelEvent, iosb: *mut IoStatusBlock) -> *mut Irp, irql <= PASSIVE, rules "K-060 K-063 K-066 C-182";
     "IofCallDriver" | "IoCallDriver" = iof_call_driver(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus, irql <= DISPATCH, rules "K-035 K-047 K-049";
-    "IofCompleteRequest" | "IoCompleteRequest" = iof_complete_request(irp: *mut Irp, boost: i8), irql <= DISPATCH, rules "K-038 K-041 K-049";
+    "IofCompleteRequest" | "IoCompleteRequest" = iof_complete_request(irp: *mut Irp, boost: i8), irql <= DISPATCH, rules "K-038 K-041 K-043 K-049";
     "IoCancelIrp" = io_cancel_irp(irp: *mut Irp) -> u8, irql <= DISPATCH, rules "K-070 K-079";
     "IoAcquireCancelSpinLock" = io_acquire_cancel_spin_lock(level: *mut Irql), irql <= DISPATCH, rules "K-081";
     "IoReleaseCancelSpinLock" = io_release_cancel_spin_lock(level: Irql), irql <= DISPATCH, rules "K-081";
@@ -372,6 +373,13 @@ unsafe extern "win64" fn iof_call_driver(device: *mut DeviceObject, irp: *mut Ir
 }
 
 unsafe extern "win64" fn iof_complete_request(irp: *mut Irp, _boost: i8) {
+    // A completion routine above may call back in and want the same lock.
+    if let Some(lock) = spin::held() {
+        let message = format_args!(
+            "a request ({irp:p}) was completed while the thread held a spin lock ({lock:#x}): give it back first"
+        );
+        gate::finding("K-043", message, gate::caller());
+    }
     // SAFETY: see `open`.
     unsafe { completion::complete(irp) }
 }

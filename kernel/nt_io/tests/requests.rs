@@ -541,3 +541,43 @@ fn device_extension_may_be_larger_than_the_size_field_can_say() {
         }
     });
 }
+
+#[test]
+#[proves("K-043", "K-122")]
+fn completion_while_a_spin_lock_is_held_is_a_finding() {
+    const CHILD: &str = "DRYDOCK_TEST_CHILD";
+    if std::env::var_os(CHILD).is_none() {
+        let name = "completion_while_a_spin_lock_is_held_is_a_finding";
+        let this = std::process::Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .expect("this program can be started again");
+        let said = String::from_utf8_lossy(&this.stderr);
+        assert!(this.status.success(), "{said}");
+        assert_eq!(said.matches("finding K-043 ").count(), 1, "{said}");
+        return;
+    }
+    with_device(|device| {
+        let mut lock = 0u64;
+        let kept = || {
+            ANSWER.store(NtStatus::PENDING.0, Ordering::SeqCst);
+            let irp = irp::allocate(1, irp::Owner::Thread, 0).expect("a packet");
+            // SAFETY: a live device and a new packet.
+            unsafe {
+                (*irp::next_location(irp)).major_function = MajorFunction::DEVICE_CONTROL;
+                assert_eq!(irp::call_driver(device, irp), NtStatus::PENDING);
+                (*irp).io_status.status = NtStatus::SUCCESS;
+            }
+            KEPT.lock().expect("no panic").pop().expect("the packet")
+        };
+        let [first, second] = [kept(), kept()];
+        // SAFETY: a lock of this test.
+        unsafe {
+            let level = nt_dispatcher::spin::acquire_raise(&mut lock);
+            call("IofCompleteRequest", &[first, 0]);
+            nt_dispatcher::spin::release_lower(&mut lock, level);
+        }
+        call("IofCompleteRequest", &[second, 0]);
+    });
+}

@@ -43,6 +43,9 @@ const _: () = assert!(size_of::<Kpcr>() == 0x1000 && offset_of!(Kpcr, irql) == 0
 const _: () = assert!(offset_of!(Kpcr, processor) == 0x184 && offset_of!(Kpcr, current_thread) == 0x188);
 const _: () = assert!(offset_of!(Kpcr, processor_index) == 0x1A4);
 
+/// How many spin locks are noted of a thread; drivers rarely hold more than two at a time.
+pub const SPIN_LOCKS: usize = 4;
+
 /// How many arenas can have a cache in every thread.
 pub const CACHES: usize = 16;
 
@@ -77,6 +80,10 @@ pub struct HostThread {
     pub dispatcher: u64,
     /// For the pool: this thread's free slots. Stays with a recycled block, as the slot caches do; 0 at first.
     pub pool: u64,
+    /// For the dispatcher: the spin locks that this thread took last and did not give back, and how many those are.
+    pub spin_locks: [u64; SPIN_LOCKS],
+    /// How many of [`HostThread::spin_locks`] mean something.
+    pub spin_lock_count: usize,
     /// How many DPCs wait for this thread's level; the dispatcher counts them.
     pub deferred: AtomicU64,
     /// The Linux thread that runs on this block now, 0 if none does.
