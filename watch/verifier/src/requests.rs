@@ -57,6 +57,8 @@ struct Request {
     early: u32,
     /// Status of the last completion, if the dispatching thread made it.
     completed_with: Option<u32>,
+    /// Whether the packet was marked pending in its location at the last completion.
+    marked: bool,
     /// What the outermost dispatch routine returned.
     returned: Option<u32>,
     /// The thread of the last dispatch.
@@ -119,6 +121,7 @@ impl Requests {
             completions,
             early: 0,
             completed_with: None,
+            marked: false,
             returned: None,
             thread,
             forwarded: false,
@@ -160,6 +163,7 @@ impl Requests {
         request.completions += 1;
         request.total.completions += 1;
         request.completed_with = (thread == request.thread).then_some(status);
+        request.marked = later;
         if status == STATUS_PENDING {
             let message = format!("{} was completed with STATUS_PENDING", request.name(irp));
             findings.add_running("K-054", number, message, thread);
@@ -204,6 +208,9 @@ impl Request {
 
     /// What shows once nothing can follow for this life of the IRP.
     fn judge_abandoned(&self, irp: u64, number: Option<u64>, findings: &mut Findings) {
+        if let Some(message) = self.wrong_mark(irp) {
+            findings.add_device("K-055", number, message, self.device);
+        }
         let Some(returned) = self.returned.filter(|&status| status != STATUS_PENDING) else { return };
         if self.completions == 0 {
             let message = format!(
@@ -223,6 +230,26 @@ impl Request {
             }
             _ => {}
         }
+    }
+
+    /// What is wrong about the pending mark, as far as the one driver that had the packet is to blame for it.
+    fn wrong_mark(&self, irp: u64) -> Option<String> {
+        let returned = self.returned?;
+        if self.forwarded || self.total.forwarded || self.completions != 1 {
+            return None;
+        }
+        let name = self.name(irp);
+        if returned != STATUS_PENDING {
+            return self
+                .marked
+                .then(|| format!("the dispatch routine marked {name} pending, but returned {returned:#010x}"));
+        }
+        // What a handler of an event gave to the transport looks as if it had been sent, and needs no mark. And who
+        // completes on another thread without a mark may have meant another life of the packet.
+        let is_sent = !self.functions.is_internal_device_control();
+        let is_certain = self.completed_with.is_some() || self.total.dispatches == 1;
+        (!self.marked && is_sent && is_certain)
+            .then(|| format!("the dispatch routine returned STATUS_PENDING for {name} without IoMarkIrpPending"))
     }
 
     fn name(&self, irp: u64) -> String {

@@ -1,3 +1,4 @@
+use proves::proves;
 use trace::{Farewell, OpenKind, STATUS_PENDING};
 
 use super::*;
@@ -267,6 +268,29 @@ fn completion_by_another_thread_may_stand_behind_the_return() {
 fn dispatch_routine_that_returns_another_status_than_it_completed_with_is_found() {
     Run::default().dispatch(7, 1, RECEIVE).complete(7, CANCELLED).returns(7, 0).breaks(&["K-047"]);
     Run::default().dispatch(7, 1, RECEIVE).complete(7, CANCELLED).returns(7, STATUS_PENDING).breaks(&[]);
+}
+
+#[test]
+#[proves("K-055")]
+fn pending_mark_and_another_status_is_found() {
+    let marked = || Run::default().dispatch(7, 1, RECEIVE).complete_later(7, 0);
+    marked().returns(7, 0).breaks(&["K-055"]);
+    marked().returns(7, STATUS_PENDING).breaks(&[]);
+    // A filter may have marked it for the driver below.
+    let run = Run::default().dispatch(7, 1, RECEIVE).dispatch(7, 1, RECEIVE).complete_later(7, 0);
+    run.returns(7, 0).returns(7, STATUS_PENDING).breaks(&[]);
+}
+
+#[test]
+#[proves("K-055")]
+fn pending_status_without_the_mark_is_found() {
+    const CONTROL: Functions = Functions::new(0x0E, 0);
+    let run = |functions| Run::default().on(1).dispatch(7, 1, functions);
+    run(CONTROL).complete(7, 0).returns(7, STATUS_PENDING).breaks(&["K-055"]);
+    run(CONTROL).returns(7, STATUS_PENDING).on(2).complete(7, 0).breaks(&["K-055"]);
+    run(CONTROL).returns(7, STATUS_PENDING).on(2).complete_later(7, 0).breaks(&[]);
+    // What an event handler returned was never sent.
+    run(RECEIVE).returns(7, STATUS_PENDING).complete(7, 0).breaks(&[]);
 }
 
 #[test]
