@@ -209,6 +209,8 @@ pub mod device_flags {
     pub const DEVICE_HAS_NAME: u32 = 0x40;
     /// `DO_DEVICE_INITIALIZING`.
     pub const DEVICE_INITIALIZING: u32 = 0x80;
+    /// It wants IRP_MJ_SHUTDOWN.
+    pub const SHUTDOWN_REGISTERED: u32 = 0x800;
 }
 
 /// `DEVICE_OBJECT`. mingw-w64's is 8 bytes shorter; the device extension starts at `device_extension`.

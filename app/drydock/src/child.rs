@@ -18,6 +18,7 @@ use std::path::Path;
 use nt_dispatcher::executor::{self, Mode};
 use nt_dispatcher::{clock, thread, work};
 use nt_executive::registry;
+use nt_io::shutdown;
 use sandbox::Files;
 use tdi_transport::Transport;
 use trace::{EndOfRun, Event, TraceWriter};
@@ -195,7 +196,7 @@ impl Run<'_> {
         opened.close_all();
     }
 
-    /// Unloads in reverse, reports what is left, takes the transport down.
+    /// Unloads in reverse, tells those that stay of the shutdown, reports what is left, takes the transport down.
     fn end(&mut self) {
         for driver in self.drivers.iter_mut().rev() {
             if driver.unload() {
@@ -203,6 +204,8 @@ impl Run<'_> {
             }
         }
         work::drain();
+        let drivers = &self.drivers;
+        shutdown::notify(|object| drivers.iter().any(|driver| driver.object() == object && driver.is_running()));
         leftovers::report(&self.drivers, self.transport);
         self.transport.stop();
         gate::record(Event::RunEnded {});

@@ -49,6 +49,22 @@ pub unsafe fn set(event: *mut KernelEvent) -> i32 {
     old
 }
 
+/// Releases who waits now and leaves the event not signalled: all of them for a notification event, the first for a
+/// synchronization event. Gives the state before. A wait for all of several objects does not see it.
+///
+/// # Safety
+/// `event` is an initialised event.
+///
+/// IRQL: up to DISPATCH_LEVEL.
+pub unsafe fn pulse(event: *mut KernelEvent) -> i32 {
+    // SAFETY: the caller's promise. The event is not signalled in between, so nobody has to be undone, and it is not
+    // touched once a waiter is released (K-149).
+    let (old, kind) = unsafe { (signal_state(event as u64).swap(0, Ordering::SeqCst), (*event).header.kind) };
+    let count = if kind == DispatcherType::SYNCHRONIZATION_EVENT { 1 } else { usize::MAX };
+    wait::release_waiters(event as u64, count);
+    old
+}
+
 /// Gives the event's state.
 ///
 /// # Safety

@@ -158,9 +158,29 @@ const BATCH: usize = 16;
 
 #[cold]
 fn wake_queued(object: u64, bucket: &Bucket) {
+    // SAFETY: asked only while a waiter is queued, and while one is queued its object is alive.
+    release(object, bucket, |thread| unsafe { take_signal(object, thread) });
+}
+
+/// Releases the threads that wait on the object alone or for any of several, at most `count` of them, without a signal
+/// (`KePulseEvent`). Who begins to wait meanwhile can be among them, but never more than waited when it began.
+///
+/// A wait for all of several objects is not ended by it: its thread looks for itself, and there is no signal to see.
+pub(crate) fn release_waiters(object: u64, count: usize) {
+    let bucket = &TABLE[bucket_number(object)];
+    let mut left = bucket.lock().iter().filter(|node| node.object == object).count().min(count);
+    release(object, bucket, |_| {
+        let is_one_more = left > 0;
+        left = left.saturating_sub(1);
+        is_one_more
+    });
+}
+
+/// Releases waiters of the object for as long as `take` grants a waiter's thread a signal.
+fn release(object: u64, bucket: &Bucket, mut take: impl FnMut(u64) -> bool) {
     loop {
         let mut released = [None; BATCH];
-        let count = release_some(object, bucket, &mut released);
+        let count = release_some(object, bucket, &mut released, &mut take);
         // Not under the lock: a thread that wakes on this processor would run into it at once.
         released.into_iter().flatten().for_each(Parker::unpark);
         if count < BATCH {
@@ -171,7 +191,12 @@ fn wake_queued(object: u64, bucket: &Bucket) {
 
 /// Grants the object's signals to the first waiters it has them for. Fills `released` with whom to wake and gives how
 /// many; if it is full there may be more.
-fn release_some(object: u64, bucket: &Bucket, released: &mut [Option<&'static Parker>; BATCH]) -> usize {
+fn release_some(
+    object: u64,
+    bucket: &Bucket,
+    released: &mut [Option<&'static Parker>; BATCH],
+    take: &mut impl FnMut(u64) -> bool,
+) -> usize {
     let mut count = 0;
     let mut position = 0;
     let mut queue = bucket.lock();
@@ -194,8 +219,7 @@ fn release_some(object: u64, bucket: &Bucket, released: &mut [Option<&'static Pa
             // Another object of the same wait was quicker, or its time is over.
             continue;
         }
-        // SAFETY: as above.
-        if !unsafe { take_signal(object, waiter.thread) } {
+        if !take(waiter.thread) {
             waiter.granted.store(WAITING, Ordering::Release);
             break;
         }

@@ -141,6 +141,53 @@ fn waiters_are_released_in_the_order_they_began_to_wait() {
     });
 }
 
+/// Starts `count` threads that wait on the event, and waits until they do.
+fn waiting_on(event: &Event, count: usize) -> Vec<u64> {
+    fn waiter(event: u64) {
+        // SAFETY: events of these tests are never freed.
+        assert_eq!(unsafe { wait::wait_single(event, None) }, NtStatus::SUCCESS);
+    }
+    let threads = (0..count).map(|_| start(waiter, event.address())).collect();
+    while !wait::has_waiters(event.address(), count) {
+        std::thread::yield_now();
+    }
+    threads
+}
+
+fn pulse(event: &Event) -> i32 {
+    let export = TABLE.iter().find(|export| export.name == "KePulseEvent").expect("exported");
+    // SAFETY: an initialised event.
+    unsafe { gate::call::call_n(export.address(), &[event.address(), 0, 0]) as i32 }
+}
+
+#[test]
+fn pulse_of_notification_event_releases_all_waiters_and_leaves_it_unsignalled() {
+    in_the_kernel(|| {
+        let event = Event::notification();
+        // More than one pass over the queue releases.
+        let threads = waiting_on(event, 20);
+        assert_eq!(pulse(event), 0);
+        threads.into_iter().for_each(join);
+        assert_eq!(event.wait(Some(0)), NtStatus::TIMEOUT);
+        event.set();
+        assert_eq!(pulse(event), 1, "the state before");
+        assert_eq!(event.wait(Some(0)), NtStatus::TIMEOUT);
+    });
+}
+
+#[test]
+fn pulse_of_synchronization_event_releases_one_waiter() {
+    in_the_kernel(|| {
+        let event = Event::synchronization();
+        let threads = waiting_on(event, 2);
+        assert_eq!(pulse(event), 0);
+        assert!(wait::has_waiters(event.address(), 1) && !wait::has_waiters(event.address(), 2));
+        assert_eq!(event.wait(Some(0)), NtStatus::TIMEOUT, "nothing is left of a pulse");
+        event.set();
+        threads.into_iter().for_each(join);
+    });
+}
+
 #[proves("K-126")]
 #[test]
 fn wait_for_any_tells_which_and_wait_for_all_takes_all_or_none() {

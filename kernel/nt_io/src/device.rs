@@ -11,7 +11,7 @@ use nt_dispatcher::event;
 use nt_object::ObjectType;
 use trace::Event;
 
-use crate::start_io;
+use crate::{shutdown, start_io};
 
 /// Most devices in one stack; a longer chain is a driver's scribble.
 const STACK_MAX: usize = 64;
@@ -105,6 +105,8 @@ pub unsafe fn create(new: &NewDevice<'_>, caller: u64) -> Result<*mut DeviceObje
 /// IRQL: up to APC_LEVEL.
 pub unsafe fn delete(device: *mut DeviceObject) {
     let body = device as u64;
+    // SAFETY: the caller's promise.
+    unsafe { shutdown::unregister(device) };
     if let Some(name) = names().as_mut().and_then(|names| names.remove(&body)) {
         let _ = nt_object::remove(&name);
     }

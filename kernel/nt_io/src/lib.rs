@@ -25,6 +25,7 @@ mod names;
 mod native;
 mod remove_lock;
 mod requests;
+pub mod shutdown;
 pub mod stacks;
 mod start_io;
 pub mod work_item;
@@ -40,6 +41,7 @@ pub static TABLES: &[&[gate::export::Export]] = &[
     native::TABLE,
     remove_lock::TABLE,
     requests::TABLE,
+    shutdown::TABLE,
     stacks::TABLE,
     start_io::TABLE,
     work_item::TABLE,

@@ -192,6 +192,11 @@ impl Loaded {
         matches!(self.state, State::Failed | State::Unloaded)
     }
 
+    /// Whether it was started and is still to be called.
+    pub fn is_running(&self) -> bool {
+        self.state == State::Running
+    }
+
     /// The driver object.
     pub fn object(&self) -> *mut DriverObject {
         self.object

@@ -12,7 +12,7 @@ use nt_executive::lists::lookaside;
 use nt_executive::{mdl, notifications, pool};
 use nt_io::device::{self, DEVICE};
 use nt_io::file::FILE;
-use nt_io::{driver, irp, work_item};
+use nt_io::{driver, irp, shutdown, work_item};
 use tdi_transport::{Leftover, Transport};
 
 use super::drivers::Loaded;
@@ -190,6 +190,15 @@ impl Report<'_> {
             self.left(registration.caller, || {
                 let (what, routine) = (registration.subject, registration.routine);
                 format!("a notify routine for {what:?} events ({routine:#x}) was not removed; it was registered here")
+            });
+        });
+        shutdown::for_each_registered(|device, caller| {
+            self.left(caller, || {
+                let name = describe(device as u64);
+                format!(
+                    "a Device object{name} ({:#x}) is still registered for the shutdown; it was registered here",
+                    device as u64
+                )
             });
         });
         lookaside::for_each_live(|list, caller| {

@@ -18,6 +18,7 @@ gate::exports! {
     "KeSetEvent" = ke_set_event(event: *mut KernelEvent, increment: i32, wait: u8) -> i32, irql <= DISPATCH, rules "K-124 K-149";
     "KeResetEvent" = ke_reset_event(event: *mut KernelEvent) -> i32, irql <= DISPATCH, rules "K-124";
     "KeClearEvent" = ke_clear_event(event: *mut KernelEvent), irql <= DISPATCH, rules "K-124";
+    "KePulseEvent" = ke_pulse_event(event: *mut KernelEvent, increment: i32, wait: u8) -> i32, irql <= DISPATCH, rules "K-124 K-149";
     "KeReadStateEvent" = ke_read_state(object: u64) -> i32, rules "K-124";
     "KeWaitForSingleObject" = ke_wait_for_single_object(object: u64, reason: u32, mode: u8, alertable: u8, timeout: *const i64) -> NtStatus, irql <= DISPATCH, rules "K-123 K-125 K-151";
     "KeWaitForMultipleObjects" = ke_wait_for_multiple_objects(count: u32, objects: *const u64, wait_type: u32, reason: u32, mode: u8, alertable: u8, timeout: *const i64, blocks: u64) -> NtStatus, irql <= DISPATCH, rules "K-126";
@@ -48,6 +49,13 @@ unsafe extern "win64" fn ke_reset_event(event: *mut KernelEvent) -> i32 {
 unsafe extern "win64" fn ke_clear_event(event: *mut KernelEvent) {
     // SAFETY: see the module above.
     unsafe { event::reset(event) };
+}
+
+unsafe extern "win64" fn ke_pulse_event(event: *mut KernelEvent, _increment: i32, _wait: u8) -> i32 {
+    // SAFETY: see the module above.
+    let old = unsafe { event::pulse(event) };
+    executor::point();
+    old
 }
 
 unsafe extern "win64" fn ke_read_state(object: u64) -> i32 {
