@@ -13,6 +13,7 @@ mod format;
 pub mod lists;
 pub mod mdl;
 mod mm;
+pub mod ndis;
 pub mod notifications;
 pub mod pool;
 mod process;

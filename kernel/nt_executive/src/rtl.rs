@@ -16,6 +16,7 @@ mod text;
 mod time;
 mod utf8;
 
+pub(crate) use case::upper;
 pub(crate) use misc::map_generic;
 pub(crate) use text::{Bytes, Units};
 

@@ -23,6 +23,7 @@ gate::exports! {
     "MmGetSystemRoutineAddress" = mm_get_system_routine_address(name: u64) -> u64, irql <= PASSIVE, rules "K-208";
     "KeSaveFloatingPointState" = ke_save_floating_point_state(save: u64) -> NtStatus, irql <= DISPATCH, rules "K-200";
     "KeRestoreFloatingPointState" = ke_restore_floating_point_state(save: u64) -> NtStatus, irql <= DISPATCH, rules "K-200";
+    "RtlGetEnabledExtendedFeatures" = rtl_get_enabled_extended_features(mask: u64) -> u64, rules "K-208";
     data "KeNumberProcessors" = processors_cell, rules "K-200";
     data "NtBuildNumber" = build_cell, rules "K-200";
     data "NtGlobalFlag" = zero_cell, rules "K-200";
@@ -127,6 +128,17 @@ unsafe extern "win64" fn ke_restore_floating_point_state(_save: u64) -> NtStatus
     NtStatus::SUCCESS
 }
 
+/// Which of the processor's state components in `mask` the system saves for every thread. Linux says it in the same bits.
+unsafe extern "win64" fn rtl_get_enabled_extended_features(mask: u64) -> u64 {
+    if !is_x86_feature_detected!("xsave") {
+        return 0;
+    }
+    let (low, high): (u32, u32);
+    // SAFETY: reads a register that exists where XSAVE is enabled.
+    unsafe { std::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack)) };
+    (u64::from(high) << 32 | u64::from(low)) & mask
+}
+
 macro_rules! cells {
     ($($name:ident = $value:expr;)*) => {
         $(fn $name() -> u64 {
@@ -181,6 +193,15 @@ mod tests {
         let expected = crate::table::by_name("IofCallDriver").map_or(0, |export| export.address());
         assert_eq!(find("IofCallDriver"), expected);
         assert_eq!(find("NoSuchRoutine"), 0);
+    }
+
+    #[test]
+    fn legacy_floating_point_state_is_among_the_enabled_features() {
+        // Bits 0 and 1: x87 and SSE, which every x86-64 processor has; bit 62 is no feature.
+        let enabled = |mask: u64| service("RtlGetEnabledExtendedFeatures").call_word(&[mask]);
+        if is_x86_feature_detected!("xsave") {
+            assert_eq!((enabled(3), enabled(1), enabled(1 << 62)), (3, 1, 0));
+        }
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub fn is_kernel(module: &str) -> bool {
 
 /// What `module!name` is bound to; `None` if nobody implements it.
 pub fn resolve(module: &str, name: &str) -> Option<&'static Export> {
-    if is_kernel(module) { by_name(name) } else { None }
+    if is_kernel(module) { by_name(name) } else { crate::ndis::resolve(module, name) }
 }
 
 /// As [`resolve`], for `MmGetSystemRoutineAddress`, which names no module.

@@ -25,6 +25,8 @@ gate::exports! {
     "IoSynchronousCallDriver" = io_synchronous_call_driver(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus, irql <= APC, rules "K-037 K-041";
     "PoCallDriver" = po_call_driver(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus, irql <= DISPATCH, rules "K-035";
     "PoStartNextPowerIrp" = po_start_next_power_irp(irp: *mut Irp), irql <= DISPATCH, rules "K-035";
+    "IoGetFileObjectGenericMapping" = io_get_file_object_generic_mapping() -> *const u32, rules "C-127";
+    "IoIs32bitProcess" = io_is_32bit_process(irp: *mut Irp) -> u8, irql <= DISPATCH, rules "K-200";
     "IoGetTopLevelIrp" = io_get_top_level_irp() -> u64, irql <= APC, rules "K-044";
     "IoSetTopLevelIrp" = io_set_top_level_irp(irp: u64), irql <= APC, rules "K-044";
 }
@@ -187,6 +189,18 @@ unsafe extern "win64" fn po_call_driver(device: *mut DeviceObject, irp: *mut Irp
 
 /// Power requests are not serialised here, so there is never a next one to start.
 unsafe extern "win64" fn po_start_next_power_irp(_irp: *mut Irp) {}
+
+/// `FILE_GENERIC_READ`, `_WRITE`, `_EXECUTE` and `FILE_ALL_ACCESS`: a `GENERIC_MAPPING`.
+static FILE_MAPPING: [u32; 4] = [0x0012_0089, 0x0012_0116, 0x0012_00A0, 0x001F_01FF];
+
+unsafe extern "win64" fn io_get_file_object_generic_mapping() -> *const u32 {
+    FILE_MAPPING.as_ptr()
+}
+
+/// Nobody here is a 32-bit process.
+unsafe extern "win64" fn io_is_32bit_process(_irp: *mut Irp) -> u8 {
+    0
+}
 
 /// What threads named as their top-level packet. Only file systems do that.
 static TOP_LEVEL: Mutex<Option<HashMap<u64, u64>>> = Mutex::new(None);

@@ -246,7 +246,48 @@ fn number(text: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::number;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::{number, resolve};
+    use serde::Deserialize;
+
+    #[derive(Deserialize)]
+    struct RankedImports {
+        missing: Vec<Missing>,
+        ranked: BTreeMap<String, String>,
+    }
+
+    #[derive(Deserialize)]
+    struct Missing {
+        why: String,
+        names: String,
+    }
+
+    /// Whether any module that drivers import from has the name.
+    fn is_implemented(name: &str) -> bool {
+        ["ntoskrnl.exe", "hal.dll", "tdi.sys", "ndis.sys", "netio.sys"]
+            .iter()
+            .any(|module| resolve(module, name).is_some())
+    }
+
+    #[test]
+    fn every_ranked_import_is_implemented_or_missing_for_a_reason() {
+        let file: RankedImports =
+            toml::from_str(include_str!("../../../../docs/ranked-imports.toml")).expect("a list of imports");
+        let ranked: BTreeSet<&str> = file.ranked.values().flat_map(|names| names.split_whitespace()).collect();
+        assert!(ranked.len() > 400, "{}", ranked.len());
+        let mut excused = BTreeSet::new();
+        for Missing { why, names } in &file.missing {
+            assert!(!why.is_empty(), "{names}");
+            for name in names.split_whitespace() {
+                assert!(ranked.contains(name), "{name} is not ranked");
+                assert!(excused.insert(name), "{name} has two reasons");
+                assert!(!is_implemented(name), "{name} is implemented; take it off the list");
+            }
+        }
+        let missing: Vec<_> = ranked.iter().filter(|name| !is_implemented(name) && !excused.contains(*name)).collect();
+        assert!(missing.is_empty(), "missing without a reason: {missing:?}");
+    }
 
     #[test]
     fn numbers_become_dwords_and_everything_else_text() {

@@ -13,6 +13,8 @@ gate::exports! {
     "ExAllocatePoolWithTagPriority" = ex_allocate_pool_with_tag_priority(pool: u32, bytes: u64, tag: Tag, priority: u32) -> u64, irql <= DISPATCH, rules "K-146";
     "ExAllocatePoolWithQuota" = ex_allocate_pool_with_quota(pool: u32, bytes: u64) -> u64, irql <= DISPATCH, rules "K-146";
     "ExAllocatePoolWithQuotaTag" = ex_allocate_pool_with_quota_tag(pool: u32, bytes: u64, tag: Tag) -> u64, irql <= DISPATCH, rules "K-146";
+    "FsRtlAllocatePool" = fs_rtl_allocate_pool(pool: u32, bytes: u64) -> u64, irql <= DISPATCH, rules "K-146";
+    "FsRtlAllocatePoolWithTag" | "FsRtlAllocatePoolWithQuotaTag" = fs_rtl_allocate_pool_with_tag(pool: u32, bytes: u64, tag: Tag) -> u64, irql <= DISPATCH, rules "K-146";
     "ExAllocatePool2" = ex_allocate_pool2(flags: u64, bytes: u64, tag: Tag) -> u64, irql <= DISPATCH, rules "K-146";
     "ExAllocatePool3" = ex_allocate_pool3(flags: u64, bytes: u64, tag: Tag, parameters: u64, count: u32) -> u64, irql <= DISPATCH, rules "K-146";
     "ExFreePool" = ex_free_pool(block: u64), irql <= DISPATCH, rules "K-147";
@@ -121,6 +123,15 @@ unsafe extern "win64" fn ex_allocate_pool_with_quota(pool: u32, bytes: u64) -> u
 unsafe extern "win64" fn ex_allocate_pool_with_quota_tag(pool: u32, bytes: u64, tag: Tag) -> u64 {
     let raise = pool & pool_type::QUOTA_FAIL_INSTEAD_OF_RAISE == 0;
     Request { raise, ..Request::typed(pool, bytes, tag) }.serve()
+}
+
+/// The FsRtl ones always raise. No quota is charged.
+unsafe extern "win64" fn fs_rtl_allocate_pool_with_tag(pool: u32, bytes: u64, tag: Tag) -> u64 {
+    Request { raise: true, ..Request::typed(pool, bytes, tag) }.serve()
+}
+
+unsafe extern "win64" fn fs_rtl_allocate_pool(pool: u32, bytes: u64) -> u64 {
+    Request { raise: true, ..Request::typed(pool, bytes, NO_TAG) }.serve()
 }
 
 unsafe extern "win64" fn ex_allocate_pool2(flags: u64, bytes: u64, tag: Tag) -> u64 {
