@@ -111,8 +111,8 @@ pub fn code_bytes(imports: &[Import]) -> u64 {
     imports.len() as u64 * STUB_BYTES_MAX
 }
 
-/// Writes the address of every import into its slot: a driver's export, or a stub that enters the kernel's, or one
-/// that ends the run. Returns those that nobody implements.
+/// Writes the address of every import into its slot: a driver's export, or a stub that enters the kernel's, or a
+/// place where every access ends the run. Returns those that nobody implements.
 ///
 /// # Errors
 /// When the run has no room for more imports.

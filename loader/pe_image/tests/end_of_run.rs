@@ -33,12 +33,12 @@ fn assert_bugcheck(output: &Output, words: &[&str]) {
 }
 
 /// Loads an image with this code and import, ready to run on this thread.
-fn ready(import: &str, code: impl FnOnce(i32) -> Vec<u8>) -> Image {
+fn ready(imports: &[&str], code: impl FnOnce(i32) -> Vec<u8>) -> Image {
     gate::fault::install().expect("fault handlers");
     let stack = gate::thread::host_stack().expect("a stack");
     Block::new(stack, 0, 0, 0).expect("a block").install();
     let mut image = TestImage::new();
-    let slots = image.imports(&[("ntoskrnl.exe", &[import])]);
+    let slots = image.imports(&[("ntoskrnl.exe", imports)]);
     image.entry = image.next();
     let code = code(slots[0] as i32 - image.entry as i32);
     image.section(".text", &code, CODE);
@@ -56,7 +56,7 @@ fn call(address: u64) {
 fn code_that_runs_after_its_driver_was_unloaded_ends_the_run_by_name() {
     let test = "code_that_runs_after_its_driver_was_unloaded_ends_the_run_by_name";
     let output = in_a_child(test, || {
-        let image = ready("Unused", |_| b"\xC3".to_vec());
+        let image = ready(&["Unused"], |_| b"\xC3".to_vec());
         call(image.entry());
         image.retire().expect("access can be taken away");
         call(image.entry());
@@ -76,11 +76,36 @@ fn import_that_nobody_implements_ends_the_run_by_its_name_when_it_is_called() {
     let output = in_a_child(test, || {
         // sub rsp, 40; call [rip + slot]: the place to blame is behind it.
         let call_slot = |slot: i32| [b"\x48\x83\xEC\x28\xFF\x15", &(slot - 10).to_le_bytes()[..]].concat();
-        let image = ready("IoNobodyHasThis", call_slot);
+        let image = ready(&["IoNobodyHasThis", "IoNorThis", "KeNorThat"], call_slot);
         call(image.entry());
     });
     if let Some(output) = output {
-        assert_bugcheck(&output, &["DRYDOCK_UNIMPLEMENTED_IMPORT", "ntoskrnl.exe!IoNobodyHasThis", "late.sys+0x200a"]);
+        assert_bugcheck(
+            &output,
+            &[
+                "DRYDOCK_UNIMPLEMENTED_IMPORT",
+                "called ntoskrnl.exe!IoNobodyHasThis",
+                "late.sys+0x200a",
+                "late.sys has 2 more that nobody implements: ntoskrnl.exe!IoNorThis, ntoskrnl.exe!KeNorThat",
+            ],
+        );
+    }
+}
+
+#[test]
+#[proves("K-208")]
+fn variable_that_nobody_implements_ends_the_run_by_its_name_when_it_is_read() {
+    let test = "variable_that_nobody_implements_ends_the_run_by_its_name_when_it_is_read";
+    let output = in_a_child(test, || {
+        // mov rax, [rip + slot]; mov eax, [rax + 8]; ret.
+        let read_slot = |slot: i32| [b"\x48\x8B\x05", &(slot - 7).to_le_bytes()[..], b"\x8B\x40\x08\xC3"].concat();
+        let image = ready(&["NobodysVariable"], read_slot);
+        call(image.entry());
+    });
+    if let Some(output) = output {
+        let words =
+            ["DRYDOCK_UNIMPLEMENTED_IMPORT", "read the variable ntoskrnl.exe!NobodysVariable", "late.sys+0x2007"];
+        assert_bugcheck(&output, &words);
     }
 }
 
@@ -89,7 +114,7 @@ fn write_to_code_is_a_fault_of_the_driver() {
     let test = "write_to_code_is_a_fault_of_the_driver";
     let output = in_a_child(test, || {
         // mov byte ptr [rip], 0x90
-        let image = ready("Unused", |_| b"\xC6\x05\0\0\0\0\x90\xC3".to_vec());
+        let image = ready(&["Unused"], |_| b"\xC6\x05\0\0\0\0\x90\xC3".to_vec());
         call(image.entry());
     });
     if let Some(output) = output {

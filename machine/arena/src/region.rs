@@ -25,6 +25,8 @@ pub mod plan {
     pub const SHARED: u64 = 0x2500_0000_0000;
     /// Pool blocks on pages of their own.
     pub const SPECIAL_POOL: u64 = 0x2600_0000_0000;
+    /// What imports are bound to that nobody implements. Nothing is ever mapped here.
+    pub const MISSING_IMPORTS: u64 = 0x2700_0000_0000;
 }
 
 /// A reserved range whose front part is readable and writable.

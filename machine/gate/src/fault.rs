@@ -25,9 +25,10 @@ use nt_abi::exception::{CONTEXT_FULL, Context, EXCEPTION_PARAMETERS_MAX, Excepti
 use crate::bugcheck::{self, BugCheck, Registers, Stop};
 use crate::image::LoadedImage;
 use crate::seh::{self, access_bugcheck, is_fatal_access};
+use crate::stub::Import;
 use crate::text::Text;
 use crate::thread::HostThread;
-use crate::{block, frames, host_frames, image, memory, shared_page};
+use crate::{block, frames, host_frames, image, memory, shared_page, stub};
 
 pub(crate) use emulate::name_at;
 pub use time_stamp::set_time_stamp_clock;
@@ -261,6 +262,11 @@ fn handle_fault(interrupted: &mut Interrupted<'_>, host: *mut HostThread) {
     if interrupted.trap() == trap::PROTECTION && time_stamp::answer(interrupted) {
         return;
     }
+    if interrupted.trap() == trap::PAGE_FAULT
+        && let Some(import) = stub::missing_at(interrupted.address())
+    {
+        missing_import(interrupted, host, import);
+    }
     let rip = interrupted.rip();
     let Some(image) = image::find(rip) else {
         if interrupted.is_fetch() {
@@ -417,6 +423,43 @@ fn wild_call(interrupted: &mut Interrupted<'_>, host: *mut HostThread) {
     let high = unsafe { (*host).stack_high };
     let blame = frames::innermost(interrupted.get(RSP), high);
     driver_fault(interrupted, blame, format_args!("Execution went to {place}; the innermost driver frame is named."));
+}
+
+/// An import that nobody implements was called or touched. Names the others of the driver too: whoever provides this
+/// one, or does without it, wants to know what comes next.
+fn missing_import(interrupted: &Interrupted<'_>, host: *mut HostThread, import: &'static Import) -> ! {
+    let Import { image: importer, module, name, number, .. } = import;
+    let rip = interrupted.rip();
+    let mut text = Text::<1024>::new();
+    let blame = if interrupted.is_fetch() {
+        text.push(format_args!("The driver called {module}!{name}, which Drydock does not implement."));
+        let top = memory::read_value::<u64>(interrupted.get(RSP)).unwrap_or(0);
+        // SAFETY: the calling thread's block.
+        let high = unsafe { (*host).stack_high };
+        if image::find(top).is_some() { top } else { frames::innermost(interrupted.get(RSP), high) }
+    } else {
+        let verb = if interrupted.operation() == 1 { "wrote to" } else { "read" };
+        text.push(format_args!("The driver {verb} the variable {module}!{name}, which Drydock does not implement."));
+        // Host code does it for the driver that called it.
+        if image::find(rip).is_some() { rip } else { bugcheck::serving().map_or(0, |_| crate::caller()) }
+    };
+    // The same import can be there twice, bound for another loading of the image.
+    let others = || stub::missing_of(importer).filter(|other| (other.module, other.name) != (*module, *name));
+    let count = others().count();
+    if count > 0 {
+        text.push(format_args!(" {importer} has {count} more that nobody implements: "));
+    }
+    for (index, other) in others().enumerate() {
+        text.push(format_args!("{}{}!{}", if index == 0 { "" } else { ", " }, other.module, other.name));
+    }
+    bugcheck::stop(&Stop {
+        code: BugCheck::DRYDOCK_UNIMPLEMENTED_IMPORT,
+        parameters: [u64::from(*number), blame, interrupted.address(), interrupted.operation()],
+        rip: blame,
+        import: Some(import),
+        registers: Some(interrupted.registers()),
+        message: text.as_str(),
+    })
 }
 
 fn ran_after_unload(interrupted: &Interrupted<'_>, image: &LoadedImage) -> ! {

@@ -5,16 +5,21 @@
 //! and jumps to the function with every argument as the driver left it.
 //!
 //! Invariants: stubs change no register that carries an argument or that win64 preserves; they use r10 and r11
-//! only. An import that nobody implements is bound to a stub that ends the run with its name.
+//! only.
+//!
+//! An import that nobody implements has no stub: it is bound to a page of its own without any access, whose number
+//! is the import's, so that the run ends with its name whether the driver calls it as a function or touches it as a
+//! variable; an import table does not say which of the two it is.
 
 use std::arch::naked_asm;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
+use arena::{PAGE, Region, plan};
 use nt_abi::Irql;
 
-use crate::bugcheck::{self, BugCheck};
+use crate::bugcheck;
 use crate::code::CodeArea;
 use crate::export::{Export, ExportKind};
 use crate::thread::{CALLER_OFFSET, ENTRY_OFFSET, IMPORT_OFFSET, IRQL_OFFSET};
@@ -55,8 +60,9 @@ pub fn import(number: u64) -> Option<&'static Import> {
 
 /// Binds an import: gives the address that goes into the image's import table.
 ///
-/// For a variable that is its cell; for a function, or for an import nobody implements (`export` is `None`), a
-/// stub made in `code`. `None` when `code` is full or the run has [`IMPORTS_MAX`] imports.
+/// For a variable that is its cell; for a function a stub made in `code`; for an import that nobody implements
+/// (`export` is `None`) a place that nobody can touch. `None` when `code` is full or the run has [`IMPORTS_MAX`]
+/// imports.
 pub fn bind(
     code: &mut CodeArea,
     image: &'static str,
@@ -70,11 +76,35 @@ pub fn bind(
         return Some(cell());
     }
     let number = number(image, module, name, export)?;
-    let bytes = match export {
-        Some(export) => stub_for(number, export.irql_max, export.address()),
-        None => stub_for(number, Irql::HIGH, unimplemented_import as *const () as u64),
-    };
-    code.append(&bytes)
+    let Some(export) = export else { return missing_place(number) };
+    code.append(&stub_for(number, export.irql_max, export.address()))
+}
+
+/// The pages of imports that nobody implements, one for each number; never given any access.
+static MISSING: LazyLock<Option<Region>> =
+    LazyLock::new(|| Region::reserve(plan::MISSING_IMPORTS, (IMPORTS_MAX + 1) * PAGE).ok());
+/// Where they begin, for signal handlers; 0 while there are none.
+static MISSING_BASE: AtomicU64 = AtomicU64::new(0);
+
+/// What a driver gets as the address of an import that nobody implements.
+fn missing_place(number: u32) -> Option<u64> {
+    let base = MISSING.as_ref()?.base();
+    MISSING_BASE.store(base, Ordering::Release);
+    Some(base + u64::from(number) * PAGE as u64)
+}
+
+/// The import that nobody implements whose place `address` lies in.
+pub(crate) fn missing_at(address: u64) -> Option<&'static Import> {
+    let base = MISSING_BASE.load(Ordering::Acquire);
+    if base == 0 {
+        return None;
+    }
+    import(address.checked_sub(base)? / PAGE as u64)
+}
+
+/// The imports of an image that nobody implements.
+pub(crate) fn missing_of(image: &str) -> impl Iterator<Item = &'static Import> {
+    (1..).map_while(import).filter(move |import| import.export.is_none() && import.image == image)
 }
 
 /// The number of an import. An image that is loaded again under its name gets the numbers it had, so that loading
@@ -229,19 +259,6 @@ fn level(irql: Irql) -> &'static str {
         Irql::DISPATCH => "DISPATCH_LEVEL",
         _ => "an interrupt level",
     }
-}
-
-/// Where imports lead that nobody implements.
-extern "win64" fn unimplemented_import() -> ! {
-    let caller = thread::caller();
-    let (number, module, name) =
-        bugcheck::serving().map_or((0, "", "?"), |import| (import.number, import.module, import.name));
-    bugcheck::with_message(
-        BugCheck::DRYDOCK_UNIMPLEMENTED_IMPORT,
-        [u64::from(number), caller, 0, 0],
-        caller,
-        format_args!("The driver called {module}!{name}, which Drydock does not implement."),
-    )
 }
 
 #[cfg(test)]
