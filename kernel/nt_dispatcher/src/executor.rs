@@ -7,12 +7,14 @@
 //! All that differs is asked here: one load and a branch that always goes the same way.
 
 mod deadlock;
-pub(crate) mod random;
+mod random;
 pub(crate) mod seeded;
 mod stack;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use random::Random;
 
 use crate::thread::{self, Start};
 use crate::wait;

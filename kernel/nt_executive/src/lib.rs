@@ -10,6 +10,7 @@ mod c_runtime;
 mod code_page;
 mod debug_print;
 mod format;
+mod handles;
 pub mod lists;
 pub mod mdl;
 mod mm;

@@ -148,24 +148,23 @@ macro_rules! cells {
     };
 }
 
-/// Highest address that a process of Linux can have, and so the border of what looks like user memory here.
-const USER_END: u64 = 0x7FFF_FFFF_0000;
-
 cells! {
     processors_cell = number_of_processors().into();
     build_cell = u64::from(FREE_BUILD | BUILD);
     zero_cell = 0;
     one_cell = 1;
     code_page_cell = 1252;
-    user_probe_cell = USER_END;
-    highest_user_cell = USER_END - 1;
-    system_range_cell = 0xFFFF_8000_0000_0000;
+    user_probe_cell = memory::USER_PROBE_ADDRESS;
+    highest_user_cell = memory::USER_PROBE_ADDRESS - 1;
+    // Not NT's: drivers ask whether an address is the system's, and those are ours.
+    system_range_cell = memory::USER_PROBE_ADDRESS;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{service, utf16};
+    use crate::pool;
+    use crate::testing::{kernel_thread, service, utf16};
 
     #[test]
     fn version_fills_the_structure_that_its_size_names() {
@@ -202,6 +201,22 @@ mod tests {
         if is_x86_feature_detected!("xsave") {
             assert_eq!((enabled(3), enabled(1), enabled(1 << 62)), (3, 1, 0));
         }
+    }
+
+    #[test]
+    fn probing_by_variable_and_by_routine_draw_the_same_border() {
+        kernel_thread();
+        let value = |name: &str| {
+            let export = crate::table::by_name(name).expect("exported");
+            // SAFETY: a variable of eight bytes.
+            unsafe { *(export.address() as *const u64) }
+        };
+        let border = value("MmUserProbeAddress");
+        assert_eq!(border, memory::USER_PROBE_ADDRESS, "by which ProbeForRead and ProbeForWrite judge");
+        assert_eq!((value("MmHighestUserAddress"), value("MmSystemRangeStart")), (border - 1, border));
+        let ours = pool::allocate(8, u32::from_le_bytes(*b"test"), pool::Kind::NonPaged, 0).expect("memory");
+        assert!(ours >= border, "pool is the system's");
+        pool::free(ours, None, 0);
     }
 
     #[test]

@@ -1,23 +1,25 @@
-//! The generator that decides in the seeded executor: SplitMix64 (public domain, by Sebastiano Vigna).
+//! The generator that decides in the seeded executor, and that services of the kernel take their numbers from:
+//! SplitMix64 (public domain, by Sebastiano Vigna).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A sequence of numbers that depends on its seed alone.
 #[derive(Debug)]
-pub(crate) struct Random(AtomicU64);
+pub struct Random(AtomicU64);
 
 impl Random {
-    pub(crate) const fn new(seed: u64) -> Self {
+    /// The sequence of a seed.
+    pub const fn new(seed: u64) -> Self {
         Self(AtomicU64::new(seed))
     }
 
     /// Starts over from another seed.
-    pub(crate) fn seed(&self, seed: u64) {
+    pub fn seed(&self, seed: u64) {
         self.0.store(seed, Ordering::Relaxed);
     }
 
     /// The next number.
-    pub(crate) fn next(&self) -> u64 {
+    pub fn next(&self) -> u64 {
         let mut mixed = self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed).wrapping_add(0x9E37_79B9_7F4A_7C15);
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -19,8 +19,8 @@ use corosensei::{Coroutine, CoroutineResult, Yielder};
 use gate::thread::Block;
 use nt_abi::Irql;
 
+use super::Random;
 use super::deadlock;
-use super::random::Random;
 use super::stack::FiberStack;
 use crate::park::Parker;
 use crate::{clock, poller};

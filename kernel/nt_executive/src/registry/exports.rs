@@ -7,6 +7,7 @@ use nt_abi::{Handle, NtStatus, ObjectAttributes};
 use super::information::{self, Answer};
 use super::tree::{KeyId, Value};
 use super::{key_of, lock, now, open_handle, read_data, start};
+use crate::handles;
 use crate::raise::{Failure, finish};
 
 gate::exports! {
@@ -47,16 +48,7 @@ fn named(attributes: u64) -> Result<Named, Failure> {
 fn open(into: u64, access: u32, attributes: u64) -> Result<NtStatus, Failure> {
     let name = named(attributes)?;
     let id = lock().tree.open(name.from, &name.path)?;
-    store_handle(into, open_handle(id, access, name.kernel, gate::caller())?)
-}
-
-fn store_handle(into: u64, handle: Handle) -> Result<NtStatus, Failure> {
-    if let Err(fault) = memory::write_value(into, handle) {
-        // Nobody would ever learn of the handle.
-        let _ = nt_object::close(handle);
-        return Err(fault.into());
-    }
-    Ok(NtStatus::SUCCESS)
+    handles::store(into, open_handle(id, access, name.kernel, gate::caller())?)
 }
 
 unsafe extern "win64" fn zw_open_key(handle: u64, access: u32, attributes: u64) -> NtStatus {
@@ -90,7 +82,7 @@ fn create(
         // REG_CREATED_NEW_KEY, REG_OPENED_EXISTING_KEY
         memory::write_value(disposition, if made { 1u32 } else { 2 })?;
     }
-    store_handle(into, open_handle(id, access, name.kernel, gate::caller())?)
+    handles::store(into, open_handle(id, access, name.kernel, gate::caller())?)
 }
 
 unsafe extern "win64" fn zw_create_key(

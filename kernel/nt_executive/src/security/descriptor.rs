@@ -142,7 +142,7 @@ unsafe extern "win64" fn rtl_valid_security_descriptor(descriptor: *const Descri
             return 0;
         }
         let parts = Parts::of(descriptor);
-        let valid_sid = |sid: u64| sid == 0 || (*(sid as *const u8) & 0xF == 1 && *((sid + 1) as *const u8) <= 15);
+        let valid_sid = |sid: u64| sid == 0 || sid::is_valid(sid as *const u8);
         let valid_acl = |acl: u64| acl == 0 || (2..=4).contains(&(*(acl as *const Acl)).revision);
         (valid_sid(parts.owner) && valid_sid(parts.group) && valid_acl(parts.sacl) && valid_acl(parts.dacl)).into()
     }

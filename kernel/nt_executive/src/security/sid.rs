@@ -101,6 +101,15 @@ pub unsafe fn read(sid: *const u8) -> Vec<u8> {
     }
 }
 
+/// Whether revision and count of the identifier at `sid` are such as there are.
+///
+/// # Safety
+/// The driver's identifier.
+pub unsafe fn is_valid(sid: *const u8) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { *sid & 0xF == REVISION && *sid.add(1) <= SUB_AUTHORITIES_MAX }
+}
+
 unsafe extern "win64" fn rtl_length_sid(sid: *const u8) -> u32 {
     // SAFETY: the driver's identifier.
     length(unsafe { *sid.add(1) }) as u32
@@ -111,11 +120,8 @@ unsafe extern "win64" fn rtl_length_required_sid(count: u32) -> u32 {
 }
 
 unsafe extern "win64" fn rtl_valid_sid(sid: *const u8) -> u8 {
-    if sid.is_null() {
-        return 0;
-    }
     // SAFETY: the driver's identifier.
-    unsafe { (*sid & 0xF == REVISION && *sid.add(1) <= SUB_AUTHORITIES_MAX).into() }
+    (!sid.is_null() && unsafe { is_valid(sid) }).into()
 }
 
 unsafe extern "win64" fn rtl_equal_sid(a: *const u8, b: *const u8) -> u8 {

@@ -7,6 +7,7 @@ use nt_abi::{Handle, NtStatus};
 use nt_object::ObjectType;
 
 use super::sid;
+use crate::handles;
 use crate::pool::{self, Kind};
 use crate::process;
 use crate::raise::{Failure, finish};
@@ -59,12 +60,7 @@ pub fn system() -> u64 {
 fn open(process: Handle, access: u32, kernel: bool, into: u64) -> Result<NtStatus, Failure> {
     nt_object::dereference(process::by_handle(process)?);
     let handle = nt_object::insert(system(), access, kernel, gate::caller()).ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;
-    if let Err(fault) = memory::write_value(into, handle) {
-        // Nobody would ever learn of the handle.
-        let _ = nt_object::close(handle);
-        return Err(fault.into());
-    }
-    Ok(NtStatus::SUCCESS)
+    handles::store(into, handle)
 }
 
 unsafe extern "win64" fn zw_open_process_token(process: Handle, access: u32, token: u64) -> NtStatus {
