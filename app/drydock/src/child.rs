@@ -105,7 +105,8 @@ impl Job {
             note("this kernel has no Landlock: files are out of reach by the list of system calls alone");
         }
         let mut run = Run { plan, transport, drivers: Vec::new(), started: 0, unloaded: 0 };
-        let outcome = run.load(std::mem::take(images)).and_then(|()| {
+        let outcome = drivers::load(&std::mem::take(images), plan).and_then(|loaded| {
+            run.drivers = loaded;
             run.restrict()?;
             run.start()
         });
@@ -150,15 +151,6 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Maps and binds all images; stops at the first that cannot be.
-    fn load(&mut self, images: Vec<Vec<u8>>) -> Result<(), Message> {
-        for (path, bytes) in self.plan.drivers.iter().zip(images) {
-            let loaded = Loaded::load(path, &bytes, self.plan, &self.drivers);
-            self.drivers.push(loaded.map_err(|why| drivers::failed(path, why))?);
-        }
-        Ok(())
-    }
-
     /// Closes the sandbox: from here on nothing becomes executable, and only what the network needs can be asked of Linux.
     fn restrict(&self) -> Result<(), Message> {
         let policy = self.plan.network.policy();

@@ -5,29 +5,32 @@ use std::{fs, io};
 
 use gate::export::Export;
 use inspect::{ExportInfo, Report};
+use pe_image::{Exports, ImageFile};
 
 use crate::child::IMAGE_BYTES_MAX;
 use crate::error::DockError;
 
-/// Judges driver images as if they were loaded in this order: each may import from those before it.
+/// Judges driver images as if they were loaded together: each may import from the others.
 ///
 /// # Errors
 /// When a file cannot be read. An image that cannot be loaded is a report.
 pub fn inspect(paths: &[impl AsRef<Path>]) -> Result<Vec<Report>, DockError> {
-    let mut reports: Vec<Report> = Vec::new();
+    let mut files = Vec::new();
     for path in paths {
         let path = path.as_ref();
-        let file = read(path).map_err(DockError::input(path))?;
         let name =
             path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
-        let resolver = |module: &str, name: &str| {
-            let of_driver = || exported(&reports, module, name);
-            of_driver().or_else(|| crate::child::resolve(module, name).map(described))
-        };
-        let report = inspect::inspect(&file, &name, &resolver);
-        reports.push(report);
+        files.push((name, read(path).map_err(DockError::input(path))?));
     }
-    Ok(reports)
+    let exporters: Vec<(&str, Exports)> = files
+        .iter()
+        // One that cannot be read exports nothing; its report says why.
+        .filter_map(|(name, file)| Some((name.as_str(), ImageFile::read(file).ok()?.exports().ok()?)))
+        .collect();
+    let resolver = |module: &str, name: &str| {
+        exported(&exporters, module, name).or_else(|| crate::child::resolve(module, name).map(described))
+    };
+    Ok(files.iter().map(|(name, file)| inspect::inspect(file, name, &resolver)).collect())
 }
 
 /// Reports as one JSON array.
@@ -47,10 +50,10 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
-/// What an image that is loaded before exports.
-fn exported(before: &[Report], module: &str, name: &str) -> Option<ExportInfo> {
-    let driver = before.iter().find(|report| report.name.eq_ignore_ascii_case(module))?;
-    let has_it = driver.exports.iter().any(|export| export == name);
+/// What one of the images exports.
+fn exported(exporters: &[(&str, Exports)], module: &str, name: &str) -> Option<ExportInfo> {
+    let (_, exports) = exporters.iter().find(|(exporter, _)| exporter.eq_ignore_ascii_case(module))?;
+    let has_it = exports.get(name).is_some() || exports.forwarded.contains_key(name);
     has_it.then(|| ExportInfo { signature: String::new(), rules: String::new() })
 }
 

@@ -21,7 +21,7 @@ const INSPECT_EXAMPLE: &str = "Example:
   drydock inspect client.sys
   drydock inspect helper.sys client.sys --json
 
-Later images may import from earlier ones, as when they are run. An offset counts from the image's beginning.
+Images may import from one another, as when they are run. An offset counts from the image's beginning.
 Exit status: 0 all can be run, 1 imports are missing, 2 an image cannot be loaded, 64 wrong use.";
 
 const COMPLETIONS_EXAMPLE: &str = "Example:

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::io;
 
+use crate::SUBSYSTEM_NATIVE;
+use crate::headers::{Headers, directory};
+
 /// Why an image cannot be loaded. Its text says what to do about it, without naming the file.
 #[derive(Debug)]
 pub enum ImageError {
@@ -116,6 +119,21 @@ pub enum Warning {
     NotNative(u16),
     /// Pages that are writable and executable at once: the section's name.
     WritableCode(String),
+    /// It has a table of thread-local storage.
+    ThreadLocalStorage,
+    /// It has a table of delayed imports.
+    DelayedImports,
+}
+
+impl Warning {
+    /// What the headers tell.
+    pub(crate) fn of(headers: &Headers) -> Vec<Self> {
+        let has = |number| headers.directory(number).size != 0;
+        let not_native = (headers.subsystem != SUBSYSTEM_NATIVE).then_some(Self::NotNative(headers.subsystem));
+        let storage = has(directory::THREAD_LOCAL_STORAGE).then_some(Self::ThreadLocalStorage);
+        let delayed = has(directory::DELAYED_IMPORT).then_some(Self::DelayedImports);
+        [not_native, storage, delayed].into_iter().flatten().collect()
+    }
 }
 
 impl fmt::Display for Warning {
@@ -127,6 +145,14 @@ impl fmt::Display for Warning {
                     "linked for subsystem {subsystem} and not as a native image (1); if this is a program and no driver, it will not run"
                 )
             }
+            Self::ThreadLocalStorage => f.write_str(
+                "it has thread-local storage, which the kernel has no slots for and no callbacks are called for: \
+                 a variable of it is read from wherever the thread's block happens to lead, as on Windows",
+            ),
+            Self::DelayedImports => f.write_str(
+                "it has delayed imports, which the kernel does not bind: what it calls through them must be resolved \
+                 by code of its own, as on Windows",
+            ),
             Self::WritableCode(section) => {
                 write!(f, "section {section:?} has pages that are writable and executable at once")
             }

@@ -19,6 +19,25 @@ pub struct Exports {
     pub named: BTreeMap<String, u32>,
     /// By ordinal, also those with a name.
     pub numbered: BTreeMap<u32, u32>,
+    /// Those that another module has, by name and, as `#n`, by ordinal.
+    pub forwarded: BTreeMap<String, Forwarder>,
+}
+
+/// Where a forwarded export is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forwarder {
+    /// The module, mostly without `.sys` or the like.
+    pub module: String,
+    /// The name there, or `#n` for an ordinal.
+    pub name: String,
+}
+
+impl Forwarder {
+    /// From `module.name`.
+    fn read(text: &[u8]) -> Option<Self> {
+        let (module, name) = std::str::from_utf8(text).ok()?.rsplit_once('.')?;
+        Some(Self { module: module.to_owned(), name: name.to_owned() })
+    }
 }
 
 impl Exports {
@@ -31,7 +50,7 @@ impl Exports {
     }
 }
 
-/// Reads the table of exports. Forwarded ones are left out.
+/// Reads the table of exports. A forwarded one that does not say where to is left out.
 ///
 /// # Errors
 /// When a part of the table lies outside of the image.
@@ -56,19 +75,25 @@ pub fn read(image: View<'_>, headers: &Headers) -> Result<Exports, ImageError> {
 
     // An offset inside the table itself leads to the name of somebody else's export.
     let is_forwarded = |offset: u32| offset.wrapping_sub(table.offset) < table.size;
-    let is_export = |offset: u32| offset != 0 && !is_forwarded(offset) && image.bytes(offset, 1).is_some();
+    let is_export = |offset: u32| offset != 0 && image.bytes(offset, 1).is_some();
+    let forwarder = |offset: u32| image.c_string(offset, NAME_MAX).and_then(Forwarder::read);
     for (number, offset) in functions.iter().enumerate() {
-        let offset = u32::from_le_bytes(*offset);
-        if is_export(offset) {
-            exports.numbered.insert(first.wrapping_add(number as u32), offset);
+        let (ordinal, offset) = (first.wrapping_add(number as u32), u32::from_le_bytes(*offset));
+        if is_forwarded(offset) {
+            exports.forwarded.extend(forwarder(offset).map(|to| (format!("#{ordinal}"), to)));
+        } else if is_export(offset) {
+            exports.numbered.insert(ordinal, offset);
         }
     }
     for (name, ordinal) in name_offsets.iter().zip(ordinals) {
         let name = image.c_string(u32::from_le_bytes(*name), NAME_MAX).ok_or_else(unreadable)?;
+        let name = || String::from_utf8_lossy(name).into_owned();
         let offset = functions.get(usize::from(u16::from_le_bytes(*ordinal))).ok_or_else(unreadable)?;
         let offset = u32::from_le_bytes(*offset);
-        if is_export(offset) {
-            exports.named.insert(String::from_utf8_lossy(name).into_owned(), offset);
+        if is_forwarded(offset) {
+            exports.forwarded.extend(forwarder(offset).map(|to| (name(), to)));
+        } else if is_export(offset) {
+            exports.named.insert(name(), offset);
         }
     }
     Ok(exports)

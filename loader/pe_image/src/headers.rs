@@ -77,8 +77,12 @@ pub mod directory {
     pub const CERTIFICATE: usize = 4;
     /// Places that depend on where it lies.
     pub const RELOCATION: usize = 5;
+    /// Variables of which each thread has its own.
+    pub const THREAD_LOCAL_STORAGE: usize = 9;
     /// Its security cookie, among others.
     pub const LOAD_CONFIG: usize = 10;
+    /// What it will need of others when it first calls it.
+    pub const DELAYED_IMPORT: usize = 13;
 }
 
 /// Bits of [`Section::characteristics`].

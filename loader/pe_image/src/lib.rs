@@ -9,11 +9,13 @@
 //! Invariants:
 //! - A file is hostile: every number in it is checked before it is used, and time and memory are bounded by the
 //!   size of the file and of the image it asks for.
-//! - An import that nobody implements never refuses an image; it ends the run when it is called, by name.
+//! - An import that nobody implements never refuses an image; it ends the run by name when it is called, or, if it is
+//!   a variable, touched.
 //! - Code is only patched where decoding from function boundaries proves what it is; the rest is emulated.
 //!
-//! Left out: resources, thread-local storage, delayed imports and forwarded exports, which no driver of the
-//! supported kind uses.
+//! As on NT, the tables of thread-local storage and of delayed imports are not looked at: the kernel has no slots for
+//! the first, and the second is the business of code that is linked into the driver. An image that has one is loaded
+//! with a [`Warning`]. Resources are left out; drivers do not load any.
 
 mod error;
 mod exports;
@@ -31,11 +33,12 @@ mod security_cookie;
 mod tests;
 mod view;
 
+use gate::code::CodeArea;
 use gate::export::Export;
 use gate::image::LoadedImage;
 
 pub use error::{ImageError, Warning};
-pub use exports::Exports;
+pub use exports::{Exports, Forwarder};
 pub use functions::Function;
 pub use headers::{Directory, Headers, MACHINE_AMD64, Section, directory};
 pub use image_file::{Code, ImageFile};
@@ -54,7 +57,7 @@ pub const SUBSYSTEM_NATIVE: u16 = 1;
 pub struct LoadOptions<'a> {
     /// Finds an export of the kernel by module and name.
     pub resolver: &'a dyn Fn(&str, &str) -> Option<&'static Export>,
-    /// Finds an export of a driver that was loaded before, by module and name; asked first, so that a driver can
+    /// Finds an export of another driver, by module and name; asked first, so that a driver can
     /// bring its own `tdi.sys`.
     pub drivers: &'a dyn Fn(&str, &str) -> Option<u64>,
     /// In a seeded run, what the security cookie is made from; otherwise it is random.
@@ -92,11 +95,34 @@ pub struct Image {
     unregistered: Option<LoadedImage>,
 }
 
-/// Loads an image. `name` is its file name, under which records and messages name it.
+/// An image that lies where it will stay, but whose imports lead nowhere yet: what it exports is known, so images can
+/// import from one another. Unmapped when it is dropped.
+#[derive(Debug)]
+pub struct MappedImage {
+    name: &'static str,
+    headers: Headers,
+    layout: Layout,
+    mapping: Mapping,
+    code: CodeArea,
+    plan: patch::Plan,
+    exports: Exports,
+    imports: Vec<Import>,
+}
+
+/// Loads an image that imports from none loaded later. `name` is its file name, under which records and messages
+/// name it.
 ///
 /// # Errors
 /// [`ImageError`]; nothing stays mapped then.
 pub fn load(bytes: &[u8], name: &str, options: &LoadOptions<'_>) -> Result<Image, ImageError> {
+    map(bytes, name, options.seed)?.bind(options)
+}
+
+/// Maps an image and finds out what it needs and offers. `seed` is that of [`LoadOptions`].
+///
+/// # Errors
+/// [`ImageError`]; nothing stays mapped then.
+pub fn map(bytes: &[u8], name: &str, seed: Option<u64>) -> Result<MappedImage, ImageError> {
     let headers = Headers::read(bytes)?;
     headers.judge()?;
     let layout = Layout::of(&headers, bytes)?;
@@ -105,45 +131,69 @@ pub fn load(bytes: &[u8], name: &str, options: &LoadOptions<'_>) -> Result<Image
     let place = Place::next();
     let mut mapping = place.map(layout.size)?;
     let base = mapping.base();
-    // SAFETY: just mapped, nothing has run; the only slice until the next one below.
+    // SAFETY: just mapped, nothing has run; the only slice until `bind`.
     let image = unsafe { mapping.image() };
     layout.copy(bytes, image);
     let relocated = relocate::relocate(base, image, &headers)?;
-    security_cookie::set(base, image, &headers, options.seed, name)?;
+    security_cookie::set(base, image, &headers, seed, name)?;
     let exports = exports::read(View(image), &headers)?;
     let imports = imports::read(View(image), &headers)?;
     let functions = functions::read(View(image), &headers)?;
     let roots = image_file::roots(&headers, &exports, &functions);
-    let map = patch::CodeMap::of(image, &layout, &functions, roots, base, &relocated);
-    let plan = patch::Plan::make(&map, &relocated);
-
-    let mut code = mapping.add_code(imports::code_bytes(&imports) + plan.code_bytes())?;
-    // SAFETY: nothing has run and nothing is protected; the slice above was last used for the plan.
-    let image = unsafe { mapping.image() };
-    // Leaked: stubs name the image in records at any later time.
-    let static_name: &'static str = Box::leak(name.to_owned().into_boxed_str());
-    let missing = imports::bind(&imports, image, &mut code, static_name, options)?;
-    let (patches, moved) = plan.apply(base, image, &mut code);
-    code.seal()?;
-    let mut warnings = protect::protect(&mapping, &layout, headers.headers_size)?;
-    if headers.subsystem != SUBSYSTEM_NATIVE {
-        warnings.insert(0, Warning::NotNative(headers.subsystem));
-    }
+    let code_map = patch::CodeMap::of(image, &layout, &functions, roots, base, &relocated);
+    let plan = patch::Plan::make(&code_map, &relocated);
+    let code = mapping.add_code(imports::code_bytes(&imports) + plan.code_bytes())?;
     place.take(&mut mapping);
-    let table = headers.directory(headers::directory::EXCEPTION);
-    let table = base + u64::from(table.offset)..base + u64::from(table.offset) + u64::from(table.size);
-    let loaded = LoadedImage::new(static_name, base, mapping.size(), layout.text(base), moved).with_functions(table);
-    Ok(Image {
-        name: static_name,
-        size: layout.size,
-        entry: base + u64::from(headers.entry),
-        exports,
-        missing,
-        warnings,
-        patches,
-        mapping,
-        unregistered: Some(loaded),
-    })
+    // Leaked: stubs name the image in records at any later time.
+    let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
+    Ok(MappedImage { name, headers, layout, mapping, code, plan, exports, imports })
+}
+
+impl MappedImage {
+    /// File name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// First address, which the offsets of [`MappedImage::exports`] count from.
+    pub fn base(&self) -> u64 {
+        self.mapping.base()
+    }
+
+    /// What it offers to others.
+    pub fn exports(&self) -> &Exports {
+        &self.exports
+    }
+
+    /// Binds its imports and makes it ready to run; the seed of `options` has had its effect already.
+    ///
+    /// # Errors
+    /// [`ImageError`]; it is unmapped then.
+    pub fn bind(self, options: &LoadOptions<'_>) -> Result<Image, ImageError> {
+        let Self { name, headers, layout, mut mapping, mut code, plan, exports, imports } = self;
+        let base = mapping.base();
+        // SAFETY: nothing has run and nothing is protected; the slice of `map` was last used there.
+        let image = unsafe { mapping.image() };
+        let missing = imports::bind(&imports, image, &mut code, name, options)?;
+        let (patches, moved) = plan.apply(base, image, &mut code);
+        code.seal()?;
+        let mut warnings = Warning::of(&headers);
+        warnings.extend(protect::protect(&mapping, &layout, headers.headers_size)?);
+        let table = headers.directory(headers::directory::EXCEPTION);
+        let table = base + u64::from(table.offset)..base + u64::from(table.offset) + u64::from(table.size);
+        let loaded = LoadedImage::new(name, base, mapping.size(), layout.text(base), moved).with_functions(table);
+        Ok(Image {
+            name,
+            size: layout.size,
+            entry: base + u64::from(headers.entry),
+            exports,
+            missing,
+            warnings,
+            patches,
+            mapping,
+            unregistered: Some(loaded),
+        })
+    }
 }
 
 impl Image {

@@ -1,6 +1,6 @@
 //! One driver from its image to its unloading.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gate::export::Export;
 use nt_abi::{DeviceObject, DriverObject, NtStatus};
@@ -9,7 +9,7 @@ use nt_executive::notifications;
 use nt_executive::registry::{self, Data};
 use nt_io::driver::{self, NewDriver};
 use nt_io::{device, stacks};
-use pe_image::{Image, LoadOptions};
+use pe_image::{Exports, Image, LoadOptions, MappedImage};
 use trace::Event;
 
 use super::leftovers;
@@ -55,19 +55,79 @@ pub fn resolve(module: &str, name: &str) -> Option<&'static Export> {
     nt_executive::table::resolve(module, name).or_else(|| tdi_library::resolve(module, name))
 }
 
+/// Maps all images, in order, and then binds them, so that each can import from any other; stops at the first that
+/// cannot be.
+///
+/// # Errors
+/// Which failed: what is wrong with the image, and what to do.
+pub fn load(images: &[Vec<u8>], plan: &Plan) -> Result<Vec<Loaded>, Message> {
+    let mut mapped = Vec::new();
+    for (path, bytes) in plan.drivers.iter().zip(images) {
+        let image = pe_image::map(bytes, &file_name(path), plan.seed);
+        mapped.push(image.map_err(|error| failed(path, error.to_string()))?);
+    }
+    let exporters: Vec<Exporter> = mapped.iter().map(Exporter::of).collect();
+    let bind = |(path, image): (&PathBuf, MappedImage)| {
+        Loaded::bind(path, image, plan, &exporters).map_err(|why| failed(path, why))
+    };
+    plan.drivers.iter().zip(mapped).map(bind).collect()
+}
+
+/// A driver that others may import from.
+struct Exporter {
+    name: &'static str,
+    base: u64,
+    exports: Exports,
+}
+
+impl Exporter {
+    fn of(image: &MappedImage) -> Self {
+        Self { name: image.name(), base: image.base(), exports: image.exports().clone() }
+    }
+}
+
+/// Most forwarders on the way to an export; a driver can forward to itself.
+const FORWARDERS_MAX: u32 = 4;
+
+/// What an import is bound to.
+enum Found {
+    /// Something of a driver.
+    Address(u64),
+    /// Something of the kernel.
+    Export(&'static Export),
+}
+
+/// Finds what `module!name` is: of a driver first, so that one can bring its own `tdi.sys`.
+fn find(exporters: &[Exporter], module: &str, name: &str, forwarders: u32) -> Option<Found> {
+    let exporter = exporters.iter().find(|exporter| exporter.name.eq_ignore_ascii_case(module));
+    if let Some(Exporter { base, exports, .. }) = exporter {
+        if let Some(offset) = exports.get(name) {
+            return Some(Found::Address(base + u64::from(offset)));
+        }
+        if let Some(to) = exports.forwarded.get(name).filter(|_| forwarders > 0) {
+            // Forwarders name modules without what their files end in.
+            return ["", ".sys", ".exe", ".dll"]
+                .iter()
+                .find_map(|end| find(exporters, &format!("{}{end}", to.module), &to.name, forwarders - 1));
+        }
+    }
+    resolve(module, name).map(Found::Export)
+}
+
 impl Loaded {
-    /// Maps and binds an image and makes its driver object; `before` are the drivers whose exports it may import.
-    ///
-    /// # Errors
-    /// What is wrong with the image, and what to do.
-    pub fn load(path: &Path, bytes: &[u8], plan: &Plan, before: &[Self]) -> Result<Self, String> {
+    /// Binds a mapped image and makes its driver object.
+    fn bind(path: &Path, mapped: MappedImage, plan: &Plan, exporters: &[Exporter]) -> Result<Self, String> {
         let file = file_name(path);
-        let exported = |module: &str, name: &str| {
-            let of_module = before.iter().find(|loaded| loaded.image.name().eq_ignore_ascii_case(module))?;
-            of_module.image.export(name)
+        let address = |module: &str, name: &str| match find(exporters, module, name, FORWARDERS_MAX)? {
+            Found::Address(address) => Some(address),
+            Found::Export(_) => None,
         };
-        let options = LoadOptions { resolver: &resolve, drivers: &exported, seed: plan.seed };
-        let mut image = pe_image::load(bytes, &file, &options).map_err(|error| error.to_string())?;
+        let export = |module: &str, name: &str| match find(exporters, module, name, FORWARDERS_MAX)? {
+            Found::Export(export) => Some(export),
+            Found::Address(_) => None,
+        };
+        let options = LoadOptions { resolver: &export, drivers: &address, seed: plan.seed };
+        let mut image = mapped.bind(&options).map_err(|error| error.to_string())?;
         let service = path.file_stem().map_or_else(|| file.clone(), |stem| stem.to_string_lossy().into_owned());
         let registered = image.register().map_err(|error| error.to_string())?;
         let new = NewDriver { name: &service, image: (image.base(), image.size()), entry: image.entry() };
@@ -81,6 +141,9 @@ impl Loaded {
         for missing in image.missing() {
             let text = format!("{}!{}", missing.module, missing.name);
             gate::record_with_text(Event::ImportMissing { driver: object as u64 }, &text);
+        }
+        for warning in image.warnings() {
+            gate::record_with_text(Event::HostNote {}, &format!("{file}: {warning}"));
         }
         set_parameters(&service, &plan.settings)?;
         Ok(Self { image, object, name: service, state: State::Mapped })
@@ -248,7 +311,8 @@ fn number(text: &str) -> Option<u32> {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use super::{number, resolve};
+    use super::{Exporter, Exports, FORWARDERS_MAX, Found, find, number, resolve};
+    use pe_image::Forwarder;
     use serde::Deserialize;
 
     #[derive(Deserialize)]
@@ -261,6 +325,36 @@ mod tests {
     struct Missing {
         why: String,
         names: String,
+    }
+
+    fn exporter(name: &'static str, here: &[(&str, u32)], elsewhere: &[(&str, &str, &str)]) -> Exporter {
+        let mut exports = Exports::default();
+        exports.named.extend(here.iter().map(|&(name, offset)| (name.to_owned(), offset)));
+        let to = |module: &str, name: &str| Forwarder { module: module.to_owned(), name: name.to_owned() };
+        exports.forwarded.extend(elsewhere.iter().map(|&(own, module, name)| (own.to_owned(), to(module, name))));
+        Exporter { name, base: 0x1000, exports }
+    }
+
+    #[test]
+    fn imports_are_found_in_drivers_before_the_kernel_and_where_forwarders_lead() {
+        let elsewhere =
+            [("Call", "ntoskrnl", "IofCallDriver"), ("Twice", "second", "There"), ("Loop", "first", "Loop")];
+        let drivers = [
+            exporter("first.sys", &[("Here", 1)], &elsewhere),
+            exporter("second.sys", &[("There", 2)], &[]),
+            exporter("tdi.sys", &[("TdiMapUserRequest", 3)], &[]),
+        ];
+        let address = |module, name| match find(&drivers, module, name, FORWARDERS_MAX) {
+            Some(Found::Address(address)) => address,
+            _ => 0,
+        };
+        assert_eq!([address("FIRST.SYS", "Here"), address("first.sys", "Twice")], [0x1001, 0x1002]);
+        assert_eq!(address("tdi.sys", "TdiMapUserRequest"), 0x1003, "a driver's own comes first");
+        assert!(find(&drivers, "first.sys", "Loop", FORWARDERS_MAX).is_none());
+        let Some(Found::Export(export)) = find(&drivers, "first.sys", "Call", FORWARDERS_MAX) else {
+            panic!("forwarded")
+        };
+        assert_eq!(export.name, "IofCallDriver");
     }
 
     /// Whether any module that drivers import from has the name.

@@ -7,7 +7,7 @@ use proves::proves;
 use test_image::{CODE, DATA, TestImage};
 
 use super::{RETURN_ZERO, TABLE, driver, load_file, load_image, word};
-use crate::{LoadOptions, MissingImport, Warning, load};
+use crate::{Forwarder, LoadOptions, MissingImport, Warning, load, map};
 
 /// The access that the kernel says a page has, such as `r-xp`.
 fn access(address: u64) -> String {
@@ -73,19 +73,65 @@ fn imports_are_bound_to_stubs_cells_other_drivers_and_names_nobody_has_to_places
 }
 
 #[test]
-fn exports_are_found_by_name_and_ordinal_and_forwarded_ones_are_not() {
+fn exports_are_found_by_name_and_ordinal_and_forwarded_ones_say_where() {
     let mut image = TestImage::new();
     let text = image.section(".text", RETURN_ZERO, CODE);
     image.entry = text;
-    // An offset inside the export table means "look elsewhere".
-    let table = image.next();
-    image.exports("test.sys", &[("Here", text), ("There", table + 4)]);
+    // An offset inside the export table means "look elsewhere": to what the module's name is written as here, and to
+    // what cannot be read.
+    let module = image.next() + 40 + 3 * 10;
+    image.exports("helper.There", &[("Here", text), ("Elsewhere", module), ("Nowhere", module + 7)]);
+    let mapped = map(&image.build(), "test.sys", None).expect("a valid image");
+    let forwarder = Forwarder { module: "helper".into(), name: "There".into() };
+    let forwarded = [("#1".to_owned(), forwarder.clone()), ("Elsewhere".to_owned(), forwarder)];
+    assert_eq!(mapped.exports().forwarded, forwarded.into());
+    assert_eq!(mapped.base() + u64::from(mapped.exports().named["Here"]), mapped.base() + u64::from(text));
+    drop(mapped);
     let image = load_image(&image).expect("a valid image");
     assert_eq!(image.export("Here"), Some(image.entry()));
-    assert_eq!(image.export("#1"), Some(image.entry()), "ordinals begin at 1 here");
-    assert_eq!(image.export("There"), None);
+    assert_eq!(image.export("#2"), Some(image.entry()), "ordinals begin at 1 here");
+    assert_eq!(image.export("Elsewhere"), None);
     assert_eq!(image.export("Nowhere"), None);
     assert_eq!(image.export_names().collect::<Vec<_>>(), ["Here"]);
+}
+
+#[test]
+fn images_are_mapped_before_they_are_bound_so_two_can_import_from_one_another() {
+    let one = |own: &str, other: (&str, &str)| {
+        let mut image = TestImage::new();
+        let slots = image.imports(&[(other.0, &[other.1])]);
+        image.entry = image.section(".text", RETURN_ZERO, CODE);
+        image.exports("any", &[(own, image.entry)]);
+        (image.build(), slots[0])
+    };
+    let (first, first_slot) = one("First", ("second.sys", "Second"));
+    let (second, second_slot) = one("Second", ("first.sys", "First"));
+    let first = map(&first, "first.sys", None).expect("a valid image");
+    let second = map(&second, "second.sys", None).expect("a valid image");
+    let exported: Vec<_> =
+        [&first, &second].map(|image| (image.name(), image.base(), image.exports().clone())).into_iter().collect();
+    let drivers = |module: &str, name: &str| {
+        let (_, base, exports) = exported.iter().find(|(image, _, _)| *image == module)?;
+        exports.get(name).map(|offset| base + u64::from(offset))
+    };
+    let options = LoadOptions { drivers: &drivers, ..LoadOptions::new(&super::kernel) };
+    let first = first.bind(&options).expect("room");
+    let second = second.bind(&options).expect("room");
+    assert_eq!(word(first.base() + u64::from(first_slot)), second.entry());
+    assert_eq!(word(second.base() + u64::from(second_slot)), first.entry());
+    assert_eq!((first.missing(), second.missing()), (&[][..], &[][..]));
+}
+
+#[test]
+fn thread_local_storage_and_delayed_imports_are_warned_of_and_left_alone() {
+    let mut image = TestImage::new();
+    image.entry = image.section(".text", RETURN_ZERO, CODE);
+    let data = image.section(".data", &[0xEE; 64], DATA);
+    image.directory(9, data, 40);
+    image.directory(13, data, 32);
+    let image = load_image(&image).expect("a valid image");
+    assert_eq!(image.warnings(), [Warning::ThreadLocalStorage, Warning::DelayedImports]);
+    assert_eq!(word(image.base() + u64::from(data)), 0xEEEE_EEEE_EEEE_EEEE);
 }
 
 fn with_cookie(value: u64) -> (Vec<u8>, u32) {
