@@ -22,6 +22,7 @@ mod raise;
 pub mod random;
 pub mod registry;
 mod rtl;
+mod section;
 mod security;
 mod system;
 pub mod table;

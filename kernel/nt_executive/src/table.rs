@@ -20,6 +20,7 @@ fn tables() -> impl Iterator<Item = &'static [Export]> {
         crate::notifications::TABLE,
         crate::pool::TABLE,
         crate::process::TABLE,
+        crate::section::TABLE,
         crate::system::TABLE,
     ];
     let parts = crate::c_runtime::TABLES
