@@ -1,10 +1,13 @@
-//! Routines that drivers register to be told of processes, threads and images (K-177).
+//! Routines that drivers register to be told of processes, threads, images (K-177) and processors.
 //!
-//! No process is ever created in a run; images are told by whoever loads them ([`image_loaded`]).
+//! No process is ever created in a run; images are told by whoever loads them ([`image_loaded`]); the processors are
+//! all there from the beginning, and stay.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nt_abi::{NtStatus, UnicodeString};
+use nt_dispatcher::exports::number_of_processors;
 
 gate::exports! {
     /// Notifications.
@@ -15,6 +18,8 @@ gate::exports! {
     "PsRemoveCreateThreadNotifyRoutine" = ps_remove_create_thread_notify_routine(routine: u64) -> NtStatus, irql <= PASSIVE, rules "K-177";
     "PsSetLoadImageNotifyRoutine" = ps_set_load_image_notify_routine(routine: u64) -> NtStatus, irql <= PASSIVE, rules "K-177";
     "PsRemoveLoadImageNotifyRoutine" = ps_remove_load_image_notify_routine(routine: u64) -> NtStatus, irql <= PASSIVE, rules "K-177";
+    "KeRegisterProcessorChangeCallback" = ke_register_processor_change_callback(routine: u64, context: u64, flags: u32) -> u64, irql <= APC, rules "K-007";
+    "KeDeregisterProcessorChangeCallback" = ke_deregister_processor_change_callback(registration: u64), irql <= APC, rules "K-007";
 }
 
 /// What a routine is told of.
@@ -28,6 +33,8 @@ pub enum Subject {
     Thread,
     /// Images.
     Image,
+    /// Processors. What stands for the routine is the registration that the driver was given.
+    Processor,
 }
 
 /// A registered routine.
@@ -118,6 +125,64 @@ unsafe extern "win64" fn ps_remove_load_image_notify_routine(routine: u64) -> Nt
     remove(Subject::Image, routine)
 }
 
+/// `KE_PROCESSOR_CHANGE_NOTIFY_CONTEXT`.
+#[repr(C)]
+struct ProcessorChange {
+    state: u32,
+    number: u32,
+    status: NtStatus,
+    group: u16,
+    number_in_group: u8,
+    _reserved: u8,
+}
+
+/// `KE_PROCESSOR_CHANGE_NOTIFY_STATE`
+mod change {
+    pub const ADD_START: u32 = 0;
+    pub const ADD_COMPLETE: u32 = 1;
+    pub const ADD_FAILURE: u32 = 2;
+}
+
+/// Tells one routine of one processor and gives what it makes of it.
+fn tell_processor(routine: u64, context: u64, state: u32, number: u32) -> NtStatus {
+    let mut status = NtStatus::SUCCESS;
+    let change = ProcessorChange { state, number, status, group: 0, number_in_group: number as u8, _reserved: 0 };
+    // SAFETY: the driver registers the routine for these arguments; they outlive the call.
+    unsafe { gate::call::call3(routine, context, &raw const change as u64, &raw mut status as u64) };
+    // An exception that passes the routine is a refusal, too.
+    if gate::seh::is_leaving() { NtStatus::UNSUCCESSFUL } else { status }
+}
+
+/// Gives a registration, or 0 if the routine refused a processor that is there: it is told that those it had heard of
+/// are not added after all.
+unsafe extern "win64" fn ke_register_processor_change_callback(routine: u64, context: u64, flags: u32) -> u64 {
+    /// `KE_PROCESSOR_CHANGE_ADD_EXISTING`
+    const ADD_EXISTING: u32 = 1;
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let caller = gate::caller();
+    for number in (0..number_of_processors()).filter(|_| flags & ADD_EXISTING != 0) {
+        if tell_processor(routine, context, change::ADD_START, number).is_error() {
+            for told in (0..=number).take_while(|_| !gate::seh::is_leaving()) {
+                tell_processor(routine, context, change::ADD_FAILURE, told);
+            }
+            return 0;
+        }
+        tell_processor(routine, context, change::ADD_COMPLETE, number);
+        if gate::seh::is_leaving() {
+            // An exception has passed the routine: the driver is not asked again.
+            return 0;
+        }
+    }
+    // A number that nobody mistakes for an address that can be touched.
+    let registration = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+    routines().push(Registration { subject: Subject::Processor, routine: registration, caller });
+    registration
+}
+
+unsafe extern "win64" fn ke_deregister_processor_change_callback(registration: u64) {
+    remove(Subject::Processor, registration);
+}
+
 /// `IMAGE_INFO`.
 #[repr(C)]
 struct ImageInfo {
@@ -156,7 +221,6 @@ pub fn image_loaded(name: &str, base: u64, size: u64) {
 mod tests {
     use super::*;
     use crate::testing::{kernel_thread, service};
-    use std::sync::atomic::{AtomicU64, Ordering};
 
     #[test]
     fn process_routine_is_registered_once_and_removed_once() {
@@ -188,5 +252,43 @@ mod tests {
         image_loaded("a.sys", 0x7000, 0x3000);
         assert_eq!(BASE.load(Ordering::Relaxed), 0x7000);
         assert_eq!(service("PsRemoveLoadImageNotifyRoutine").call(&[routine]), NtStatus::SUCCESS);
+    }
+
+    #[test]
+    fn processor_routine_is_told_of_those_that_are_there_and_may_refuse_one() {
+        /// Processors that were begun, completed, and taken back; the context is the one to refuse.
+        static TOLD: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
+        unsafe extern "win64" fn told(refused: u64, change: *const ProcessorChange, status: *mut NtStatus) {
+            // SAFETY: called with a change and a place for a status.
+            unsafe {
+                let ProcessorChange { state, number, .. } = *change;
+                TOLD[state as usize].fetch_add(1, Ordering::Relaxed);
+                if state == change::ADD_START && u64::from(number) == refused {
+                    *status = NtStatus::INSUFFICIENT_RESOURCES;
+                }
+            }
+        }
+        kernel_thread();
+        let register = |refused: u64, flags: u64| {
+            let arguments = [told as *const () as u64, refused, flags];
+            let registration = service("KeRegisterProcessorChangeCallback").call_word(&arguments);
+            (registration != 0, [0, 1, 2].map(|state: usize| TOLD[state].swap(0, Ordering::Relaxed)), registration)
+        };
+        let all = u64::from(number_of_processors());
+        let (is_registered, counts, registration) = register(u64::MAX, 1);
+        assert_eq!((is_registered, counts), (true, [all, all, 0]));
+        let is_known = || {
+            let mut found = false;
+            for_each_registered(|one| found |= one.subject == Subject::Processor && one.routine == registration);
+            found
+        };
+        assert!(is_known());
+        service("KeDeregisterProcessorChangeCallback").call_word(&[registration]);
+        assert!(!is_known());
+        let (is_registered, counts, _) = register(1, 1);
+        assert_eq!((is_registered, counts), (false, [2, 1, 2]));
+        let (is_registered, counts, registration) = register(1, 0);
+        assert_eq!((is_registered, counts), (true, [0, 0, 0]), "none comes later");
+        service("KeDeregisterProcessorChangeCallback").call_word(&[registration]);
     }
 }
