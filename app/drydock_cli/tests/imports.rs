@@ -47,13 +47,18 @@ fn drivers_that_import_from_one_another_run() {
 fn call_of_a_missing_import_names_it_and_the_others_that_are_missing() {
     let image =
         written("calls.sys", &[("ntoskrnl.exe", &["KeNobodys"]), ("ndis.sys", &["NdisSend"])], "Any", call_first);
-    let ran = Run::of(image).run().expect("bugcheck", 2);
+    let folder = scenario::folder("crash-file");
+    let ran = Run::of(image).crash_folder(folder.clone()).run().expect("bugcheck", 2);
     let bugcheck = &ran.verdict["bugcheck"];
     assert_eq!((&bugcheck["code"], &bugcheck["driver"]), (&0xD0C0_0001_u32.into(), &"calls.sys".into()), "{ran:#?}");
     let message = bugcheck["message"].as_str().expect("a message");
     assert!(message.contains("called ntoskrnl.exe!KeNobodys"), "{message}");
     assert!(message.contains("calls.sys has 1 more that nobody implements: ndis.sys!NdisSend"), "{message}");
     assert!(bugcheck["offset"].as_u64().is_some_and(|offset| offset & 0xFFF == 10), "behind the call: {ran:#?}");
+    let crash = fs::read_to_string(folder.join("drydock-crash.txt")).expect("the crash file");
+    for text in [message, "ntoskrnl.exe!KeNobodys", "ndis.sys!NdisSend", "calls.sys"] {
+        assert!(crash.contains(text), "{text} is not in: {crash}");
+    }
 }
 
 #[test]

@@ -186,7 +186,9 @@ impl Reading {
             Event::UnloadReturned { .. } => self.leave(record, |what| what == What::Unload, None),
             Event::ImportMissing { driver } => {
                 let party = Party::Driver(self.cast.driver(driver));
-                let said = format!("imports {text}, which Drydock does not implement: calling it stops the driver");
+                let said = format!(
+                    "imports {text}, which Drydock does not implement: calling or touching it stops the driver"
+                );
                 let step = Step::new(now, party, party, Kind::Note(Tone::Plain), "").said(said);
                 self.add(record, step.only_for(Audience::Account));
             }
