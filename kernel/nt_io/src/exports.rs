@@ -28,7 +28,8 @@ gate::exports! {
     /// What ntoskrnl exports of objects and I/O.
     pub static TABLE in "ntoskrnl.exe";
     "ZwCreateFile" | "NtCreateFile" = zw_create_file(handle: *mut Handle, access: u32, attributes: *const ObjectAttributes, iosb: *mut IoStatusBlock, allocation: *const i64, file_attributes: u32, share: u32, disposition: u32, options: u32, ea: u64, ea_length: u32) -> NtStatus, irql <= PASSIVE, rules "C-032 C-033 C-070 C-081 K-161";
-    "ZwOpenFile" = zw_open_file(handle: *mut Handle, access: u32, attributes: *const ObjectAttributes, iosb: *mut IoStatusBlock, share: u32, options: u32) -> NtStatus, irql <= PASSIVE, rules "C-070";
+    "ZwOpenFile" | "NtOpenFile" = zw_open_file(handle: *mut Handle, access: u32, attributes: *const ObjectAttributes, iosb: *mut IoStatusBlock, share: u32, options: u32) -> NtStatus, irql <= PASSIVE, rules "C-070";
+    "ZwDeleteFile" | "NtDeleteFile" = zw_delete_file(attributes: *const ObjectAttributes) -> NtStatus, irql <= PASSIVE, rules "K-160";
     "ZwClose" | "NtClose" = zw_close(handle: Handle) -> NtStatus, rules "C-124 C-129 C-133";
     "ObReferenceObjectByHandle" = ob_reference_object_by_handle(handle: Handle, access: u32, object_type: u64, mode: ProcessorMode, object: *mut u64, information: u64) -> NtStatus, irql <= PASSIVE, rules "C-122 C-126 C-127 C-128 K-155";
     "ObReferenceObjectByPointer" = ob_reference_object_by_pointer(object: u64, access: u32, object_type: u64, mode: ProcessorMode) -> NtStatus, irql <= DISPATCH, rules "C-120";
@@ -157,6 +158,26 @@ unsafe extern "win64" fn zw_open_file(
             open.options = FILE_OPEN | (options & 0x00FF_FFFF);
         })
     }
+}
+
+/// Deletes a file by name: opens it to be deleted, and closes it.
+unsafe extern "win64" fn zw_delete_file(attributes: *const ObjectAttributes) -> NtStatus {
+    const DELETE: u32 = 0x1_0000;
+    const SHARE_ALL: u16 = 7;
+    const DELETE_ON_CLOSE: u32 = 0x1000;
+    let mut handle = Handle(0);
+    // SAFETY: see `open`.
+    let status = unsafe {
+        open(&mut handle, ptr::null_mut(), attributes, |open| {
+            open.access = DELETE;
+            open.share = SHARE_ALL;
+            open.options = FILE_OPEN | DELETE_ON_CLOSE;
+        })
+    };
+    if handle.0 != 0 {
+        file::close(handle);
+    }
+    status
 }
 
 unsafe extern "win64" fn zw_close(handle: Handle) -> NtStatus {

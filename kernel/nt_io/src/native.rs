@@ -5,7 +5,9 @@
 //! a user thread to be delivered to.
 
 use nt_abi::io::irp_flags;
-use nt_abi::{DeviceObject, FileObject, Handle, IoStatusBlock, Irp, KernelEvent, MajorFunction, NtStatus};
+use nt_abi::{
+    DeviceObject, FileObject, Handle, IoStatusBlock, Irp, KernelEvent, MajorFunction, NtStatus, UnicodeString,
+};
 use nt_dispatcher::event;
 use nt_dispatcher::event_object::EVENT;
 
@@ -24,7 +26,8 @@ gate::exports! {
     "ZwFsControlFile" | "NtFsControlFile" = zw_fs_control_file(file: Handle, event: Handle, apc: u64, apc_context: u64, iosb: *mut IoStatusBlock, code: u32, input: u64, input_length: u32, output: u64, output_length: u32) -> NtStatus, irql <= PASSIVE, rules "K-066";
     "ZwQueryInformationFile" | "NtQueryInformationFile" = zw_query_information_file(file: Handle, iosb: *mut IoStatusBlock, buffer: u64, length: u32, class: u32) -> NtStatus, irql <= PASSIVE, rules "K-160";
     "ZwSetInformationFile" | "NtSetInformationFile" = zw_set_information_file(file: Handle, iosb: *mut IoStatusBlock, buffer: u64, length: u32, class: u32) -> NtStatus, irql <= PASSIVE, rules "K-160";
-    "ZwFlushBuffersFile" = zw_flush_buffers_file(file: Handle, iosb: *mut IoStatusBlock) -> NtStatus, irql <= PASSIVE, rules "K-160";
+    "ZwQueryDirectoryFile" | "NtQueryDirectoryFile" = zw_query_directory_file(file: Handle, event: Handle, apc: u64, apc_context: u64, iosb: *mut IoStatusBlock, buffer: u64, length: u32, class: u32, single: u8, pattern: *const UnicodeString, restart: u8) -> NtStatus, irql <= PASSIVE, rules "K-160";
+    "ZwFlushBuffersFile" | "NtFlushBuffersFile" = zw_flush_buffers_file(file: Handle, iosb: *mut IoStatusBlock) -> NtStatus, irql <= PASSIVE, rules "K-160";
 }
 
 /// How an asynchronous caller is told.
@@ -50,7 +53,7 @@ fn reference_event(handle: Handle) -> Result<u64, NtStatus> {
 unsafe fn send(
     handle: Handle,
     caller: Caller,
-    make: impl FnOnce(*mut DeviceObject, Reply, Owner) -> Result<*mut Irp, NtStatus>,
+    make: impl FnOnce(*mut FileObject, *mut DeviceObject, Reply, Owner) -> Result<*mut Irp, NtStatus>,
 ) -> NtStatus {
     if caller.apc != 0 {
         return NtStatus::NOT_SUPPORTED;
@@ -72,7 +75,7 @@ unsafe fn send(
         event::reset(told);
         let device = device::related(file);
         if (*file).flags & file_flags::SYNCHRONOUS_IO != 0 {
-            let outcome = file::send_and_wait_on(file, |device, reply| make(device, reply, Owner::Manager));
+            let outcome = file::send_and_wait_on(file, |device, reply| make(file, device, reply, Owner::Manager));
             let status = outcome.map_or_else(
                 |status| status,
                 |outcome| {
@@ -84,7 +87,7 @@ unsafe fn send(
             irp::Held { output_room: 0, event, file: body }.release();
             return status;
         }
-        match make(device, Reply { event: told, iosb: caller.iosb }, Owner::Thread) {
+        match make(file, device, Reply { event: told, iosb: caller.iosb }, Owner::Thread) {
             Ok(irp) => {
                 (*irp::next_location(irp)).file_object = file;
                 (*irp).original_file_object = file;
@@ -111,6 +114,22 @@ unsafe fn optional<T: Copy + Default>(address: *const T) -> T {
     unsafe { address.read_unaligned() }
 }
 
+/// Where a transfer begins: a file whose requests are waited for has a place of its own, which counts when the caller
+/// gives none.
+///
+/// # Safety
+/// `file` is a referenced file object.
+unsafe fn offset_of(file: *mut FileObject, given: Option<u64>) -> u64 {
+    /// `FILE_USE_FILE_POINTER_POSITION`.
+    const OWN_PLACE: u64 = -2_i64 as u64;
+    // SAFETY: the caller's promise.
+    let (flags, place) = unsafe { ((*file).flags, (*file).current_byte_offset) };
+    match given {
+        None | Some(OWN_PLACE) if flags & file_flags::SYNCHRONOUS_IO != 0 => place as u64,
+        given => given.unwrap_or_default(),
+    }
+}
+
 #[allow(clippy::too_many_arguments, reason = "NT's signature")]
 unsafe fn transfer(
     major: MajorFunction,
@@ -124,8 +143,11 @@ unsafe fn transfer(
     // SAFETY: what drivers pass is theirs to answer for; a bad pointer faults and is blamed on them. The same
     // holds for every function of this module.
     unsafe {
-        let request = Transfer { major, buffer, offset: optional(offset), key: optional(key) };
-        send(file, caller, |device, reply, owner| build::transfer(device, request, reply, owner, at))
+        let (given, key) = (if offset.is_null() { None } else { Some(optional(offset)) }, optional(key));
+        send(file, caller, |file, device, reply, owner| {
+            let request = Transfer { major, buffer, offset: offset_of(file, given), key };
+            build::transfer(device, request, reply, owner, at)
+        })
     }
 }
 
@@ -164,7 +186,7 @@ unsafe extern "win64" fn zw_write_file(
 unsafe fn control(file: Handle, caller: Caller, request: DeviceControl) -> NtStatus {
     let at = gate::caller();
     // SAFETY: see `transfer`.
-    unsafe { send(file, caller, |device, reply, owner| build::device_control(device, request, reply, owner, at)) }
+    unsafe { send(file, caller, |_, device, reply, owner| build::device_control(device, request, reply, owner, at)) }
 }
 
 #[allow(clippy::too_many_arguments, reason = "NT's signature")]
@@ -271,4 +293,40 @@ unsafe extern "win64" fn zw_set_information_file(
 unsafe extern "win64" fn zw_flush_buffers_file(file: Handle, iosb: *mut IoStatusBlock) -> NtStatus {
     // SAFETY: see `transfer`.
     unsafe { information(MajorFunction::FLUSH_BUFFERS, file, iosb, (0, 0), 0) }
+}
+
+#[allow(clippy::too_many_arguments, reason = "NT's signature")]
+unsafe extern "win64" fn zw_query_directory_file(
+    file: Handle,
+    event: Handle,
+    apc: u64,
+    _apc_context: u64,
+    iosb: *mut IoStatusBlock,
+    buffer: u64,
+    length: u32,
+    class: u32,
+    single: u8,
+    pattern: *const UnicodeString,
+    restart: u8,
+) -> NtStatus {
+    /// `IRP_MN_QUERY_DIRECTORY`.
+    const QUERY_DIRECTORY: u8 = 1;
+    /// `SL_RESTART_SCAN` and `SL_RETURN_SINGLE_ENTRY`.
+    const RESTART_SCAN: u8 = 1;
+    const SINGLE_ENTRY: u8 = 2;
+    let at = gate::caller();
+    // SAFETY: see `transfer`. The pattern is the caller's own: file systems read it before they return.
+    unsafe {
+        send(file, Caller { event, apc, iosb }, |_, device, reply, owner| {
+            let request = Transfer { major: MajorFunction::DIRECTORY_CONTROL, buffer: (0, 0), offset: 0, key: 0 };
+            let irp = build::transfer(device, request, reply, owner, at)?;
+            let location = irp::next_location(irp);
+            (*location).minor_function = QUERY_DIRECTORY;
+            (*location).flags =
+                if restart != 0 { RESTART_SCAN } else { 0 } | if single != 0 { SINGLE_ENTRY } else { 0 };
+            (*location).parameters = [length.into(), pattern as u64, class.into(), 0];
+            (*irp).user_buffer = buffer;
+            Ok(irp)
+        })
+    }
 }

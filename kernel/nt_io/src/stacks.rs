@@ -146,6 +146,7 @@ unsafe extern "win64" fn io_get_driver_object_extension(driver: u64, id: u64) ->
 
 /// `SHARE_ACCESS`: how many opens of a file want what, and let others have it.
 #[doc(alias = "SHARE_ACCESS")]
+#[derive(Debug, Default)]
 #[repr(C)]
 pub struct ShareAccess {
     open: u32,
@@ -225,6 +226,45 @@ impl Sharing {
     }
 }
 
+impl ShareAccess {
+    /// Counts an open in and notes in its file object what it has, unless it and those before exclude one another:
+    /// STATUS_SHARING_VIOLATION (K-099).
+    ///
+    /// # Safety
+    /// `file` is a live file object.
+    pub unsafe fn claim(&mut self, file: *mut FileObject, access: u32, share: u32) -> NtStatus {
+        // SAFETY: the caller's promise.
+        unsafe { self.check(file, access, share, true) }
+    }
+
+    /// Counts an open out.
+    ///
+    /// # Safety
+    /// As [`ShareAccess::claim`].
+    pub unsafe fn release(&mut self, file: *mut FileObject) {
+        // SAFETY: the caller's promise.
+        let noted = unsafe { Sharing::of(file) };
+        if noted.takes_part() {
+            noted.count(self, -1);
+        }
+    }
+
+    unsafe fn check(&mut self, file: *mut FileObject, access: u32, share: u32, update: bool) -> NtStatus {
+        let asked = Sharing::asked(access, share);
+        // SAFETY: the caller's promise.
+        unsafe { asked.note(file) };
+        if asked.takes_part() {
+            if !asked.fits(self) {
+                return NtStatus::SHARING_VIOLATION;
+            }
+            if update {
+                asked.count(self, 1);
+            }
+        }
+        NtStatus::SUCCESS
+    }
+}
+
 unsafe extern "win64" fn io_check_share_access(
     access: u32,
     share: u32,
@@ -232,20 +272,8 @@ unsafe extern "win64" fn io_check_share_access(
     shared: *mut ShareAccess,
     update: u8,
 ) -> NtStatus {
-    let asked = Sharing::asked(access, share);
     // SAFETY: see `io_get_attached_device`.
-    unsafe {
-        asked.note(file);
-        if asked.takes_part() {
-            if !asked.fits(&*shared) {
-                return NtStatus::SHARING_VIOLATION;
-            }
-            if update != 0 {
-                asked.count(&mut *shared, 1);
-            }
-        }
-    }
-    NtStatus::SUCCESS
+    unsafe { (*shared).check(file, access, share, update != 0) }
 }
 
 unsafe extern "win64" fn io_set_share_access(access: u32, share: u32, file: *mut FileObject, shared: *mut ShareAccess) {
@@ -272,12 +300,7 @@ unsafe extern "win64" fn io_update_share_access(file: *mut FileObject, shared: *
 
 unsafe extern "win64" fn io_remove_share_access(file: *mut FileObject, shared: *mut ShareAccess) {
     // SAFETY: see `io_get_attached_device`.
-    unsafe {
-        let noted = Sharing::of(file);
-        if noted.takes_part() {
-            noted.count(&mut *shared, -1);
-        }
-    }
+    unsafe { (*shared).release(file) }
 }
 
 /// Entries that drivers hold, with the driver instruction that allocated each.
