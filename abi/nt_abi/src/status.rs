@@ -93,6 +93,7 @@ open_enum! {
         #[allow(missing_docs)] NOT_SUPPORTED = 0xC000_00BB,
         #[allow(missing_docs)] REMOTE_NOT_LISTENING = 0xC000_00BC,
         #[allow(missing_docs)] BAD_NETWORK_PATH = 0xC000_00BE,
+        #[allow(missing_docs)] NOT_SAME_DEVICE = 0xC000_00D4,
         #[allow(missing_docs)] INTERNAL_ERROR = 0xC000_00E5,
         #[allow(missing_docs)] GENERIC_NOT_MAPPED = 0xC000_00E6,
         #[allow(missing_docs)] BAD_DESCRIPTOR_FORMAT = 0xC000_00E7,
