@@ -12,7 +12,7 @@ mod simulated;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nt_dispatcher::executor::{self, Mode};
@@ -39,8 +39,9 @@ pub const IMAGE_BYTES_MAX: u64 = 1 << 30;
 pub fn run(plan: Plan, trace: OwnedFd, messages: OwnedFd, frames: Option<OwnedFd>) -> io::Result<()> {
     let trace = TraceWriter::map(&trace)?;
     let mut messages = Sender::new(messages);
-    let images = match read_images(&plan) {
-        Ok(images) => images,
+    let opened = read_images(&plan).and_then(|images| Ok((images, open_folder(&plan)?)));
+    let (images, files) = match opened {
+        Ok(opened) => opened,
         Err(failed) => {
             messages.send(&failed);
             return Ok(());
@@ -52,7 +53,7 @@ pub fn run(plan: Plan, trace: OwnedFd, messages: OwnedFd, frames: Option<OwnedFd
         messages.send(&Message::DriverFailed { driver, why });
         return Ok(());
     }
-    let mut job = Job { plan, trace, messages, frames, images, outcome: Ok(()) };
+    let mut job = Job { plan, trace, messages, frames, images, files, outcome: Ok(()) };
     executor::drive(drive, std::ptr::from_mut(&mut job) as u64)?;
     job.outcome
 }
@@ -82,6 +83,8 @@ struct Job {
     messages: Sender,
     frames: Option<OwnedFd>,
     images: Vec<Vec<u8>>,
+    /// The folder that drivers may have files in.
+    files: Option<OwnedFd>,
     outcome: io::Result<()>,
 }
 
@@ -94,15 +97,24 @@ fn drive(job: u64) {
 
 impl Job {
     fn carry_out(&mut self) -> io::Result<()> {
-        let Self { plan, trace, messages, frames, images, .. } = self;
+        let Self { plan, trace, messages, frames, images, files, .. } = self;
         clock::refresh_shared_page();
         let started = Event::RunStarted { seeded: plan.seed.is_some().into(), seed: plan.seed.unwrap_or_default() };
         gate::record_with_text(started, env!("CARGO_PKG_VERSION"));
         let transport = network::start(plan, frames.take()).map_err(io::Error::other)?;
         // Not before this thread is the kernel's: glibc reads a file to tell where the main thread's stack lies. Threads that
         // are started from here on inherit it.
-        if sandbox::forbid_files() == Files::NoLandlock {
+        let landlock = sandbox::forbid_files(files.as_ref().map(AsFd::as_fd));
+        if landlock == Files::NoLandlock {
             note("this kernel has no Landlock: files are out of reach by the list of system calls alone");
+        }
+        if let Some(folder) = files.take() {
+            if landlock == Files::NoLandlock {
+                messages.send(&files_failed("this kernel has no Landlock, so drivers could not be kept in the folder"));
+                return Ok(());
+            }
+            host_files::start(folder)
+                .map_err(|status| io::Error::other(format!("the volume did not start: {status:?}")))?;
         }
         let mut run = Run { plan, transport, drivers: Vec::new(), started: 0, unloaded: 0 };
         let outcome = drivers::load(&std::mem::take(images), plan).and_then(|loaded| {
@@ -119,6 +131,21 @@ impl Job {
         messages.send(&Message::Finished);
         Ok(())
     }
+}
+
+/// The folder that drivers may have files in, if the plan names one.
+fn open_folder(plan: &Plan) -> Result<Option<OwnedFd>, Message> {
+    let Some(path) = &plan.files else { return Ok(None) };
+    let cannot = |error: io::Error| files_failed(&format!("cannot open the folder {}: {error}", path.display()));
+    let folder = File::open(path).map_err(cannot)?;
+    if !folder.metadata().map_err(cannot)?.is_dir() {
+        return Err(files_failed(&format!("{} is no folder", path.display())));
+    }
+    Ok(Some(folder.into()))
+}
+
+fn files_failed(why: &str) -> Message {
+    Message::DriverFailed { driver: "the drivers' files".into(), why: why.into() }
 }
 
 /// The images' bytes.
@@ -153,7 +180,7 @@ struct Run<'a> {
 impl Run<'_> {
     /// Closes the sandbox: from here on nothing becomes executable, and only what the network needs can be asked of Linux.
     fn restrict(&self) -> Result<(), Message> {
-        let policy = self.plan.network.policy();
+        let policy = self.plan.policy();
         match sandbox::restrict_calls(policy) {
             Ok(()) => Ok(()),
             // An honest driver runs all the same; but a network that promises to be a boundary must be one.

@@ -46,6 +46,13 @@ impl Dock {
         self
     }
 
+    /// Lets drivers have files: `folder` is what they know as `\??\C:`, and its folder `Windows` as `\SystemRoot`. They can
+    /// read, write and remove what lies in it, and reach nothing else.
+    pub fn files(mut self, folder: impl AsRef<Path>) -> Self {
+        self.plan.files = Some(folder.as_ref().into());
+        self
+    }
+
     /// Gives every pool block pages of its own with a guard behind it, so that overruns and uses after free are blamed
     /// where they happen. Costs memory and time.
     pub fn special_pool(mut self) -> Self {
@@ -115,7 +122,7 @@ impl Dock {
 
     /// What the process that hosts the drivers may ask of Linux, in words.
     pub fn policy(&self) -> String {
-        sandbox::describe(self.plan.network.policy())
+        sandbox::describe(self.plan.policy())
     }
 
     /// Runs everything in a child process and waits for its end.

@@ -75,9 +75,9 @@ fn read_text(path: &Path) -> io::Result<String> {
 }
 
 impl Network {
-    /// What it needs of Linux.
-    pub(crate) fn policy(&self) -> sandbox::Policy {
-        sandbox::Policy { sockets: matches!(self, Self::Loopback | Self::Host) }
+    /// Whether it is made of the host's sockets.
+    fn needs_sockets(&self) -> bool {
+        matches!(self, Self::Loopback | Self::Host)
     }
 }
 
@@ -224,6 +224,9 @@ pub struct Plan {
     /// A registry file (`.reg`) that is loaded before the settings.
     #[serde(default)]
     pub registry: Option<Vec<u8>>,
+    /// The host's folder that drivers know as drive C:. Without one they find no drive.
+    #[serde(default)]
+    pub files: Option<PathBuf>,
     /// Pool with a guard page behind every block.
     #[serde(default)]
     pub special_pool: bool,
@@ -231,4 +234,11 @@ pub struct Plan {
     pub seed: Option<u64>,
     /// How long the whole run may take; the driver is stopped after it.
     pub timeout: Option<Duration>,
+}
+
+impl Plan {
+    /// What the run needs of Linux.
+    pub(crate) fn policy(&self) -> sandbox::Policy {
+        sandbox::Policy { sockets: self.network.needs_sockets(), files: self.files.is_some() }
+    }
 }

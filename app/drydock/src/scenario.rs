@@ -30,6 +30,7 @@ pub struct Scenario {
     seed: Option<u64>,
     timeout: Duration,
     settings: Vec<Setting>,
+    files: Option<PathBuf>,
     actions: Vec<Action>,
     expect: Expectations,
 }
@@ -78,6 +79,7 @@ struct File {
     seed: Option<u64>,
     #[serde(default = "default_timeout")]
     timeout: f64,
+    files: Option<PathBuf>,
     #[serde(default)]
     set: std::collections::BTreeMap<String, Value>,
     #[serde(default)]
@@ -213,6 +215,7 @@ impl Scenario {
             seed: file.seed,
             timeout,
             settings: file.set.into_iter().map(setting).collect(),
+            files: file.files.map(|files| folder.join(files)),
             actions,
             expect: Expectations { outcome, findings: file.expect.findings, prints: file.expect.prints, steps },
         })
@@ -229,6 +232,9 @@ impl Scenario {
         }
         for action in &self.actions {
             dock = dock.action(action.clone());
+        }
+        if let Some(folder) = &self.files {
+            dock = dock.files(folder);
         }
         match self.seed {
             Some(seed) => dock.seed(seed),

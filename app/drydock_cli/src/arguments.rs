@@ -89,7 +89,7 @@ pub struct RunOptions {
     pub drivers: Vec<PathBuf>,
 
     /// Take drivers, settings, requests and expectations from a scenario file
-    #[arg(long, value_name = "FILE.toml", conflicts_with_all = ["drivers", "net", "settings", "ioctls", "seed", "timeout", "registry"])]
+    #[arg(long, value_name = "FILE.toml", conflicts_with_all = ["drivers", "net", "settings", "ioctls", "seed", "timeout", "registry", "files"])]
     pub scenario: Option<PathBuf>,
 
     /// Which network the transport stands on: none, loopback (127.0.0.0/8 and ::1 only), host, or sim:FILE.toml, a simulated
@@ -104,6 +104,10 @@ pub struct RunOptions {
     /// Load a registry file before the settings are written
     #[arg(long, value_name = "FILE.reg")]
     pub registry: Option<PathBuf>,
+
+    /// Let drivers have files in this folder and nowhere else: it is their drive C:, and Windows in it their \SystemRoot
+    #[arg(long, value_name = "DIR", value_parser = folder)]
+    pub files: Option<PathBuf>,
 
     /// Guard every pool block with pages of its own: overruns and uses after free are blamed at once
     #[arg(long)]
@@ -180,6 +184,11 @@ fn network(text: &str) -> Result<Network, String> {
     Network::named(text, Path::new("")).map_err(|error| error.to_string())
 }
 
+fn folder(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_dir() { Ok(path) } else { Err("expected a folder that exists".into()) }
+}
+
 fn setting(text: &str) -> Result<Setting, String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok(Setting { name: name.into(), value: value.into() }),
@@ -242,6 +251,8 @@ mod tests {
             "drydock run a.sys --net moon",
             "drydock run a.sys --in 00",
             "drydock run a.sys --scenario b.toml",
+            "drydock run a.sys --files /no/such/folder",
+            "drydock run --scenario b.toml --files /",
             "drydock test",
             "drydock inspect",
         ] {

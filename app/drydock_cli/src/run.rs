@@ -112,6 +112,9 @@ fn dock_of(options: &RunOptions) -> Result<Dock, RunError> {
         }
         dock = dock.registry(std::fs::read(path).map_err(cannot)?);
     }
+    if let Some(folder) = &options.files {
+        dock = dock.files(folder);
+    }
     Ok(match options.seed {
         Some(seed) => dock.seed(seed),
         None => dock,

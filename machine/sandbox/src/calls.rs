@@ -89,6 +89,21 @@ pub const SOCKETS: &[(&str, c_long)] = &[
     ("getpeername", libc::SYS_getpeername),
 ];
 
+/// What files in a folder need. Landlock says in which folder; those that take a name and that Landlock does not know
+/// are not among them.
+pub const FILES: &[(&str, c_long)] = &[
+    ("openat2", libc::SYS_openat2),
+    ("getdents64", libc::SYS_getdents64),
+    ("pread64", libc::SYS_pread64),
+    ("pwrite64", libc::SYS_pwrite64),
+    ("ftruncate", libc::SYS_ftruncate),
+    ("fsync", libc::SYS_fsync),
+    ("fchmod", libc::SYS_fchmod),
+    ("mkdirat", libc::SYS_mkdirat),
+    ("unlinkat", libc::SYS_unlinkat),
+    ("renameat2", libc::SYS_renameat2),
+];
+
 /// `clone3` hides its flags behind a pointer, where no filter can look: glibc falls back to `clone` on ENOSYS.
 pub const ABSENT: &[(&str, c_long)] = &[("clone3", libc::SYS_clone3)];
 
@@ -104,7 +119,8 @@ fn allowed(policy: Policy) -> io::Result<BTreeMap<i64, Vec<SeccompRule>>> {
     let mut rules = BTreeMap::new();
     let always = ALWAYS.iter().flat_map(|(_, calls)| calls.iter());
     let sockets = SOCKETS.iter().filter(|_| policy.sockets);
-    for (_, number) in always.chain(sockets).chain(ABSENT) {
+    let files = FILES.iter().filter(|_| policy.files);
+    for (_, number) in always.chain(sockets).chain(files).chain(ABSENT) {
         rules.insert(*number, Vec::new());
     }
     // No memory becomes executable any more.
@@ -124,6 +140,12 @@ fn allowed(policy: Policy) -> io::Result<BTreeMap<i64, Vec<SeccompRule>>> {
     // Nothing that makes the kernel send signals to others, and no socket but to the network.
     rules.insert(libc::SYS_fcntl, one_of(1, &[libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_DUPFD_CLOEXEC])?);
     rules.insert(libc::SYS_prctl, one_of(0, &[libc::PR_SET_NAME, libc::PR_SET_TSC, libc::PR_SET_VMA])?);
+    if policy.files {
+        // Times of an open file. With a name it would reach every file of this user: Landlock does not know the call.
+        let no_name =
+            SeccompCondition::new(1, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0).map_err(io::Error::other)?;
+        rules.insert(libc::SYS_utimensat, vec![rule(&[no_name])?]);
+    }
     if policy.sockets {
         rules.insert(libc::SYS_socket, one_of(0, &[libc::AF_INET, libc::AF_INET6])?);
         rules.insert(libc::SYS_ioctl, one_of(1, &[libc::FIONREAD as i32, libc::FIONBIO as i32, SIOCATMARK])?);

@@ -1,7 +1,8 @@
 //! What the process that hosts drivers may ask of Linux.
 //!
 //! Three layers, applied before any driver code runs and never taken back:
-//! - **Files** ([`files`]): Landlock refuses every file and folder, where the kernel has it.
+//! - **Files** ([`files`]): Landlock refuses every file and folder, where the kernel has it, but those in a folder that the
+//!   user allowed.
 //! - **The allow-list** ([`calls`]): system calls that the host needs; every other fails with EPERM. This is the boundary. Without
 //!   sockets in the policy there is no `socket` in the list, so no driver can reach a network by any means.
 //! - **The place** ([`place`]): a system call made from where drivers' code and data lie ends the run, by driver and offset. A
@@ -26,6 +27,8 @@ pub use text::describe;
 pub struct Policy {
     /// Whether sockets can be made at all.
     pub sockets: bool,
+    /// Whether files can be opened at all. Which, is Landlock's to say ([`forbid_files`]).
+    pub files: bool,
 }
 
 /// Applies the allow-list and the place check to all threads of this process. Images must be mapped by now: from here on

@@ -30,9 +30,22 @@ pub fn describe(policy: Policy) -> String {
     } else {
         group("sockets", "none: this network cannot make a socket at all".into());
     }
+    if policy.files {
+        group("files", names(calls::FILES));
+        group("with conditions", "utimensat (open files only)".into());
+        text.push_str(
+            "2. Landlock: files and folders can be read, written, made and removed in the folder of --files and nowhere else.\n   \
+             A kernel without it does not run anything with --files. What it does not hide is which files exist elsewhere, from\n   \
+             a driver that takes over the host's code.\n",
+        );
+    } else {
+        group("files", "none: nothing can be opened by name".into());
+        text.push_str(
+            "2. Landlock, where the kernel has it: no file and no folder can be opened. The run says so when the kernel lacks it.\n",
+        );
+    }
     text.push_str(
-        "2. Landlock, where the kernel has it: no file and no folder can be opened. The run says so when the kernel lacks it.\n\
-         3. The place of a system call (seccomp): one made from a driver's own pages ends the run with driver and offset. A report,\n   \
+        "3. The place of a system call (seccomp): one made from a driver's own pages ends the run with driver and offset. A report,\n   \
          not a boundary.\n\
          4. A time limit that the supervisor keeps (--timeout).\n",
     );
@@ -51,9 +64,17 @@ mod tests {
 
     #[test]
     fn network_without_sockets_says_so_and_names_no_socket_call() {
-        let text = describe(Policy { sockets: false });
+        let text = describe(Policy { sockets: false, files: false });
         assert!(text.contains("cannot make a socket at all") && !text.contains("accept4"), "{text}");
-        let text = describe(Policy { sockets: true });
+        let text = describe(Policy { sockets: true, files: false });
         assert!(text.contains("accept4") && text.contains("--net loopback is a check"), "{text}");
+    }
+
+    #[test]
+    fn run_without_files_says_so_and_names_no_call_that_opens_one() {
+        let text = describe(Policy { sockets: true, files: false });
+        assert!(text.contains("nothing can be opened by name") && !text.contains("openat2"), "{text}");
+        let text = describe(Policy { sockets: false, files: true });
+        assert!(text.contains("openat2") && text.contains("in the folder of --files and nowhere else"), "{text}");
     }
 }

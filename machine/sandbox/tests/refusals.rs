@@ -1,7 +1,12 @@
 //! What the sandbox refuses, tried in processes of their own: each test starts this binary again with the name of an act.
 
+use std::ffi::CString;
+use std::fs::File;
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use sandbox::{Files, Policy};
@@ -11,8 +16,16 @@ const ACT: &str = "SANDBOX_ACT";
 
 /// What a started-again process does; prints "refused" or "done".
 fn act(name: &str) {
-    let policy = Policy { sockets: name.ends_with("with sockets") };
-    let files = if name.starts_with("file") { sandbox::forbid_files() } else { Files::NoLandlock };
+    let policy = Policy { sockets: name.ends_with("with sockets"), files: name.starts_with("folder") };
+
+    let files = match name.split_once(':') {
+        _ if name == "file" => sandbox::forbid_files(None),
+        Some(_) => sandbox::forbid_files(Some(File::open(own_folder()).expect("the folder").as_fd())),
+        None => Files::NoLandlock,
+    };
+    if name.starts_with("folder") {
+        assert_ne!(files, Files::NoLandlock, "this test needs a kernel with Landlock");
+    }
     sandbox::restrict_calls(policy).expect("a kernel with seccomp");
     let outcome: io::Result<()> = match name {
         "fork" => system_call(libc::SYS_fork),
@@ -22,6 +35,15 @@ fn act(name: &str) {
         "ptrace" => system_call(libc::SYS_ptrace),
         "clone3" => system_call(libc::SYS_clone3),
         "file" => std::fs::File::open("/etc/passwd").map(drop),
+        // What a driver could do that has taken over the host's code: everything by a plain name, without the
+        // host's look-up in between.
+        "folder: write in it" => open_by_name(&own_folder().join("file"), libc::O_RDWR | libc::O_CREAT),
+        "folder: read beside it" => open_by_name(&own_folder().join("../secret"), libc::O_RDONLY),
+        "folder: write beside it" => open_by_name(&own_folder().join("../new"), libc::O_RDWR | libc::O_CREAT),
+        "folder: remove beside it" => by_name(libc::SYS_unlinkat, &own_folder().join("../secret"), 0),
+        "folder: make a folder beside it" => by_name(libc::SYS_mkdirat, &own_folder().join("../another"), 0o777),
+        "folder: run a file in it" => by_name(libc::SYS_execve, &own_folder().join("file"), 0),
+        "folder: set times by name" => by_name(libc::SYS_utimensat, &own_folder().join("../secret"), 0),
         "socket" => TcpListener::bind("127.0.0.1:0").map(drop),
         "socket with sockets" => TcpListener::bind("127.0.0.1:0").map(drop),
         "kill another" => {
@@ -45,6 +67,28 @@ fn act(name: &str) {
         Ok(()) => println!("\nact: done"),
         Err(error) => println!("\nact: refused {}", error.raw_os_error().unwrap_or(0)),
     }
+}
+
+/// The folder that the acts named `folder` may use.
+fn own_folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("sandbox/folder")
+}
+
+fn open_by_name(path: &Path, flags: i32) -> io::Result<()> {
+    let how: [u64; 3] = [flags as u64, if flags & libc::O_CREAT != 0 { 0o600 } else { 0 }, 0];
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: a string and a structure of this size, as openat2 wants them.
+    let opened =
+        unsafe { libc::syscall(libc::SYS_openat2, libc::AT_FDCWD, path.as_ptr(), how.as_ptr(), size_of_val(&how)) };
+    if opened == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Makes a system call that takes a folder, a name and a number.
+fn by_name(number: libc::c_long, path: &Path, last: u64) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: a string, and otherwise numbers.
+    let outcome = unsafe { libc::syscall(number, libc::AT_FDCWD, path.as_ptr(), last, 0) };
+    if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Makes a system call whose arguments are all zero.
@@ -88,6 +132,19 @@ fn other_processes_cannot_be_made_or_touched() {
 #[test]
 fn files_cannot_be_opened() {
     assert_eq!(try_act("file"), format!("refused {}", libc::EPERM));
+}
+
+#[test]
+fn files_of_the_folder_can_be_used_and_no_others() {
+    std::fs::create_dir_all(own_folder()).expect("a folder");
+    std::fs::write(own_folder().join("../secret"), "secret").expect("a file");
+    assert_eq!(try_act("folder: write in it"), "done");
+    for name in ["read beside it", "write beside it", "remove beside it", "make a folder beside it"] {
+        assert_eq!(try_act(&format!("folder: {name}")), format!("refused {}", libc::EACCES), "{name}");
+    }
+    for name in ["run a file in it", "set times by name"] {
+        assert_eq!(try_act(&format!("folder: {name}")), format!("refused {}", libc::EPERM), "{name}");
+    }
 }
 
 #[test]

@@ -1,0 +1,88 @@
+//! A test driver for each family of exports (`drivers/`): it makes its claims in C, as drivers call, and prints what does not
+//! hold.
+
+mod scenario;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use proves::proves;
+use scenario::{Ran, Run};
+
+/// A test driver's image; all are built once.
+fn driver(family: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers");
+        let out = scenario::folder("drivers");
+        let made = Command::new("make").arg("-s").arg("-C").arg(source).arg(format!("OUT={}", out.display())).output();
+        let made = made.expect("make can be started (apt-get install make)");
+        assert!(made.status.success(), "test drivers: {}", String::from_utf8_lossy(&made.stderr));
+        out
+    });
+    built.join(format!("{family}.sys"))
+}
+
+/// Runs the family's driver; all its claims must hold. With and without a seed: the two executors wait differently.
+#[track_caller]
+fn every_claim_holds(family: &str) {
+    claims_hold(family, Run::of(driver(family)));
+    claims_hold(family, Run::of(driver(family)).args(["--seed", "7"]));
+}
+
+#[track_caller]
+fn claims_hold(family: &str, run: Run) -> Ran {
+    let ran = run.args(["--net", "none"]).run();
+    assert!(!ran.account.contains("FAILS"), "{}", ran.account);
+    let ran = ran.expect_clean();
+    let sums = ran.line(" claims, ");
+    assert!(sums.contains(&format!("{family}: ")) && sums.contains(" 0 failed"), "{sums}");
+    assert!(!sums.contains(" 0 claims"), "{sums}");
+    ran
+}
+
+/// A folder for a driver's files, with a file beside it that no driver may see.
+fn drive(name: &str) -> PathBuf {
+    let outside = scenario::folder(name);
+    let drive = outside.join("drive");
+    let _ = fs::remove_dir_all(&drive);
+    fs::create_dir_all(drive.join("Windows")).expect("a folder");
+    fs::write(outside.join("secret"), "secret").expect("a file");
+    fs::write(drive.join("doomed"), "").expect("a file");
+    fs::write(drive.join("Windows/system.ini"), "[boot]").expect("a file");
+    std::os::unix::fs::symlink("../secret", drive.join("link")).expect("a link");
+    drive
+}
+
+#[test]
+#[proves("C-070")]
+fn files_live_in_the_folder_that_the_user_allows() {
+    for seed in [&[][..], &["--seed", "7"]] {
+        let drive = drive("files");
+        let run = seed.iter().fold(Run::of(driver("files")), |run, argument| run.arg(argument));
+        claims_hold("files", run.arg("--files").arg(&drive));
+        assert_eq!(fs::read(drive.join("driver.log")).expect("the driver's file"), b"first line\n");
+        assert!(!drive.join("doomed").exists());
+    }
+}
+
+#[test]
+#[proves("K-086")]
+fn without_a_folder_there_is_no_drive() {
+    every_claim_holds("files");
+}
+
+#[test]
+fn scenario_file_names_the_folder_relative_to_itself() {
+    let drive = drive("scenario");
+    let file = drive.parent().expect("a parent").join("files.toml");
+    let image = driver("files");
+    let text =
+        format!("drivers = [{:?}]\nnet = \"none\"\nfiles = \"drive\"\n[expect]\nprints = [\" 0 failed\"]\n", image);
+    fs::write(&file, text).expect("a scenario");
+    let ran = Command::new(env!("CARGO_BIN_EXE_drydock")).arg("test").arg(&file).output().expect("drydock starts");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+    assert_eq!(fs::read(drive.join("driver.log")).expect("the driver's file"), b"first line\n");
+}
