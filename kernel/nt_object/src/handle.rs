@@ -4,13 +4,13 @@
 //! looking a handle up takes no lock at all: the entry is read, the object referenced if its count is above
 //! zero (object memory is type-stable, so a stale address is harmless), and the entry read again.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use arena::{Region, plan};
 use nt_abi::{Handle, NtStatus};
 use trace::Event;
 
+use crate::entry::Entry;
 use crate::object;
 
 /// Most handles at a time.
@@ -32,19 +32,6 @@ pub struct HandleEntry {
     /// The driver instruction that opened it, 0 for the host.
     pub caller: u64,
 }
-
-#[repr(C)]
-struct Entry {
-    /// The object's body, 0 while free.
-    body: AtomicU64,
-    caller: AtomicU64,
-    access: AtomicU32,
-    /// The handle's high bits, as [`tag_bits`] gave them: kernel and other handles differ.
-    kernel: AtomicU32,
-    _pad: u64,
-}
-
-const _: () = assert!(size_of::<Entry>() == 32);
 
 struct Shard {
     free: Vec<u32>,
@@ -118,7 +105,7 @@ fn named(handle: Handle) -> Option<(&'static Table, u32, &'static Entry)> {
     // The low two bits are the opener's to use; NT ignores them.
     let number = u32::try_from(rest >> 2).ok()?;
     let entry = table.entry(number)?;
-    (entry.kernel.load(Ordering::Acquire) == u32::from(kernel)).then_some((table, number, entry))
+    (entry.is_kernel() == kernel).then_some((table, number, entry))
 }
 
 /// Opens a handle to a live object, which gains a reference and a handle. `kernel`: OBJ_KERNEL_HANDLE was
@@ -133,11 +120,7 @@ pub fn insert(body: u64, access: u32, kernel: bool, caller: u64) -> Option<Handl
     let entry = table.entry(number)?;
     object::reference(body);
     object::count_handle(body, 1);
-    entry.caller.store(caller, Ordering::Relaxed);
-    entry.access.store(access, Ordering::Relaxed);
-    entry.kernel.store(u32::from(kernel), Ordering::Relaxed);
-    // Release: whoever finds the body finds the rest of the entry.
-    entry.body.store(body, Ordering::Release);
+    entry.publish(body, access, kernel, caller);
     Some(Handle(tag_bits(kernel) | u64::from(number) << 2))
 }
 
@@ -149,16 +132,10 @@ pub fn insert(body: u64, access: u32, kernel: bool, caller: u64) -> Option<Handl
 /// IRQL: PASSIVE_LEVEL by contract; nothing here depends on it.
 pub fn reference_by_handle(handle: Handle, object_type: Option<u64>) -> Result<(u64, u32), NtStatus> {
     let (_, _, entry) = named(handle).ok_or(NtStatus::INVALID_HANDLE)?;
-    let body = entry.body.load(Ordering::Acquire);
-    if body == 0 || !object::try_reference(body) {
-        return Err(NtStatus::INVALID_HANDLE);
-    }
-    let access = entry.access.load(Ordering::Relaxed);
-    if entry.body.load(Ordering::Acquire) != body {
-        // The handle was closed in between; what we referenced may even be another object by now.
+    let dereference = |body| {
         object::dereference(body);
-        return Err(NtStatus::INVALID_HANDLE);
-    }
+    };
+    let (body, access) = entry.reference(object::try_reference, dereference).ok_or(NtStatus::INVALID_HANDLE)?;
     let fits = object_type.is_none_or(|wanted| object::type_of(body).is_some_and(|found| found.block() == wanted));
     if !fits {
         object::dereference(body);
@@ -178,10 +155,7 @@ pub fn reference_by_handle(handle: Handle, object_type: Option<u64>) -> Result<(
 pub fn close(handle: Handle) -> Result<(u64, i64), NtStatus> {
     let (table, number, entry) = named(handle).ok_or(NtStatus::INVALID_HANDLE)?;
     // One closer wins; the entry is free for reuse only when everything about this handle is over.
-    let body = entry.body.swap(0, Ordering::AcqRel);
-    if body == 0 {
-        return Err(NtStatus::INVALID_HANDLE);
-    }
+    let body = entry.take().ok_or(NtStatus::INVALID_HANDLE)?;
     table.give_entry(number);
     let left = object::count_handle(body, -1);
     // Before its type is told: cleanup and close are consequences.
@@ -199,11 +173,9 @@ pub fn for_each_open(mut visit: impl FnMut(HandleEntry)) {
     let used = *table.chunks.lock().unwrap_or_else(PoisonError::into_inner);
     for number in 0..used {
         let Some(entry) = table.entry(number) else { return };
-        let body = entry.body.load(Ordering::Acquire);
-        if body != 0 {
-            let kernel = entry.kernel.load(Ordering::Relaxed) != 0;
-            let handle = Handle(tag_bits(kernel) | u64::from(number) << 2);
-            visit(HandleEntry { handle, body, caller: entry.caller.load(Ordering::Relaxed) });
+        if let Some(body) = entry.body() {
+            let handle = Handle(tag_bits(entry.is_kernel()) | u64::from(number) << 2);
+            visit(HandleEntry { handle, body, caller: entry.caller() });
         }
     }
 }

@@ -10,10 +10,19 @@
 //! Rules: C-120 to C-128, K-155 to K-160. Left out: security descriptors and quotas; nobody who loads a
 //! single driver can tell.
 
+mod entry;
 mod handle;
 mod kinds;
 mod namespace;
 mod object;
+
+/// What `entry` shares words by; `tests/models` puts loom in its place.
+mod sync {
+    pub use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+    /// Whether words are as large as they look.
+    pub const IS_MODEL: bool = false;
+}
 
 pub use handle::{HandleEntry, close, for_each_open, insert, reference_by_handle, tag_bits};
 pub use kinds::ObjectType;

@@ -1,0 +1,18 @@
+//! The lock-free parts, run in every order of their steps.
+//!
+//! Each test binary includes the very source files of the part it is about and gives them another `crate::sync`: loom's, which
+//! knows what the memory model lets threads see, or shuttle's, which interleaves whole programs of them. So what is
+//! checked is what runs, and no part of the product knows of either.
+//!
+//! | test | source | by |
+//! |---|---|---|
+//! | `handles` | `nt_object/src/entry.rs` | loom |
+//! | `rings` | `trace/src/window.rs` | loom |
+//! | `waits` | `nt_dispatcher/src/wait.rs`, `bell.rs` | shuttle |
+//!
+//! Bounded here; `MODEL_PREEMPTIONS` and `MODEL_SCHEDULES` make them longer, as `cargo xtask soak` does.
+//!
+//! Left out: slots and their caches (`arena`, and with it the packets' lookasides): a cache has one user, and slots change
+//! hands under a lock; the one word that is not under it is compared and exchanged.
+
+#![forbid(unsafe_code)]
