@@ -40,6 +40,14 @@ pub struct Options {
     /// Rounds of each test that hammers the dispatcher from several threads
     #[arg(long, value_name = "N", default_value_t = 3_000_000)]
     rounds: u64,
+
+    /// Most switches between threads in a model that is explored completely
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    preemptions: u64,
+
+    /// Schedules of each model that is explored at random
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    schedules: u64,
 }
 
 /// Runs until the time is over or something is not as it should be.
@@ -64,6 +72,11 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         let corpus = unpack_corpus(workspace)?;
         let mut judge = workspace.cargo(["test", "--release", "--package", "inspect", "--test", "corpus"]);
         run_command(judge.args(["--", "--nocapture"]).env("DRYDOCK_CORPUS", corpus))
+    })?;
+    step("models of the lock-free parts", || {
+        let mut models = workspace.cargo(["test", "--release", "--package", "models"]);
+        models.env("MODEL_PREEMPTIONS", options.preemptions.to_string());
+        run_command(models.env("MODEL_SCHEDULES", options.schedules.to_string()))
     })?;
     let mut build = workspace.cargo(["build", "--release", "--package", "drydock_cli"]);
     step("drydock, release build", || run_command(&mut build))?;

@@ -3,13 +3,13 @@
 //! Why no ring is lost: a waiter counts itself and then looks at its condition; a ringer changes what the condition
 //! looks at and then looks at the count. Both fence between the two, so one of them sees the other.
 
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use nt_abi::Irql;
 use nt_abi::exception::BugCheck;
 
 use crate::park::Parker;
+use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, fence};
 use crate::thread;
 
 /// Threads that wait for something about the host to change.
@@ -74,7 +74,7 @@ impl Bell {
         }
     }
 
-    fn list(&self) -> std::sync::MutexGuard<'_, Vec<&'static Parker>> {
+    fn list(&self) -> MutexGuard<'_, Vec<&'static Parker>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -36,5 +36,12 @@ pub mod timer;
 pub mod wait;
 pub mod work;
 
+/// What `wait` and `bell` share words and locks by; `tests/models` puts shuttle in its place.
+mod sync {
+    pub use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
+    pub use std::sync::{Mutex, MutexGuard};
+    pub use std::thread::yield_now;
+}
+
 pub use exports::TABLE;
 pub use park::Parker;

@@ -9,8 +9,7 @@
 //! them sees the other.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use nt_abi::dispatcher::DispatcherType;
 use nt_abi::exception::BugCheck;
@@ -19,6 +18,7 @@ use trace::Event;
 
 use crate::event::signal_state;
 use crate::park::Parker;
+use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, yield_now};
 use crate::{clock, executor, thread};
 
 /// Most objects of one wait (`MAXIMUM_WAIT_OBJECTS`).
@@ -53,7 +53,7 @@ impl Waiter {
         loop {
             match self.granted.compare_exchange(WAITING, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Ok(()),
-                Err(BUSY) => std::thread::yield_now(),
+                Err(BUSY) => yield_now(),
                 Err(other) => return Err(other),
             }
         }

@@ -9,7 +9,7 @@
 //! later; [`TraceReader::finish`] hands out the rest. Within a ring, order is that of recording.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence};
+use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use crate::clock::{Calibration, Reading};
 use crate::layout::{
@@ -18,7 +18,7 @@ use crate::layout::{
 use crate::memory::{Line, Memory, time_stamp};
 use crate::records::{self, BugCheckRecord, EndOfRun, FindingRecord, ImageRecord};
 use crate::text::{CONTINUATION, TEXT_BYTES_MAX, TEXT_LINE_BYTES};
-use crate::{Counter, Event, TraceFile};
+use crate::{Counter, Event, TraceFile, window};
 
 /// An event with its circumstances.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,41 +209,23 @@ enum Stamps {
 }
 
 /// Slots copied out of a ring.
-#[derive(Debug, Default)]
-struct Copied {
-    /// Number of the first slot since the start of the ring.
-    first: u64,
-    slots: Vec<[u64; 8]>,
-}
+type Copied = window::Copied<[u64; 8]>;
 
 impl RingState {
     /// Copies what was published since the last time and cannot have been overwritten while being copied.
     fn copy_new(&mut self, ring: &[Line], head: &AtomicU64) -> Copied {
-        let capacity = ring.len() as u64;
-        let until = head.load(Acquire);
+        let until = window::published(head);
         let new = until.wrapping_sub(self.tail);
         if new.cast_signed() < 0 {
             // Heads only move forward; this one was written over.
             self.damaged += 1;
             self.tail = until;
-            return Copied::default();
+            return Copied { first: until, slots: Vec::new() };
         }
-        let keep = new.min(capacity - MARGIN);
-        let mut first = until.wrapping_sub(keep);
-        let copy = |number: u64| ring.get((number % capacity) as usize).map(copy_line);
-        let mut slots: Vec<_> = (0..keep).filter_map(|offset| copy(first.wrapping_add(offset))).collect();
-        // What we copied of a record in the making tells us, through this fence, the head before it.
-        fence(Acquire);
-        let overwritten = head.load(Relaxed).wrapping_add(MARGIN).wrapping_sub(capacity);
-        let torn = overwritten.wrapping_sub(first);
-        if torn.cast_signed() > 0 {
-            let torn = torn.min(keep);
-            slots.drain(..torn as usize);
-            first = first.wrapping_add(torn);
-        }
-        self.lapped |= first != self.tail;
+        let copied = window::copy(ring, MARGIN, head, (self.tail, until), copy_line);
+        self.lapped |= copied.first != self.tail;
         self.tail = until;
-        Copied { first, slots }
+        copied
     }
 
     /// Turns slots into records, with an [`Event::EventsLost`] where the first is missing and an [`Event::EventsResumed`]

@@ -1,14 +1,12 @@
 //! The writing end of a ring: what every thread of the child records with.
 //!
-//! A ring has one writer and one reader. The writer fills slots and then publishes its head (release); the
-//! reader takes the head (acquire), copies, and looks at the head again: slots within a ring's length of it,
-//! less [`MARGIN`], were not overwritten meanwhile. The fence in front of each record makes that sound: a
-//! reader that copied a word of a record in the making also sees the head published before it.
+//! A ring has one writer and one reader, which may lag behind; how it tells what it read in time is in
+//! [`crate::window`].
 //!
 //! The last ring may have many writers. They take turns under a lock of one word; nobody waits for it without
 //! bound, since its holder may be the very thread that a signal handler interrupted.
 
-use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence};
+use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +17,7 @@ use crate::layout::{
 };
 use crate::memory::{Line, time_stamp};
 use crate::text::{CONTINUATION, TEXT_BYTES_MAX, TEXT_LINE_BYTES, cut, put_bytes};
+use crate::window;
 use crate::writer::TraceWriter;
 
 /// What the verdict counts. Kept beside the rings, so that it is right even when events were lost.
@@ -162,8 +161,7 @@ impl Ring {
     #[inline]
     fn put(&mut self, event: Event, text: &[u8]) {
         let Some(slot) = self.slot(self.head) else { return };
-        // Orders the head published before in front of everything below, see the module's comment.
-        fence(Release);
+        window::begin();
         let tag = u64::from(event.code())
             | u64::from(self.thread) << 16
             | (text.len() as u64) << 32
@@ -180,7 +178,7 @@ impl Ring {
         self.written = self.written.wrapping_add(1);
         let line = &self.control[CONTROL_WRITER].0;
         line[WRITTEN].store(self.written, Relaxed);
-        line[HEAD].store(self.head, Release);
+        window::publish(&line[HEAD], self.head);
     }
 
     #[cold]
