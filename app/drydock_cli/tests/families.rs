@@ -86,3 +86,57 @@ fn scenario_file_names_the_folder_relative_to_itself() {
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
     assert_eq!(fs::read(drive.join("driver.log")).expect("the driver's file"), b"first line\n");
 }
+
+#[test]
+#[proves("K-163", "K-164")]
+fn counted_strings_are_what_drivers_think() {
+    every_claim_holds("strings");
+}
+
+#[test]
+#[proves("K-140")]
+fn lists_give_back_what_was_put_on_them() {
+    every_claim_holds("lists");
+}
+
+#[test]
+#[proves("K-124", "K-126", "K-128")]
+fn events_mutexes_semaphores_and_timers_are_waited_for() {
+    every_claim_holds("waiting");
+}
+
+#[test]
+fn resources_are_shared_or_exclusive() {
+    every_claim_holds("resources");
+}
+
+#[test]
+fn work_runs_at_passive_level_on_another_thread() {
+    every_claim_holds("work");
+}
+
+#[test]
+fn keys_and_values_are_kept_and_listed() {
+    every_claim_holds("registry");
+}
+
+#[test]
+#[proves("K-107", "K-112")]
+fn pool_is_aligned_and_mdls_describe_it() {
+    every_claim_holds("memory");
+}
+
+#[test]
+fn formats_print_what_they_say() {
+    every_claim_holds("printing");
+}
+
+#[test]
+fn bitmaps_find_runs() {
+    every_claim_holds("bitmaps");
+}
+
+#[test]
+fn tables_keep_elements_in_order() {
+    every_claim_holds("tables");
+}
