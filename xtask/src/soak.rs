@@ -41,6 +41,10 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 3_000_000)]
     rounds: u64,
 
+    /// Rounds of a driver's two threads at each primitive
+    #[arg(long, value_name = "N", default_value_t = 5_000_000)]
+    hammer_rounds: u64,
+
     /// Most switches between threads in a model that is explored completely
     #[arg(long, value_name = "N", default_value_t = 4)]
     preemptions: u64,
@@ -77,6 +81,14 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         let mut models = workspace.cargo(["test", "--release", "--package", "models"]);
         models.env("MODEL_PREEMPTIONS", options.preemptions.to_string());
         run_command(models.env("MODEL_SCHEDULES", options.schedules.to_string()))
+    })?;
+    step("two threads at each primitive", || {
+        let mut hammer = workspace.cargo(["test", "--release", "--package", "drydock_cli", "--test", "families"]);
+        run_command(hammer.env("HAMMER_ROUNDS", options.hammer_rounds.to_string()).args([
+            "two_threads",
+            "--",
+            "--nocapture",
+        ]))
     })?;
     let mut build = workspace.cargo(["build", "--release", "--package", "drydock_cli"]);
     step("drydock, release build", || run_command(&mut build))?;

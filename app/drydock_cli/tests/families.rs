@@ -140,3 +140,15 @@ fn bitmaps_find_runs() {
 fn tables_keep_elements_in_order() {
     every_claim_holds("tables");
 }
+
+/// Two threads at each primitive. `HAMMER_ROUNDS` makes it longer, as `cargo xtask soak` does.
+#[test]
+fn what_two_threads_do_with_each_primitive_adds_up() {
+    let rounds = std::env::var("HAMMER_ROUNDS").unwrap_or_else(|_| "5000".into());
+    let run = || Run::of(driver("hammer")).set("Rounds", &rounds).args(["--timeout", "3600"]);
+    claims_hold("hammer", run());
+    // In the seeded executor each call may be where the other thread goes on.
+    for seed in ["1", "2"] {
+        claims_hold("hammer", Run::of(driver("hammer")).set("Rounds", 100).args(["--seed", seed]));
+    }
+}
