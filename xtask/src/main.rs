@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod closing;
 mod demo;
+mod exports;
 mod http_server;
 mod lints;
 mod mutants;
@@ -44,6 +45,8 @@ enum Command {
     Samples,
     /// Write docs/rules.md from tests that pass and the reasoned exceptions
     Rules(rules::Options),
+    /// Write docs/exports.md from the table of exports and the drivers that import them
+    Exports(exports::Options),
     /// Check that each crate uses only the crates it may
     Tiers,
     /// Check file sizes, unsafe code and text that must not be committed
@@ -77,6 +80,7 @@ fn run(command: Command) -> Result<()> {
             samples::build(&workspace)
         }
         Command::Rules(options) => rules::run(&workspace, &options),
+        Command::Exports(options) => exports::run(&workspace, &options),
         Command::Tiers => tiers::run(&workspace),
         Command::Lints => lints::run(&workspace),
         Command::Bench(options) => bench::run(&workspace, &options),

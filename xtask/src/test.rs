@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::closing::{self, Closing};
 use crate::workspace::{Workspace, run as run_command, step};
-use crate::{lints, prerequisites, rules, samples, tiers};
+use crate::{exports, lints, prerequisites, rules, samples, tiers};
 
 /// Runs every step, also after one that failed. On the last line stand the sums, in which a failed step counts as one.
 pub fn run(workspace: &Workspace) -> Result<()> {
@@ -72,6 +72,7 @@ fn steps(workspace: &Workspace, checks: &mut Checks) {
         tests = Some(record(workspace)?);
         Ok(())
     });
+    checks.step("table of exports", || exports::check(workspace));
     if let Some((proofs, sums)) = tests {
         checks.tests = sums;
         checks.step("rule table", || rules::check(workspace, &proofs));

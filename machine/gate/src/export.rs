@@ -26,6 +26,8 @@ pub struct Export {
     pub irql_max: Irql,
     /// The rules it follows, separated by blanks.
     pub rules: &'static str,
+    /// The module that declares the row: its family.
+    pub family: &'static str,
 }
 
 /// A signature as written in the table, such as `(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus`; for
@@ -59,6 +61,7 @@ impl Export {
         is_leaf: false,
         irql_max: Irql::HIGH,
         rules: "",
+        family: "",
     };
 }
 
@@ -142,6 +145,7 @@ macro_rules! export_row {
             is_leaf: false,
             irql_max: $crate::export::Irql::HIGH,
             rules: $rules,
+            family: module_path!(),
         }),+]
     };
     // A function with any number of arguments: a shim stores the four in registers where the others lie, just
@@ -177,6 +181,7 @@ macro_rules! export_row {
             is_leaf: false,
             irql_max: IRQL_MAX,
             rules: $rules,
+            family: module_path!(),
         }),+]
     }};
     // A function. Its kind is nothing or `leaf`.
@@ -196,6 +201,7 @@ macro_rules! export_row {
             is_leaf: IS_LEAF,
             irql_max: IRQL_MAX,
             rules: $rules,
+            family: module_path!(),
         }),+]
     }};
     (@leaf) => { false };
