@@ -17,7 +17,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::name::is_same;
+use crate::name::{is_same, is_spellable};
 use crate::status;
 
 /// Most entries of a folder that are looked at.
@@ -153,7 +153,7 @@ impl Folder {
         }
     }
 
-    /// The names in a folder in order, without `.` and `..` and those that drivers could not spell.
+    /// The names in a folder in order, without `.` and `..` and those that drivers cannot spell.
     ///
     /// # Errors
     /// What the host says.
@@ -166,7 +166,7 @@ impl Folder {
         while let Some(entry) = entries.next() {
             let entry = entry.map_err(status::of)?;
             let Ok(name) = entry.file_name().to_str() else { continue };
-            if name != "." && name != ".." && names.len() < ENTRIES_MAX {
+            if is_spellable(name) && names.len() < ENTRIES_MAX {
                 names.push(name.to_owned());
             }
         }

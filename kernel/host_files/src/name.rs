@@ -35,11 +35,14 @@ pub fn parse(name: &[u16]) -> Result<Name, NtStatus> {
 fn component(units: &[u16]) -> Result<String, NtStatus> {
     let invalid = NtStatus::OBJECT_NAME_INVALID;
     let text = String::from_utf16(units).map_err(|_| invalid)?;
-    let is_allowed = |character: char| character >= ' ' && !"\"*/:<>?|".contains(character);
-    if text.is_empty() || text == "." || text == ".." || units.len() > COMPONENT_UNITS_MAX {
-        return Err(invalid);
-    }
-    if text.chars().all(is_allowed) { Ok(text) } else { Err(invalid) }
+    if is_spellable(&text) { Ok(text) } else { Err(invalid) }
+}
+
+/// Whether a file's name is one that drivers can write.
+pub fn is_spellable(name: &str) -> bool {
+    let is_allowed = |character: char| character >= ' ' && !"\"*/:<>?\\|".contains(character);
+    let is_special = name.is_empty() || name == "." || name == "..";
+    !is_special && name.encode_utf16().count() <= COMPONENT_UNITS_MAX && name.chars().all(is_allowed)
 }
 
 /// Whether two names differ by case alone, or not at all.

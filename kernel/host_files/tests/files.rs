@@ -1,6 +1,7 @@
 //! Files as drivers use them: by the exports, over a folder of the host.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::sync::{Mutex, Once, PoisonError};
@@ -500,6 +501,19 @@ fn files_are_renamed_beside_below_and_by_full_names() {
         assert_eq!(rename(handle, Handle(0), r"sub\x", false), NtStatus::INVALID_PARAMETER);
         close(handle);
         close(sub);
+    });
+}
+
+#[test]
+fn names_that_drivers_cannot_spell_are_not_listed() {
+    with_drive("odd", |folder| {
+        for name in ["a:b", r"a\b", "a\nb", "a*", "fine"] {
+            fs::write(folder.join(name), name).expect("a file");
+        }
+        fs::write(folder.join(std::ffi::OsStr::from_bytes(b"\xFF")), "").expect("a file");
+        let handle = create(Handle(0), r"\??\C:\odd", READ, OPEN, DIRECTORY_FILE | SYNCHRONOUS, SHARE_ALL).handle;
+        assert_eq!(list(handle, None, 4096, false), Ok([".", "..", "fine"].map(String::from).to_vec()));
+        close(handle);
     });
 }
 
