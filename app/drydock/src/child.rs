@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use nt_dispatcher::executor::{self, Mode};
 use nt_dispatcher::{clock, thread, work};
@@ -53,8 +54,14 @@ pub fn run(plan: Plan, trace: OwnedFd, messages: OwnedFd, frames: Option<OwnedFd
         messages.send(&Message::DriverFailed { driver, why });
         return Ok(());
     }
-    let mut job = Job { plan, trace, messages, frames, images, files, outcome: Ok(()) };
-    executor::drive(drive, std::ptr::from_mut(&mut job) as u64)?;
+    let network = network::make(&plan, frames).map_err(io::Error::other)?;
+    let mut job = Job { plan, trace, messages, network: Some(network), images, files, landlock: None, outcome: Ok(()) };
+    let job_address = std::ptr::from_mut(&mut job);
+    // Not before this thread is the kernel's: glibc reads a file to tell where the main thread's stack lies. Not later
+    // either: Landlock holds this thread and those that are started from here on.
+    // SAFETY: the job, which nothing else uses until `drive` is called.
+    let alone = || unsafe { (*job_address).forbid_files() };
+    executor::drive(alone, drive, job_address as u64)?;
     job.outcome
 }
 
@@ -81,10 +88,13 @@ struct Job {
     plan: Plan,
     trace: &'static TraceWriter,
     messages: Sender,
-    frames: Option<OwnedFd>,
+    /// Taken by the transport.
+    network: Option<Arc<dyn net_api::Network>>,
     images: Vec<Vec<u8>>,
     /// The folder that drivers may have files in.
     files: Option<OwnedFd>,
+    /// How far files are out of reach; `None` until that is settled, or if it could not be because threads ran already.
+    landlock: Option<Files>,
     outcome: io::Result<()>,
 }
 
@@ -96,21 +106,31 @@ fn drive(job: u64) {
 }
 
 impl Job {
+    /// Puts files out of reach but those in the folder. For the process's only thread.
+    fn forbid_files(&mut self) {
+        let is_alone = sandbox::is_only_thread();
+        let landlock = sandbox::forbid_files(self.files.as_ref().map(AsFd::as_fd));
+        self.landlock = is_alone.then_some(landlock);
+    }
+
     fn carry_out(&mut self) -> io::Result<()> {
-        let Self { plan, trace, messages, frames, images, files, .. } = self;
+        let Self { plan, trace, messages, network, images, files, landlock, .. } = self;
         clock::refresh_shared_page();
         let started = Event::RunStarted { seeded: plan.seed.is_some().into(), seed: plan.seed.unwrap_or_default() };
         gate::record_with_text(started, env!("CARGO_PKG_VERSION"));
-        let transport = network::start(plan, frames.take()).map_err(io::Error::other)?;
-        // Not before this thread is the kernel's: glibc reads a file to tell where the main thread's stack lies. Threads that
-        // are started from here on inherit it.
-        let landlock = sandbox::forbid_files(files.as_ref().map(AsFd::as_fd));
-        if landlock == Files::NoLandlock {
+        let network = network.take().ok_or(io::ErrorKind::NotFound)?;
+        let transport = network::start(network).map_err(io::Error::other)?;
+        if *landlock == Some(Files::NoLandlock) {
             note("this kernel has no Landlock: files are out of reach by the list of system calls alone");
         }
         if let Some(folder) = files.take() {
-            if landlock == Files::NoLandlock {
-                messages.send(&files_failed("this kernel has no Landlock, so drivers could not be kept in the folder"));
+            let why = match landlock {
+                Some(Files::Forbidden | Files::PartlyForbidden) => None,
+                Some(Files::NoLandlock) => Some("this kernel has no Landlock"),
+                None => Some("a thread was started too early"),
+            };
+            if let Some(why) = why {
+                messages.send(&files_failed(&format!("{why}, so drivers could not be kept in the folder")));
                 return Ok(());
             }
             host_files::start(folder)

@@ -51,12 +51,12 @@ pub fn start(mode: Mode) -> io::Result<()> {
 
 /// Runs `main(context)`, which loads and drives drivers, as a thread of the kernel: on the calling host thread in the
 /// free executor, in a fiber of its own in the seeded one, so that what drivers see of its stack lies at the same
-/// place in every run. For a host thread that was not adopted.
+/// place in every run. For a host thread that was not adopted. `alone` runs before the kernel starts threads of its own.
 ///
 /// # Errors
 /// What [`thread::adopt_current`] says, or `OutOfMemory` without room for the fiber.
-pub fn drive(main: fn(u64), context: u64) -> io::Result<()> {
-    thread::adopt_current()?;
+pub fn drive(alone: impl FnOnce(), main: fn(u64), context: u64) -> io::Result<()> {
+    thread::adopt_current_and(alone)?;
     if !is_seeded() {
         main(context);
         return Ok(());

@@ -263,6 +263,14 @@ fn lease() -> u32 {
 /// # Errors
 /// What the operating system says, or `OutOfMemory`.
 pub fn adopt_current() -> std::io::Result<()> {
+    adopt_current_and(|| ())
+}
+
+/// As [`adopt_current`]; `alone` runs when that is done and before the kernel starts a thread of its own.
+///
+/// # Errors
+/// As [`adopt_current`].
+pub(crate) fn adopt_current_and(alone: impl FnOnce()) -> std::io::Result<()> {
     // The object needs this thread's caches, and those need a block: a first one serves until the second.
     let first = Block::new(host_stack()?, 0, NUMBERS.load(Ordering::Relaxed), 0)?;
     first.install();
@@ -275,6 +283,7 @@ pub fn adopt_current() -> std::io::Result<()> {
         seeded::adopt(identity.block, &identity.record.parker, body);
     }
     gate::record(Event::ThreadStarted { thread: body, start: 0 });
+    alone();
     clock_thread::start();
     Ok(())
 }

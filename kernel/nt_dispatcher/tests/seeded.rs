@@ -68,7 +68,7 @@ fn run(scenario: fn()) {
         STUBS.get_or_init(bind_stubs);
         // SAFETY: the context is the scenario.
         let main = |context: u64| unsafe { std::mem::transmute::<u64, fn()>(context)() };
-        executor::drive(main, scenario as usize as u64).expect("a kernel thread");
+        executor::drive(|| (), main, scenario as usize as u64).expect("a kernel thread");
     });
     host_thread.join().expect("the scenario");
 }

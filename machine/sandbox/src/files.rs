@@ -29,6 +29,11 @@ pub fn forbid_files(allowed: Option<BorrowedFd<'_>>) -> Files {
     }
 }
 
+/// Whether the calling thread is the only one of the process: Landlock holds no thread that was there before.
+pub fn is_only_thread() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
+}
+
 fn restrict(allowed: Option<BorrowedFd<'_>>) -> Result<RulesetStatus, RulesetError> {
     let mut rules = Ruleset::default().handle_access(AccessFs::from_all(ABI::V5))?.create()?;
     if let Some(folder) = allowed {

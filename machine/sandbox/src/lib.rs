@@ -19,7 +19,7 @@ mod text;
 
 use std::io;
 
-pub use files::{Files, forbid_files};
+pub use files::{Files, forbid_files, is_only_thread};
 pub use text::describe;
 
 /// What a run needs.

@@ -10,13 +10,13 @@ use tdi_transport::Transport;
 use super::simulated;
 use crate::plan::{Network, Plan};
 
-/// Starts the transport over the network that the plan names. The packets of a simulated one go to `frames`.
+/// The network that the plan names. The packets of a simulated one go to `frames`.
 ///
 /// # Errors
 /// A sentence that says what is wrong with the network, or what the host refused.
-pub fn start(plan: &Plan, frames: Option<OwnedFd>) -> Result<&'static Transport, String> {
+pub fn make(plan: &Plan, frames: Option<OwnedFd>) -> Result<Arc<dyn net_api::Network>, String> {
     let refused = |error: NetError| format!("the host gives no network: {error}");
-    let network: Arc<dyn net_api::Network> = match &plan.network {
+    Ok(match &plan.network {
         Network::None => Arc::new(NoNetwork::new()),
         Network::Loopback => Arc::new(HostNetwork::loopback().map_err(refused)?),
         Network::Host => Arc::new(HostNetwork::host().map_err(refused)?),
@@ -24,7 +24,14 @@ pub fn start(plan: &Plan, frames: Option<OwnedFd>) -> Result<&'static Transport,
             let file = description.parse().map_err(|error| error.to_string())?;
             Arc::new(simulated::Hosts::new(&file, plan.seed.unwrap_or_default(), frames))
         }
-    };
+    })
+}
+
+/// Starts the transport over a network.
+///
+/// # Errors
+/// A sentence that says why it did not start.
+pub fn start(network: Arc<dyn net_api::Network>) -> Result<&'static Transport, String> {
     tdi_transport::start(network, tdi_core::Config::default())
         .map_err(|status| format!("the transport did not start: {status:?}"))
 }
