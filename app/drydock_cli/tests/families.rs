@@ -64,7 +64,8 @@ fn files_live_in_the_folder_that_the_user_allows() {
         let run = seed.iter().fold(Run::of(driver("files")), |run, argument| run.arg(argument));
         claims_hold("files", run.arg("--files").arg(&drive));
         assert_eq!(fs::read(drive.join("driver.log")).expect("the driver's file"), b"first line\n");
-        assert!(!drive.join("doomed").exists());
+        assert!(!drive.join("doomed").exists() && !drive.join("old").exists() && !drive.join("empty").exists());
+        assert!(drive.join("made/moved").metadata().expect("the renamed file").permissions().readonly());
     }
 }
 

@@ -67,6 +67,43 @@ static void Folder(void)
     CHECK_STATUS(STATUS_SUCCESS, ZwClose(folder));
 }
 
+/* What changes a folder or a file's properties: other system calls of the host than reading and writing. */
+static void Changes(void)
+{
+    static const WCHAR Target[] = L"\\??\\C:\\made\\moved";
+    UCHAR buffer[sizeof(FILE_RENAME_INFORMATION) + sizeof(Target)];
+    FILE_RENAME_INFORMATION *rename = (PVOID)buffer;
+    FILE_DISPOSITION_INFORMATION disposition = {TRUE};
+    FILE_BASIC_INFORMATION basic;
+    IO_STATUS_BLOCK iosb;
+    NTSTATUS status;
+    HANDLE folder = Open(L"\\??\\C:\\made", FILE_LIST_DIRECTORY, FILE_CREATE, FILE_DIRECTORY_FILE, &status);
+    HANDLE file;
+
+    CHECK_STATUS(STATUS_SUCCESS, status);
+    CHECK_STATUS(STATUS_SUCCESS, ZwClose(folder));
+    file = Open(L"\\??\\C:\\old", GENERIC_WRITE | DELETE, FILE_CREATE, 0, &status);
+    CHECK_STATUS(STATUS_SUCCESS, status);
+    CHECK_STATUS(STATUS_SUCCESS, ZwFlushBuffersFile(file, &iosb));
+    RtlZeroMemory(&basic, sizeof(basic));
+    basic.LastWriteTime.QuadPart = 125911584000000000LL;
+    CHECK_STATUS(STATUS_SUCCESS, ZwSetInformationFile(file, &iosb, &basic, sizeof(basic), FileBasicInformation));
+    CHECK_STATUS(STATUS_SUCCESS, ZwQueryInformationFile(file, &iosb, &basic, sizeof(basic), FileBasicInformation));
+    CHECK_NUMBER(125911584000000000LL, basic.LastWriteTime.QuadPart);
+    RtlZeroMemory(rename, sizeof(*rename));
+    rename->FileNameLength = sizeof(Target) - sizeof(WCHAR);
+    RtlCopyMemory(rename->FileName, Target, rename->FileNameLength);
+    CHECK_STATUS(STATUS_SUCCESS, ZwSetInformationFile(file, &iosb, buffer, sizeof(buffer), FileRenameInformation));
+    basic.FileAttributes = FILE_ATTRIBUTE_READONLY;
+    CHECK_STATUS(STATUS_SUCCESS, ZwSetInformationFile(file, &iosb, &basic, sizeof(basic), FileBasicInformation));
+    CHECK_STATUS(STATUS_CANNOT_DELETE,
+                 ZwSetInformationFile(file, &iosb, &disposition, sizeof(disposition), FileDispositionInformation));
+    CHECK_STATUS(STATUS_SUCCESS, ZwClose(file));
+    folder = Open(L"\\??\\C:\\empty", DELETE, FILE_CREATE, FILE_DIRECTORY_FILE | FILE_DELETE_ON_CLOSE, &status);
+    CHECK_STATUS(STATUS_SUCCESS, status);
+    CHECK_STATUS(STATUS_SUCCESS, ZwClose(folder));
+}
+
 static void Outside(void)
 {
     NTSTATUS status;
@@ -97,5 +134,6 @@ static void Checks(PUNICODE_STRING RegistryPath)
     CHECK_STATUS(STATUS_OBJECT_NAME_NOT_FOUND, ZwDeleteFile(&attributes));
     Log();
     Folder();
+    Changes();
     Outside();
 }
