@@ -42,7 +42,7 @@ pub fn check(workspace: &Workspace) -> Result<()> {
 }
 
 fn render(workspace: &Workspace) -> Result<String> {
-    let built = workspace.target().join("test-drivers");
+    let built = workspace.target()?.join("test-drivers");
     let out = format!("OUT={}", built.display());
     run_command(workspace.command("make").args(["--silent", "-C", TEST_DRIVERS]).arg(out))?;
     let mut images = images(&workspace.path("samples/out"))?;
