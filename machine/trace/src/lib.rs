@@ -18,6 +18,7 @@ mod file;
 mod functions;
 mod layout;
 mod memory;
+mod printable;
 mod reader;
 mod records;
 mod ring;
@@ -33,6 +34,7 @@ mod sync {
 pub use event::{Event, Farewell, OpenKind};
 pub use file::{TraceFile, TraceOptions};
 pub use functions::{Functions, STATUS_PENDING};
+pub use printable::printable;
 pub use reader::{Record, TraceReader};
 pub use records::{BugCheckRecord, BugCheckReport, EndOfRun, FindingRecord, ImageRecord};
 pub use ring::{Counter, RingWriter};

@@ -221,12 +221,19 @@ impl Cast {
         clients.next().is_none().then_some(first.0)
     }
 
+    /// The driver with this file name.
+    pub fn driver_named(&self, file: &str) -> Option<Party> {
+        let name = stem(file);
+        self.drivers.iter().position(|driver| driver.name.as_ref() == Some(&name)).map(Party::Driver)
+    }
+
     /// What a party is called.
     pub fn name(&self, party: Party) -> String {
         match party {
             Party::Driver(number) => self.drivers.get(number).map_or_else(String::new, Driver::called),
             Party::IoManager => "I/O manager".into(),
             Party::Remote => "remote node".into(),
+            Party::Tester => "tester".into(),
             Party::Drydock => "drydock".into(),
         }
     }
@@ -236,6 +243,7 @@ impl Cast {
         match party {
             Party::Driver(number) => self.drivers.get(number).map_or_else(String::new, Driver::role),
             Party::IoManager | Party::Drydock => "Drydock".into(),
+            Party::Tester => "--ioctl, steps".into(),
             Party::Remote => match self.remotes.as_slice() {
                 [only] => only.clone(),
                 [] => "network".into(),
@@ -244,17 +252,18 @@ impl Cast {
         }
     }
 
-    /// Where a party's lifeline stands: clients, I/O manager, filters, transports, the remote node.
+    /// Where a party's lifeline stands: the tester, clients, I/O manager, filters, transports, the remote node.
     pub fn rank(&self, party: Party) -> (u8, usize) {
         match party {
             Party::Driver(number) => match self.drivers.get(number) {
-                Some(Driver { is_transport: true, .. }) => (3, number),
-                Some(Driver { is_filter: true, .. }) => (2, number),
-                _ => (0, number),
+                Some(Driver { is_transport: true, .. }) => (4, number),
+                Some(Driver { is_filter: true, .. }) => (3, number),
+                _ => (1, number),
             },
-            Party::IoManager => (1, 0),
-            Party::Remote => (4, 0),
-            Party::Drydock => (5, 0),
+            Party::Tester => (0, 0),
+            Party::IoManager => (2, 0),
+            Party::Remote => (5, 0),
+            Party::Drydock => (6, 0),
         }
     }
 

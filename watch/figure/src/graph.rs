@@ -2,6 +2,7 @@
 
 use crate::scene::{Row, Scene};
 use crate::step::{Kind, Tone};
+use crate::units::hold_spaces;
 
 /// Columns between two lifelines.
 const LANE: usize = 4;
@@ -41,13 +42,15 @@ pub fn draw(scene: &Scene, width: usize) -> String {
 }
 
 fn push_line(out: &mut String, line: &str) {
-    out.push_str(line.trim_end());
+    out.push_str(&line.trim_end().replace('\u{A0}', " "));
     out.push('\n');
 }
 
 fn words_of(row: &Row) -> String {
     match row.step.kind {
-        Kind::Note(Tone::Bad) | Kind::Fold => row.step.title.clone(),
+        Kind::Note(Tone::Bad) | Kind::Fold | Kind::Stop => row.step.title.clone(),
+        // Held together here too: lines are broken at spaces below.
+        Kind::Note(_) => hold_spaces(&row.step.sentence()),
         _ => row.step.sentence(),
     }
 }
@@ -65,6 +68,7 @@ fn graph(scene: &Scene, index: usize, row: Option<&Row>) -> String {
     match row.step.kind {
         Kind::Fold => cells.iter_mut().step_by(LANE).for_each(|cell| *cell = '┊'),
         Kind::Note(Tone::Bad) => cells[left] = '!',
+        Kind::Stop => cells.iter_mut().step_by(LANE).for_each(|cell| *cell = '╳'),
         Kind::Note(_) => cells[left] = '•',
         _ if left == right => cells[left] = '↺',
         kind => {

@@ -39,12 +39,23 @@ pub struct Options {
     pub width: usize,
     /// Events that were lost, for a note in the figure.
     pub events_lost: u64,
+    /// What ended the run early, if something did.
+    pub stop: Option<Stop>,
+}
+
+/// The early end of a run.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    /// What happened, in words.
+    pub text: String,
+    /// File name of the driver to blame; empty if none is.
+    pub driver: String,
 }
 
 impl Options {
     /// Sensible values around `names`: 160 rows, 100 columns.
     pub fn new(names: Names) -> Self {
-        Self { names, title: None, rows_max: 160, width: 100, events_lost: 0 }
+        Self { names, title: None, rows_max: 160, width: 100, events_lost: 0, stop: None }
     }
 }
 

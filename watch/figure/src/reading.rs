@@ -15,7 +15,7 @@ use trace::{Event, Farewell, Functions, Record, STATUS_PENDING};
 use crate::Names;
 use crate::cast::Cast;
 use crate::step::{Audience, Bar, Kind, Outcome, Party, Step, Tone};
-use crate::units::{bytes, clean};
+use crate::units::{bytes, clean, hold_spaces};
 
 mod requests;
 
@@ -35,6 +35,8 @@ pub struct Reading {
     /// Who takes part.
     pub cast: Cast,
     threads: HashMap<u16, Thread>,
+    /// The thread that carries out what is asked of the drivers.
+    driving: Option<u16>,
     requests: HashMap<u64, Request>,
     /// Steps not yet handed out; the first has the number `first`.
     queue: VecDeque<Step>,
@@ -94,6 +96,7 @@ impl Reading {
             names,
             cast: Cast::default(),
             threads: HashMap::new(),
+            driving: None,
             requests: HashMap::new(),
             queue: VecDeque::new(),
             // Not 0, which is the `last` of a thread without steps.
@@ -157,6 +160,9 @@ impl Reading {
                 .said(said)
                 .only_for(Audience::Account)
         };
+        if matches!(record.event, Event::RunStarted { .. }) {
+            self.driving = Some(record.thread);
+        }
         match record.event {
             Event::RunStarted { seeded: 0, .. } => self.add(record, drydock(format!("{text} starts the run"))),
             Event::RunStarted { seed, .. } => {
@@ -207,7 +213,7 @@ impl Reading {
             }
             Event::DebugPrint { .. } => {
                 let party = self.driver_of(record.thread).unwrap_or(Party::Drydock);
-                let step = Step::new(now, party, party, Kind::Note(Tone::Plain), format!("“{text}”"));
+                let step = Step::new(now, party, party, Kind::Note(Tone::Plain), format!("“{}”", hold_spaces(&text)));
                 self.add(record, step.said(format!("prints “{text}”")));
             }
             Event::Finding { driver, offset } => self.finding(record, driver, offset),
@@ -283,8 +289,7 @@ impl Reading {
         match record.event {
             Event::FileOpened { file, device, status, kind, .. } => {
                 let path = clean(&record.text);
-                let owner = self.driver_of(record.thread).or_else(|| self.cast.only_client().map(Party::Driver));
-                let owner = owner.unwrap_or(Party::Drydock);
+                let owner = self.opener(record.thread);
                 let outcome = self.outcome(status);
                 let (label, said) = if is_error(status) {
                     (String::new(), format!("opens {path}"))
@@ -555,6 +560,14 @@ impl Reading {
         let thread = self.threads.get(&thread)?;
         let innermost = thread.frames.last().map(|frame| frame.party);
         innermost.or_else(|| thread.home.map(Party::Driver)).filter(|party| matches!(party, Party::Driver(_)))
+    }
+
+    /// Who opens a file on a thread: the driver whose code it is in; the tester, if no driver's code is on the thread that
+    /// drives the run; else work of a driver's that no event tells of.
+    fn opener(&self, thread: u16) -> Party {
+        let tester = || (self.driving == Some(thread)).then_some(Party::Tester);
+        let guess = || self.cast.only_client().map(Party::Driver);
+        self.driver_of(thread).or_else(tester).or_else(guess).unwrap_or(Party::Drydock)
     }
 
     fn outcome(&self, status: u32) -> Outcome {

@@ -8,7 +8,7 @@ use crate::Options;
 use crate::fold::Collector;
 use crate::reading::Reading;
 use crate::step::{Audience, Kind, Party, Step};
-use crate::units::{TimeUnit, grouped};
+use crate::units::{TimeUnit, clean, grouped};
 
 /// A run, ready to be drawn.
 #[derive(Debug)]
@@ -76,9 +76,13 @@ impl Scene {
         }
         reading.take_all().filter_map(drawable).for_each(|step| collector.add(step));
         let count = collector.count;
-        let steps = collector.fold(options.rows_max);
+        let mut steps = collector.fold(options.rows_max);
 
         let cast = &reading.cast;
+        steps.extend(options.stop.as_ref().map(|stop| {
+            let party = cast.driver_named(&stop.driver).unwrap_or(Party::IoManager);
+            Step::new(last_ns, party, party, Kind::Stop, clean(&stop.text))
+        }));
         let mut parties: BTreeMap<(u8, usize), Party> = BTreeMap::new();
         for step in steps.iter().filter(|step| step.kind != Kind::Fold) {
             parties.extend([step.from, step.to].map(|party| (cast.rank(party), party)));

@@ -9,6 +9,8 @@ pub enum Party {
     IoManager,
     /// Whatever is at the other end of the network.
     Remote,
+    /// Whoever asks for what the command line or a scenario demands of the drivers.
+    Tester,
     /// Drydock itself; it has no lifeline.
     Drydock,
 }
@@ -28,6 +30,8 @@ pub enum Kind {
     Note(Tone),
     /// Steps that are not drawn one by one.
     Fold,
+    /// What ended the run early.
+    Stop,
 }
 
 /// How a text is coloured.

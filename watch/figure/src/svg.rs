@@ -54,7 +54,8 @@ pub fn draw(scene: &Scene) -> String {
         }
         match row.step.kind {
             Kind::Note(tone) => note(&mut sheet, place, tone),
-            Kind::Fold => fold(&mut sheet, place),
+            Kind::Fold => across(&mut sheet, place, ("#f1f3f5", "#9aa5b1", "3 3"), TextStyle::ITALIC, INK),
+            Kind::Stop => across(&mut sheet, place, (BAD, BAD, ""), TextStyle::STRONG, "#ffffff"),
             _ => arrow(&mut sheet, scene, &layout, index, row, place),
         }
     }
@@ -168,20 +169,15 @@ fn note(sheet: &mut Sheet, place: &RowPlace, tone: Tone) {
     }
 }
 
-fn fold(sheet: &mut Sheet, place: &RowPlace) {
+/// A box over all lifelines.
+fn across(sheet: &mut Sheet, place: &RowPlace, looks: (&str, &str, &str), style: TextStyle, colour: &str) {
+    let (fill, border, dash) = looks;
     let height = place.label.len() as f64 * layout::LABEL_LINE + 10.0;
     let top = place.arrow_y - height / 2.0;
-    sheet.rect(
-        (place.centre - place.box_width / 2.0, top),
-        (place.box_width, height),
-        3.0,
-        "#f1f3f5",
-        "#9aa5b1",
-        "3 3",
-    );
+    sheet.rect((place.centre - place.box_width / 2.0, top), (place.box_width, height), 3.0, fill, border, dash);
     for (index, line) in place.label.iter().enumerate() {
         let y = top + 16.0 + index as f64 * layout::LABEL_LINE;
-        sheet.text(place.centre, y, line, TextStyle::ITALIC, Anchor::Middle, INK);
+        sheet.text(place.centre, y, line, style, Anchor::Middle, colour);
     }
 }
 

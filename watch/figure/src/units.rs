@@ -1,5 +1,7 @@
 //! Times, sizes and texts as people read them.
 
+use trace::printable;
+
 /// Longest text that is taken over from an event, in characters.
 const TEXT_MAX: usize = 240;
 
@@ -72,28 +74,24 @@ pub fn grouped(number: u64) -> String {
 
 /// A driver's text on one line, without characters that steer a terminal or a reader's eye, of bounded length.
 pub fn clean(text: &str) -> String {
-    let mut words =
-        text.split(|character: char| character.is_control() || character.is_whitespace() || is_invisible(character));
-    let mut out = String::new();
-    let mut left = TEXT_MAX;
-    for word in words.by_ref().filter(|word| !word.is_empty()) {
-        if !out.is_empty() {
-            out.push(' ');
-        }
-        out.extend(word.chars().take(left));
-        left = left.saturating_sub(word.chars().count() + 1);
-        if left == 0 {
-            out.push('…');
-            break;
-        }
+    // Cut before it is escaped, so that an escape stays whole.
+    let text = text.trim_end_matches(['\r', '\n', '\0']);
+    match text.char_indices().nth(TEXT_MAX) {
+        Some((end, _)) => format!("{}…", printable(&text[..end])),
+        None => printable(text).into_owned(),
     }
-    out
 }
 
-/// Characters without a glyph, which turn the direction of what follows or hide between others.
-fn is_invisible(character: char) -> bool {
-    matches!(character, '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}')
-        || matches!(character, '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
+/// The text with its runs of spaces held together by no-break spaces, which neither wrapping nor SVG collapses. The last of a
+/// run stays, so that lines can break there.
+pub fn hold_spaces(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        let held = character == ' ' && (out.is_empty() || characters.peek().is_none_or(|next| *next == ' '));
+        out.push(if held { '\u{A0}' } else { character });
+    }
+    out
 }
 
 #[cfg(test)]
@@ -132,10 +130,16 @@ mod tests {
 
     #[test]
     fn text_of_a_driver_becomes_one_short_line() {
-        assert_eq!(clean(" two\r\n lines\t\u{1b}[31m "), "two lines [31m");
-        assert_eq!(clean("name\u{202E}sys.exe"), "name sys.exe");
+        assert_eq!(clean(" two\r\n lines\t\u{1b}[31m \r\n"), r" two\r\n lines\t\u{1b}[31m ");
+        assert_eq!(clean("name\u{202E}sys.exe"), r"name\u{202e}sys.exe");
+        assert_eq!(clean("port    80  tcp\n"), "port    80  tcp");
         let long = clean(&"word ".repeat(1000));
         assert!(long.chars().count() <= TEXT_MAX + 1 && long.ends_with('…'), "{long}");
-        assert!(clean(&"x".repeat(10_000)).chars().count() <= TEXT_MAX + 1);
+    }
+
+    #[test]
+    fn runs_of_spaces_are_held_and_single_spaces_break() {
+        assert_eq!(hold_spaces("a b   c"), "a b\u{A0}\u{A0} c");
+        assert_eq!(hold_spaces("  a "), "\u{A0} a\u{A0}");
     }
 }

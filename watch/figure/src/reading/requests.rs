@@ -97,8 +97,7 @@ impl Reading {
 
     /// Keeps a place for the open of which a create request is part.
     fn opening(&mut self, record: &Record) {
-        let from = self.driver_of(record.thread).or_else(|| self.cast.only_client().map(Party::Driver));
-        let from = from.unwrap_or(Party::Drydock);
+        let from = self.opener(record.thread);
         let mut step = Step::new(record.time_ns, from, Party::IoManager, Kind::Call, "open");
         step.held = true;
         // One that never came to its end waits no longer.

@@ -180,7 +180,7 @@ impl Layout {
         for (index, row) in scene.rows.iter().enumerate() {
             let mut place = match row.step.kind {
                 Kind::Note(_) => self.note(row),
-                Kind::Fold => self.fold(row),
+                Kind::Fold | Kind::Stop => self.fold(row),
                 _ => self.arrow(scene, index, row),
             };
             let (above, below) = match row.step.kind {
@@ -188,7 +188,7 @@ impl Layout {
                     place.label.len() as f64 * SMALL_LINE / 2.0 + 7.0,
                     place.label.len() as f64 * SMALL_LINE / 2.0 + 7.0,
                 ),
-                Kind::Fold => (
+                Kind::Fold | Kind::Stop => (
                     place.label.len() as f64 * LABEL_LINE / 2.0 + 9.0,
                     place.label.len() as f64 * LABEL_LINE / 2.0 + 9.0,
                 ),
@@ -247,7 +247,11 @@ impl Layout {
         };
         let left = (first - 40.0).max(self.time_x + 12.0);
         let right = (last + 40.0).max(left + FOLD_MIN).min(self.width - MARGIN);
-        let label = wrap(&row.step.title, right - left - 20.0, TextStyle::ITALIC.size, false, 4);
+        let (style, lines_max) = match row.step.kind {
+            Kind::Stop => (TextStyle::STRONG, 8),
+            _ => (TextStyle::ITALIC, 4),
+        };
+        let label = wrap(&row.step.title, right - left - 20.0, style.size, style.bold, lines_max);
         RowPlace { arrow_y: 0.0, label, outcome: Vec::new(), centre: (left + right) / 2.0, box_width: right - left }
     }
 
@@ -308,7 +312,7 @@ fn lanes(scene: &Scene, heads: &[Head], time_x: f64) -> Vec<f64> {
 /// The distance that the labels between lane `left` and the next would like to have.
 fn labels_between(scene: &Scene, left: usize) -> f64 {
     let between = scene.rows.iter().filter(|row| row.from.min(row.to) == left && row.from.max(row.to) <= left + 1);
-    let arrows = between.filter(|row| !matches!(row.step.kind, Kind::Fold | Kind::Note(_)));
+    let arrows = between.filter(|row| !matches!(row.step.kind, Kind::Fold | Kind::Stop | Kind::Note(_)));
     let room = |row: &Row| {
         let beside = if row.from == row.to { LOOP } else { 0.0 };
         TextStyle::STRONG.width(&row.step.label()) + 40.0 + beside

@@ -233,3 +233,43 @@ fn many_drivers_share_one_sheet() {
     run.end();
     assert_readable(&run.records);
 }
+
+#[test]
+fn open_for_the_command_line_begins_at_the_tester() {
+    let records = runs::asked();
+    let text = crate::text(&records, &runs::options());
+    assert!(text.contains("┌ tester (--ioctl, steps)"), "{text}");
+    let mut narrator = crate::Narrator::new(runs::names());
+    let lines: Vec<String> = records.iter().flat_map(|record| narrator.account(record)).collect();
+    let open = lines.iter().find(|line| line.contains(r"opens \Device\Asked")).expect("the open");
+    assert!(open.contains("tester "), "{open}");
+    assert_readable(&records);
+}
+
+#[test]
+fn runs_of_spaces_in_printed_text_stay() {
+    let records = runs::asked();
+    assert!(crate::text(&records, &runs::options()).contains("“port    state”"));
+    // SVG collapses plain spaces.
+    assert!(assert_readable(&records).contains("“port\u{A0}\u{A0}\u{A0} state”"));
+    let mut narrator = crate::Narrator::new(runs::names());
+    let mut lines: Vec<String> = records.iter().flat_map(|record| narrator.account(record)).collect();
+    lines.extend(narrator.end());
+    assert!(lines.iter().any(|line| line.ends_with("prints “port    state”")), "{lines:#?}");
+}
+
+#[test]
+fn early_end_is_drawn_as_a_box_over_all_lifelines() {
+    let text =
+        format!("Bugcheck 0x1e <KMODE_EXCEPTION_NOT_HANDLED>: {}", "what the driver did, at length; ".repeat(20));
+    for driver in ["tdi_client.sys", "unknown.sys", ""] {
+        let stop = Some(crate::Stop { text: text.clone(), driver: driver.into() });
+        let options = crate::Options { stop, ..runs::options() };
+        for records in [runs::asked(), Vec::new()] {
+            let svg = crate::draw(&records, &options);
+            assert_eq!(check(&svg), Ok(()));
+            assert!(svg.contains("Bugcheck 0x1e"), "{svg}");
+            assert!(crate::text(&records, &options).contains("Bugcheck 0x1e"));
+        }
+    }
+}

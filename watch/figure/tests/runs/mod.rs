@@ -349,3 +349,20 @@ pub fn two_storeys() -> Vec<Record> {
     run.event(Event::RunEnded {});
     run.records
 }
+
+/// What the command line asks of a driver, up to the middle of the request; the driver prints a table on the way.
+pub fn asked() -> Vec<Record> {
+    const DEVICE: u64 = 0x7100_0000_2000;
+    let mut run = Run::new();
+    run.begin();
+    run.say(Event::DeviceCreated { device: DEVICE, driver: CLIENT }, r"\Device\Asked");
+    run.event(Event::DriverEntryReturned { driver: CLIENT, status: 0 });
+    let kind = OpenKind::Device;
+    run.event(Event::IrpDispatched { irp: IRP, device: DEVICE, file: 8, functions: 0, detail: 0 });
+    run.done(IRP, NtStatus::SUCCESS, 0);
+    run.say(Event::FileOpened { file: 8, device: DEVICE, handle: 4, status: 0, kind }, r"\Device\Asked");
+    let functions = major(MajorFunction::DEVICE_CONTROL).0;
+    run.event(Event::IrpDispatched { irp: IRP, device: DEVICE, file: 8, functions, detail: 0x22_2004 });
+    run.say(Event::DebugPrint { level: 0 }, "port    state\r\n");
+    run.records
+}
