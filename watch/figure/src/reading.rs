@@ -21,6 +21,8 @@ mod requests;
 
 use requests::Request;
 
+/// An error by its number, but what a handler says that goes on with a connection or a request itself.
+const STATUS_MORE_PROCESSING_REQUIRED: u32 = 0xC000_0016;
 /// Most steps that wait for one that is held.
 const QUEUE_MAX: usize = 256;
 /// Deepest nesting of driver code on a thread that is followed.
@@ -572,7 +574,7 @@ impl Reading {
 
     fn outcome(&self, status: u32) -> Outcome {
         let tone = match status {
-            STATUS_PENDING => Tone::Pending,
+            STATUS_PENDING | STATUS_MORE_PROCESSING_REQUIRED => Tone::Pending,
             _ if is_error(status) => Tone::Bad,
             _ => Tone::Good,
         };

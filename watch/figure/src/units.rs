@@ -8,9 +8,7 @@ const TEXT_MAX: usize = 240;
 /// A unit in which all times of a figure are given, so that they can be compared at a glance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeUnit {
-    /// With three decimals, for runs under a second.
-    FineMillis,
-    /// With one decimal, for runs under ten seconds.
+    /// With three decimals, for runs under ten seconds: requests take microseconds.
     Millis,
     /// With three decimals.
     Seconds,
@@ -20,8 +18,7 @@ impl TimeUnit {
     /// The unit for a figure whose last time this is.
     pub fn for_times_up_to(last_ns: u64) -> Self {
         match last_ns {
-            0..1_000_000_000 => Self::FineMillis,
-            1_000_000_000..10_000_000_000 => Self::Millis,
+            0..10_000_000_000 => Self::Millis,
             _ => Self::Seconds,
         }
     }
@@ -29,8 +26,7 @@ impl TimeUnit {
     /// A time with its unit.
     pub fn format(self, time_ns: u64) -> String {
         match self {
-            Self::FineMillis => format!("{}.{:03} ms", grouped(time_ns / 1_000_000), time_ns / 1000 % 1000),
-            Self::Millis => format!("{}.{} ms", grouped(time_ns / 1_000_000), time_ns / 100_000 % 10),
+            Self::Millis => format!("{}.{:03} ms", grouped(time_ns / 1_000_000), time_ns / 1000 % 1000),
             Self::Seconds => format!("{}.{:03} s", grouped(time_ns / 1_000_000_000), time_ns / 1_000_000 % 1000),
         }
     }
@@ -101,7 +97,7 @@ mod tests {
     #[test]
     fn times_of_one_figure_share_a_unit() {
         assert_eq!(TimeUnit::for_times_up_to(999_999_999).format(1_234_567), "1.234 ms");
-        assert_eq!(TimeUnit::for_times_up_to(9_000_000_000).format(1_234_567_890), "1,234.5 ms");
+        assert_eq!(TimeUnit::for_times_up_to(9_000_000_000).format(1_234_567_890), "1,234.567 ms");
         assert_eq!(TimeUnit::for_times_up_to(u64::MAX).format(61_500_000_000), "61.500 s");
     }
 

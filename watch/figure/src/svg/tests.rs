@@ -259,6 +259,19 @@ fn runs_of_spaces_in_printed_text_stay() {
 }
 
 #[test]
+fn handler_that_accepts_is_not_drawn_as_a_failure() {
+    let mut run = runs::Run::new();
+    run.begin();
+    run.open(runs::ADDRESS, OpenKind::TransportAddress);
+    run.event(Event::Indicated { endpoint: runs::ADDRESS, event: 0, context: 0, bytes: 0 });
+    let status = nt_abi::NtStatus::MORE_PROCESSING_REQUIRED.0;
+    run.event(Event::IndicationReturned { endpoint: runs::ADDRESS, status, taken: 0 });
+    let svg = assert_readable(&run.records);
+    let line = svg.lines().find(|line| line.contains("STATUS_MORE_PROCESSING_REQUIRED")).expect("the status");
+    assert!(line.contains(super::PENDING), "{line}");
+}
+
+#[test]
 fn early_end_is_drawn_as_a_box_over_all_lifelines() {
     let text =
         format!("Bugcheck 0x1e <KMODE_EXCEPTION_NOT_HANDLED>: {}", "what the driver did, at length; ".repeat(20));
