@@ -48,6 +48,8 @@ open_enum! {
         DRYDOCK_DEADLOCK = 0xD0C0_0003,
         /// Ours: the driver made a Linux system call itself.
         DRYDOCK_RAW_SYSTEM_CALL = 0xD0C0_0004,
+        /// Ours: Linux, or somebody on it, ended the process; no driver is to blame.
+        DRYDOCK_HOST_FAILED = 0xD0C0_0005,
     }
 }
 

@@ -139,6 +139,9 @@ impl Job {
         let mut run = Run { plan, transport, drivers: Vec::new(), started: 0, unloaded: 0 };
         let outcome = drivers::load(&std::mem::take(images), plan).and_then(|loaded| {
             run.drivers = loaded;
+            if plan.debugger {
+                wait_for_debugger();
+            }
             run.restrict()?;
             run.start()
         });
@@ -249,6 +252,16 @@ impl Run<'_> {
         self.transport.stop();
         gate::record(Event::RunEnded {});
     }
+}
+
+/// Waits until the supervisor says that a debugger is attached.
+fn wait_for_debugger() {
+    // Where only descendants may be traced (Yama), this process allows it to the user's others. An error is that there is no
+    // Yama.
+    // SAFETY: takes two numbers.
+    unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY) };
+    // A supervisor that is gone ends this process.
+    let _ = io::stdin().read_line(&mut String::new());
 }
 
 /// Says something about the host in the account.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::outputs::Wanted;
-use crate::plan::{Action, Network, Plan, Setting};
+use crate::plan::{Action, Network, Plan, Setting, Value};
 use crate::{DockError, Verdict, supervisor};
 
 /// A run in the making: drivers, network, settings, and what should be written down.
@@ -35,8 +35,14 @@ impl Dock {
     }
 
     /// Writes a value under each driver's `Parameters` key. A number becomes a REG_DWORD, anything else a REG_SZ.
-    pub fn set(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.plan.settings.push(Setting { name: name.into(), value: value.into() });
+    pub fn set(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let value = Value::typed(&value.into());
+        self.setting(Setting { name: name.into(), value })
+    }
+
+    /// Writes a value whose type is known under each driver's `Parameters` key.
+    pub fn setting(mut self, setting: Setting) -> Self {
+        self.plan.settings.push(setting);
         self
     }
 
@@ -84,9 +90,9 @@ impl Dock {
         self
     }
 
-    /// Adds the diagram as text, `width` columns wide, to the end of the account.
-    pub fn text_figure(mut self, width: usize) -> Self {
-        self.wanted.text_figure = Some(width);
+    /// Prints the diagram as text, `width` columns wide, once the run is over.
+    pub fn text_figure(mut self, width: usize, to: Box<dyn Write>) -> Self {
+        self.wanted.text_figure = Some((width, to));
         self
     }
 
@@ -105,6 +111,19 @@ impl Dock {
     /// Prints a readable account while the run goes on.
     pub fn account(mut self, to: Box<dyn Write>) -> Self {
         self.wanted.account = Some(to);
+        self
+    }
+
+    /// Lets the drivers wait for every event to be read, so that none is lost and all are judged, at the price of their speed.
+    pub fn every_event(mut self) -> Self {
+        self.wanted.every_event = true;
+        self
+    }
+
+    /// Waits for a debugger before the first `DriverEntry`, without a limit, and says on `to` how to attach one.
+    pub fn debugger(mut self, to: Box<dyn Write>) -> Self {
+        self.plan.debugger = true;
+        self.wanted.debugger = Some(to);
         self
     }
 

@@ -13,6 +13,15 @@ pub enum DockError {
     NoHostProgram,
     /// The network file is wrong.
     Network(NetworkError),
+    /// The network file gives a host a driver that is not loaded.
+    NoSuchDriver {
+        /// The host.
+        host: String,
+        /// What it names.
+        driver: String,
+        /// What is loaded.
+        loaded: String,
+    },
     /// A capture was asked for, but there are no wires.
     NothingToCapture,
     /// An output would overwrite what the run reads, or another output.
@@ -66,6 +75,10 @@ impl fmt::Display for DockError {
                 "no host program: call drydock::host_entry() first thing in main(), or name one with Dock::host_program",
             ),
             Self::Network(error) => write!(f, "{error}"),
+            Self::NoSuchDriver { host, driver, loaded } => write!(
+                f,
+                "the network file's host '{host}' names the driver '{driver}', which this run does not load (it loads {loaded})"
+            ),
             Self::WouldOverwrite(path) => write!(
                 f,
                 "{} is a driver of this run, or named for two outputs; choose another file",
@@ -74,17 +87,32 @@ impl fmt::Display for DockError {
             Self::NothingToCapture => f.write_str(
                 "only a simulated network has wires to capture from; add --net sim:FILE.toml, or capture with tcpdump",
             ),
-            Self::Setup { what, source } => write!(f, "cannot {what}: {source}"),
+            Self::Setup { what, source } => write!(f, "cannot {what}: {source}{}", hint(source)),
             Self::Input { what, source } => write!(f, "cannot read {what}: {source}"),
             Self::Output { what, source } => write!(f, "cannot write {what}: {source}; choose another place and run again"),
         }
     }
 }
 
+/// What to do about a limit of the host's.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::FileTooLarge => "; raise the limit of file size ('ulimit -f')",
+        io::ErrorKind::OutOfMemory => {
+            "; raise the limit of memory ('ulimit -v', the container's or cgroup's) or free some"
+        }
+        _ => "",
+    }
+}
+
 impl std::error::Error for DockError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::NoHostProgram | Self::NothingToCapture | Self::Network(_) | Self::WouldOverwrite(_) => None,
+            Self::NoHostProgram
+            | Self::NothingToCapture
+            | Self::Network(_)
+            | Self::NoSuchDriver { .. }
+            | Self::WouldOverwrite(_) => None,
             Self::Setup { source, .. } | Self::Input { source, .. } | Self::Output { source, .. } => Some(source),
         }
     }

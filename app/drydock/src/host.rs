@@ -1,7 +1,7 @@
 //! Where a process turns into the child.
 
 use std::env;
-use std::io::{self, Read};
+use std::io::{self, BufRead};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::process;
 
@@ -9,29 +9,32 @@ use crate::child;
 use crate::plan::Plan;
 use crate::supervisor::HOST_ENTRY_CALLED;
 
-/// Set in the child's environment.
-pub const HOST_VARIABLE: &str = "DRYDOCK_HOST";
+/// What the child is called: its `argv[0]`. Not a variable of the environment, which a user could have set for good.
+pub const HOST_NAME: &str = "drydock host";
 /// Where the child finds the trace memory.
 pub const TRACE_DESCRIPTOR: i32 = 3;
 /// Where the child writes messages.
 pub const MESSAGE_DESCRIPTOR: i32 = 4;
 /// Where the child writes the packets of a simulated network, if they are wanted.
 pub const FRAME_DESCRIPTOR: i32 = 5;
+/// Exit status of a child that could not be brought up, or that the host gave no network; what it was stands on stderr.
+/// No driver has run then. `EX_OSERR` of sysexits.h.
+pub const HOST_FAILED_EXIT: i32 = 71;
 /// Set in the child's environment if they are.
 pub const FRAMES_VARIABLE: &str = "DRYDOCK_FRAMES";
 
 /// The place where a child turns off from `main`. Call it first: in a process that [`crate::Dock::run`]
 /// started it does not return; in any other it only remembers that this program can be started so.
 pub fn host_entry() {
-    if env::var_os(HOST_VARIABLE).is_none() {
+    if env::args_os().next().is_none_or(|name| name != HOST_NAME) {
         HOST_ENTRY_CALLED.get_or_init(|| ());
         return;
     }
     let status = match serve() {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("drydock host: {error}");
-            1
+            eprintln!("{error}");
+            HOST_FAILED_EXIT
         }
     };
     process::exit(status);
@@ -42,7 +45,7 @@ fn serve() -> io::Result<()> {
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     close_inherited();
     let mut text = Vec::new();
-    io::stdin().read_to_end(&mut text)?;
+    io::stdin().lock().read_until(b'\n', &mut text)?;
     let plan: Plan = serde_json::from_slice(&text)?;
     // SAFETY: the supervisor mapped exactly these two descriptors for us, and nothing else here owns them.
     let (trace, messages) =

@@ -12,12 +12,14 @@
 //! turns off from the program's own `main`. The supervisor side ([`Dock::run`]) never runs driver code.
 
 mod child;
+mod debugger;
 mod dock;
 mod error;
 mod frames;
 mod host;
 mod inspection;
 mod judge;
+mod limit;
 mod message;
 mod names;
 mod outputs;
@@ -33,7 +35,8 @@ pub use error::DockError;
 pub use host::host_entry;
 pub use inspect::{Report, Verdict as InspectionVerdict};
 pub use inspection::{inspect, inspection_json};
-pub use plan::{Action, Network, NetworkDescription, NetworkError, Setting, Target};
+pub use plan::{Action, Network, NetworkDescription, NetworkError, Setting, Target, Value};
 pub use scenario::{Expectations, Scenario, ScenarioError};
-pub use stop::{stop_runs_on_signals, stop_signal};
+pub use stop::{report_file_size_limit, stop_runs_on_signals, stop_signal};
+pub use trace::printable;
 pub use verdict::{ActionResult, Bugcheck, Counts, Finding, Outcome, Verdict};

@@ -6,12 +6,12 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use figure::{Narrator, Options};
+use figure::{Narrator, Options, Stop};
 use nt_abi::exception::BugCheck;
-use trace::{Event, Record, TraceReader};
+use trace::{BugCheckRecord, Event, Record, TraceReader};
 use verifier::Verifier;
 
-use crate::verdict::{Finding, Verdict};
+use crate::verdict::{Finding, Outcome, Verdict};
 use crate::{DockError, names};
 
 /// Most events a figure is drawn from; beyond them the run is too long for one page anyway.
@@ -20,22 +20,37 @@ const FIGURE_EVENTS_MAX: usize = 200_000;
 const PRINTS_MAX: usize = 10_000;
 /// How many of the last events a crash file shows.
 const CRASH_EVENTS: usize = 200;
+/// Most crash files in a folder.
+const CRASH_FILES_MAX: u32 = 10_000;
 
 /// What the user asked for.
 #[derive(Default)]
 pub struct Wanted {
     pub figure: Option<PathBuf>,
-    pub text_figure: Option<usize>,
+    /// Its width, and where it goes.
+    pub text_figure: Option<(usize, Box<dyn Write>)>,
     pub trace: Option<PathBuf>,
     pub capture: Option<PathBuf>,
     pub account: Option<Box<dyn Write>>,
     pub crash_directory: Option<PathBuf>,
+    /// Where it is said how to attach a debugger, if one is waited for.
+    pub debugger: Option<Box<dyn Write>>,
+    /// The verdict must rest on every event.
+    pub every_event: bool,
+}
+
+/// What the events themselves show.
+pub struct Broken {
+    /// Rules that were broken.
+    pub findings: Vec<Finding>,
+    /// What could not be judged, in words.
+    pub untold: Vec<String>,
 }
 
 impl Wanted {
     /// Whether something is wanted that lost events would spoil.
     pub fn needs_every_event(&self) -> bool {
-        self.figure.is_some() || self.text_figure.is_some() || self.trace.is_some()
+        self.every_event || self.figure.is_some() || self.text_figure.is_some() || self.trace.is_some()
     }
 }
 
@@ -124,7 +139,7 @@ impl Outputs {
     }
 
     /// Rules that the events themselves show to be broken. `complete`: the run came to its end.
-    pub fn broken_rules(&mut self, events_lost: u64, complete: bool) -> Vec<Finding> {
+    pub fn broken_rules(&mut self, events_lost: u64, complete: bool) -> Broken {
         let verifier = std::mem::replace(&mut self.verifier, Verifier::new(names::nt().function));
         let report = verifier.finish(events_lost, complete);
         let finding = |found: verifier::Finding| Finding {
@@ -135,37 +150,51 @@ impl Outputs {
             source: None,
             times: 1,
         };
-        report.findings.into_iter().map(finding).collect()
+        // That a run which broke off did not reach its end is what its outcome says.
+        let untold = if complete || events_lost > 0 { report.untold } else { Vec::new() };
+        Broken { findings: report.findings.into_iter().map(finding).collect(), untold }
     }
 
-    /// Writes what can be written only at the end. Gives what could not be written, in words.
-    pub fn finish(mut self, reader: &TraceReader, verdict: &Verdict) -> Vec<String> {
+    /// Where it is said how to attach a debugger.
+    pub fn take_debugger(&mut self) -> Option<Box<dyn Write>> {
+        self.wanted.debugger.take()
+    }
+
+    /// Writes what can be written only at the end, and notes in the verdict what was and what could not be. `death` goes
+    /// into a crash file.
+    pub fn finish(mut self, reader: &TraceReader, verdict: &mut Verdict, death: Option<BugCheckRecord>) {
         let lines = self.narrator.end();
         self.tell(&lines);
         let mut options = Options::new(names::nt());
         options.events_lost = verdict.events_lost;
+        options.stop = stop(verdict);
         if let Some(path) = self.wanted.figure.clone()
             && let Err(error) = std::fs::write(&path, figure::draw(&self.figure, &options))
         {
             self.could_not_write(Some(path), &error);
         }
-        if let Some(width) = self.wanted.text_figure {
+        if let Some((width, mut to)) = self.wanted.text_figure.take() {
             options.width = width;
             let drawing = figure::text(&self.figure, &options);
-            self.tell(&[drawing]);
+            match writeln!(to, "{drawing}") {
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                    self.unwritten.push(format!("cannot write the text figure: {error}"));
+                }
+                _ => {}
+            }
         }
         if let Some(mut file) = self.trace.take()
             && let Err(error) = file.flush()
         {
             self.could_not_write(self.wanted.trace.clone(), &error);
         }
-        if let Some(folder) = self.wanted.crash_directory.take() {
-            let path = folder.join("drydock-crash.txt");
-            if let Err(error) = self.write_crash(&path, reader) {
-                self.could_not_write(Some(path), &error);
+        if let Some((folder, death)) = self.wanted.crash_directory.take().zip(death) {
+            match self.write_crash(&folder, &death, reader) {
+                Ok(path) => verdict.crash_file = Some(path.display().to_string()),
+                Err(error) => self.could_not_write(Some(folder.join("drydock-crash-N.txt")), &error),
             }
         }
-        self.unwritten
+        verdict.unwritten = self.unwritten;
     }
 
     fn draws(&self) -> bool {
@@ -184,17 +213,40 @@ impl Outputs {
         }
     }
 
-    fn write_crash(&mut self, path: &Path, reader: &TraceReader) -> io::Result<()> {
-        let Some(record) = reader.bugcheck() else { return Ok(()) };
+    fn write_crash(&mut self, folder: &Path, death: &BugCheckRecord, reader: &TraceReader) -> io::Result<PathBuf> {
+        let (path, file) = new_crash_file(folder)?;
         let crash = export::Crash {
             version: env!("CARGO_PKG_VERSION"),
-            name: BugCheck(record.code).name().unwrap_or_default(),
-            bugcheck: &record,
+            name: BugCheck(death.code).name().unwrap_or_default(),
+            bugcheck: death,
             images: &reader.images(),
             events: self.last.make_contiguous(),
         };
-        crash.write(BufWriter::new(File::create(path)?))?;
-        self.tell(&[format!("crash file: {}", path.display())]);
-        Ok(())
+        crash.write(BufWriter::new(file))?;
+        Ok(path)
+    }
+}
+
+/// `drydock-crash-1.txt`, or the first number after it that is free: no crash overwrites another, and runs beside each other
+/// do not meet.
+fn new_crash_file(folder: &Path) -> io::Result<(PathBuf, File)> {
+    for number in 1..=CRASH_FILES_MAX {
+        let path = folder.join(format!("drydock-crash-{number}.txt"));
+        match File::create_new(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => return other.map(|file| (path, file)),
+        }
+    }
+    Err(io::Error::other(format!("{} holds {CRASH_FILES_MAX} crash files already", folder.display())))
+}
+
+/// What ended the run early, for figures.
+fn stop(verdict: &Verdict) -> Option<Stop> {
+    match (&verdict.bugcheck, verdict.outcome) {
+        (Some(bugcheck), _) => Some(Stop { text: format!("Bugcheck {bugcheck}"), driver: bugcheck.driver.clone() }),
+        (None, Outcome::HostFailed) => {
+            Some(Stop { text: verdict.failure.clone().unwrap_or_default(), driver: String::new() })
+        }
+        _ => None,
     }
 }

@@ -105,8 +105,31 @@ impl std::error::Error for NetworkError {}
 pub struct Setting {
     /// Value name.
     pub name: String,
-    /// As typed: a decimal or 0x number becomes a REG_DWORD, anything else a REG_SZ.
-    pub value: String,
+    /// Its data.
+    pub value: Value,
+}
+
+/// The data of a setting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Value {
+    /// A REG_DWORD.
+    Number(u32),
+    /// A REG_SZ.
+    Text(String),
+}
+
+impl Value {
+    /// As typed on a command line: a 32-bit number, decimal or 0x, is a number, and anything else is text.
+    pub fn typed(text: &str) -> Self {
+        let number = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+            // "0x+1" is text.
+            Some(digits) if digits.starts_with('+') => None,
+            Some(digits) => u32::from_str_radix(digits, 16).ok(),
+            None => text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten(),
+        };
+        number.map_or_else(|| Self::Text(text.into()), Self::Number)
+    }
 }
 
 /// Which file a step is about.
@@ -214,6 +237,7 @@ impl fmt::Display for Action {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// Driver images, in load order.
+    #[serde(with = "paths")]
     pub drivers: Vec<PathBuf>,
     /// See [`Network`].
     pub network: Network,
@@ -227,6 +251,9 @@ pub struct Plan {
     /// The host's folder that drivers know as drive C:. Without one they find no drive.
     #[serde(default)]
     pub files: Option<PathBuf>,
+    /// Wait for a debugger before the first `DriverEntry`.
+    #[serde(default)]
+    pub debugger: bool,
     /// Pool with a guard page behind every block.
     #[serde(default)]
     pub special_pool: bool,
@@ -240,5 +267,54 @@ impl Plan {
     /// What the run needs of Linux.
     pub(crate) fn policy(&self) -> sandbox::Policy {
         sandbox::Policy { sockets: self.network.needs_sockets(), files: self.files.is_some() }
+    }
+
+    /// The drivers' file names, for messages.
+    pub fn driver_names(&self) -> String {
+        let name = |path: &PathBuf| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        self.drivers.iter().map(name).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Paths as bytes: a name need not be UTF-8.
+mod paths {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    use std::path::PathBuf;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(paths: &[PathBuf], to: S) -> Result<S::Ok, S::Error> {
+        paths.iter().map(|path| path.as_os_str().as_bytes()).collect::<Vec<_>>().serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Error> {
+        let paths = Vec::<Vec<u8>>::deserialize(from)?;
+        Ok(paths.into_iter().map(|path| OsString::from_vec(path).into()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn typed_numbers_are_numbers_and_everything_else_is_text() {
+        let number = |text| match Value::typed(text) {
+            Value::Number(number) => Some(number),
+            Value::Text(_) => None,
+        };
+        assert_eq!([number("80"), number("0x1F"), number("0")], [Some(80), Some(31), Some(0)]);
+        assert_eq!(["", "+1", "-1", "1.5", "127.0.0.1", "0x", "0x+1", "4294967296"].map(number), [None; 8]);
+    }
+
+    #[test]
+    fn path_that_is_no_text_survives_the_way_to_the_child() {
+        let plan = Plan { drivers: vec![OsStr::from_bytes(b"/tmp/\xFF.sys").into()], ..Plan::default() };
+        let text = serde_json::to_vec(&plan).expect("a plan can be written down");
+        assert_eq!(serde_json::from_slice::<Plan>(&text).expect("what was written"), plan);
     }
 }

@@ -12,7 +12,7 @@ use nt_abi::NtStatus;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::plan::{Action, Network, Setting, Target};
+use crate::plan::{Action, Network, Setting, Target, Value};
 use crate::{Dock, Outcome, Verdict, names};
 
 /// Largest scenario file that is read.
@@ -81,7 +81,7 @@ struct File {
     timeout: f64,
     files: Option<PathBuf>,
     #[serde(default)]
-    set: std::collections::BTreeMap<String, Value>,
+    set: std::collections::BTreeMap<String, Written>,
     #[serde(default)]
     step: Vec<Spanned<Step>>,
     #[serde(default)]
@@ -94,8 +94,8 @@ fn default_timeout() -> f64 {
 
 /// A setting: text or a number.
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum Value {
+#[serde(untagged, expecting = "expected text in quotes, or a whole number from 0 to 4294967295")]
+enum Written {
     Number(u32),
     Text(String),
 }
@@ -125,7 +125,10 @@ struct Step {
 
 /// An NTSTATUS by name or number.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected a status by name, such as \"STATUS_SUCCESS\", or by number, such as 0xC000000D"
+)]
 enum Status {
     Number(u32),
     Name(String),
@@ -205,8 +208,8 @@ impl Scenario {
             None => Outcome::Clean,
         };
         let setting = |(name, value)| match value {
-            Value::Number(number) => Setting { name, value: number.to_string() },
-            Value::Text(value) => Setting { name, value },
+            Written::Number(number) => Setting { name, value: Value::Number(number) },
+            Written::Text(text) => Setting { name, value: Value::Text(text) },
         };
         Ok(Self {
             name,
@@ -223,12 +226,13 @@ impl Scenario {
 
     /// The run that the file describes.
     pub fn dock(&self) -> Dock {
-        let mut dock = Dock::new().network(self.network.clone()).timeout(self.timeout);
+        // A test that passes because its findings were overwritten would be worth nothing.
+        let mut dock = Dock::new().network(self.network.clone()).timeout(self.timeout).every_event();
         for driver in &self.drivers {
             dock = dock.load(driver);
         }
-        for Setting { name, value } in &self.settings {
-            dock = dock.set(name, value);
+        for setting in &self.settings {
+            dock = dock.setting(setting.clone());
         }
         for action in &self.actions {
             dock = dock.action(action.clone());

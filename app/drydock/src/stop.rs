@@ -26,6 +26,13 @@ pub fn stop_runs_on_signals() -> io::Result<()> {
     Ok(())
 }
 
+/// Lets a write beyond the limit of file size ('ulimit -f') fail with an error that is told, instead of ending this process.
+pub fn report_file_size_limit() {
+    // SAFETY: to ignore a signal takes no handler. The error would be that there is no such signal.
+    let _ =
+        unsafe { sigaction(Signal::SIGXFSZ, &SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty())) };
+}
+
 /// The signal that asked for the end of runs, if one did.
 pub fn stop_signal() -> Option<i32> {
     match ASKED.load(Ordering::Relaxed) {

@@ -9,28 +9,26 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use sim_net::{NetworkFile, Sim};
 use trace::{TraceFile, TraceOptions, TraceReader};
 
 use crate::frames;
-use crate::host::{FRAME_DESCRIPTOR, FRAMES_VARIABLE, HOST_VARIABLE, MESSAGE_DESCRIPTOR, TRACE_DESCRIPTOR};
+use crate::host::{FRAME_DESCRIPTOR, FRAMES_VARIABLE, HOST_NAME, MESSAGE_DESCRIPTOR, TRACE_DESCRIPTOR};
+use crate::limit::{End, Limited};
 use crate::message::{self, Message};
 use crate::outputs::{Outputs, Wanted};
 use crate::plan::{Network, Plan};
-use crate::{DockError, Verdict, judge, places, stop};
+use crate::{DockError, Verdict, debugger, judge, places};
 
 /// How often the trace is read while the child runs.
 const DRAIN_EVERY: Duration = Duration::from_millis(2);
-/// How long a child may take to record its own death after the time limit.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Set by `host_entry`: this executable can become the child.
 pub static HOST_ENTRY_CALLED: OnceLock<()> = OnceLock::new();
@@ -38,10 +36,8 @@ pub static HOST_ENTRY_CALLED: OnceLock<()> = OnceLock::new();
 /// How the child's life ended, beside what it recorded itself.
 #[derive(Debug)]
 pub struct ChildEnd {
-    /// Its exit status.
-    pub status: ExitStatus,
-    /// Whether the time limit ended it.
-    pub timed_out: bool,
+    /// How the process ended.
+    pub end: End,
     /// What it wrote to stderr: the panic message of a fault of ours, for example.
     pub last_words: String,
 }
@@ -62,6 +58,7 @@ pub fn run(mut plan: Plan, wanted: Wanted, host_program: Option<PathBuf>) -> Res
     if let Some(file) = &simulation {
         // Virtual time has no other executor.
         plan.seed = plan.seed.or(file.seed()).or(Some(0));
+        check_drivers(&plan, file)?;
     }
     let plan = &plan;
     // Whoever asked for events gets all of them: then the child waits for the reader instead of overwriting.
@@ -76,12 +73,28 @@ pub fn run(mut plan: Plan, wanted: Wanted, host_program: Option<PathBuf>) -> Res
     let (messages, message_writer) = io::pipe().map_err(DockError::setup("make a pipe"))?;
     let capture = wanted_capture(capture, simulation.as_ref())?;
     let (frames, capture) = capture.map_or((None, None), |(frames, capture)| (Some(frames), Some(capture)));
+    let debugger = outputs.take_debugger();
     let mut child = start(&host_program, plan, trace.try_clone_fd(), message_writer.into(), frames)?;
     let actions = plan.actions.clone();
     let messages = thread::spawn(move || message::receive_all(messages.into(), &actions));
-    let last_words = child.0.stderr.take().map(|stderr| thread::spawn(move || tail(stderr)));
+    let last_words = child.stderr.take().map(|stderr| thread::spawn(move || tail(stderr)));
+    let mut waiting = child.stdin.take().zip(debugger).map(|(go, to)| debugger::Waiting::new(child.id(), go, to));
+    let child = Limited::new(child);
+    if waiting.is_none() {
+        child.begin(plan.timeout);
+    }
 
-    let (status, timed_out) = follow(&mut child.0, plan.timeout, &mut reader, &mut outputs)?;
+    let end = loop {
+        outputs.take(reader.drain());
+        if let Some(end) = child.try_wait().map_err(DockError::setup("wait for the child"))? {
+            break end;
+        }
+        if waiting.as_mut().is_some_and(|waiting| waiting.look(plan, &reader)) {
+            waiting = None;
+            child.begin(plan.timeout);
+        }
+        thread::sleep(DRAIN_EVERY);
+    };
     let messages = messages.join().unwrap_or_default();
     let last_words = last_words.and_then(|thread| thread.join().ok()).unwrap_or_default();
     outputs.take(reader.finish());
@@ -91,23 +104,23 @@ pub fn run(mut plan: Plan, wanted: Wanted, host_program: Option<PathBuf>) -> Res
         outputs.could_not_write(Some(path), &error);
     }
 
-    let end = ChildEnd { status, timed_out, last_words };
+    let end = ChildEnd { end, last_words };
     let complete = messages.contains(&Message::Finished);
-    let broken = outputs.broken_rules(reader.lost(), complete);
-    let mut verdict = judge::judge(plan, &reader, &messages, &end, broken, outputs.take_prints());
+    let report = outputs.broken_rules(reader.lost(), complete);
+    let (mut verdict, death) = judge::judge(plan, &reader, &messages, &end, report, outputs.take_prints());
     places::add(&mut verdict, plan);
-    verdict.unwritten = outputs.finish(&reader, &verdict);
+    outputs.finish(&reader, &mut verdict, death);
     Ok(verdict)
 }
 
-/// The child: whatever way the supervisor goes, it does not go on without one.
-struct Hosted(Child);
-
-impl Drop for Hosted {
-    fn drop(&mut self) {
-        // Errors tell that it is gone already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+/// Every driver that a network file gives a host must be loaded: a slip in its name would put it on another host.
+fn check_drivers(plan: &Plan, file: &NetworkFile) -> Result<(), DockError> {
+    let loaded = |name: &str| plan.drivers.iter().any(|path| path.file_name().is_some_and(|file| file == name));
+    match file.drivers().find(|(_, driver)| !loaded(driver)) {
+        None => Ok(()),
+        Some((host, driver)) => {
+            Err(DockError::NoSuchDriver { host: host.into(), driver: driver.into(), loaded: plan.driver_names() })
+        }
     }
 }
 
@@ -146,14 +159,16 @@ fn start(
     trace: io::Result<OwnedFd>,
     messages: OwnedFd,
     frames: Option<OwnedFd>,
-) -> Result<Hosted, DockError> {
+) -> Result<Child, DockError> {
     let trace = trace.map_err(DockError::setup("hand over the trace memory"))?;
-    let plan = serde_json::to_vec(plan).map_err(|error| DockError::setup("write down the plan")(error.into()))?;
+    let waits = plan.debugger;
+    let mut plan = serde_json::to_vec(plan).map_err(|error| DockError::setup("write down the plan")(error.into()))?;
+    plan.push(b'\n');
     let mut command = Command::new(program);
     // A driver has no business with the user's environment; and a signal to the terminal's programs is for the supervisor, which
     // ends the child in good order.
     command.env_clear().envs(env::vars_os().filter(|(name, _)| name == "RUST_BACKTRACE")).process_group(0);
-    command.env(HOST_VARIABLE, "1").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.arg0(HOST_NAME).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut mappings = vec![
         FdMapping { parent_fd: trace, child_fd: TRACE_DESCRIPTOR },
         FdMapping { parent_fd: messages, child_fd: MESSAGE_DESCRIPTOR },
@@ -165,41 +180,16 @@ fn start(
     command
         .fd_mappings(mappings)
         .map_err(|error| DockError::setup("hand over descriptors")(io::Error::other(error)))?;
-    let mut child = Hosted(command.spawn().map_err(DockError::setup("start the host program"))?);
-    if let Some(mut stdin) = child.0.stdin.take() {
+    let mut child = command.spawn().map_err(DockError::setup("start the host program"))?;
+    if let Some(stdin) = &mut child.stdin {
         // A child that is gone already will be explained by its end.
         let _ = stdin.write_all(&plan);
     }
-    Ok(child)
-}
-
-/// Reads the trace until the child has ended; ends it when its time is up.
-fn follow(
-    child: &mut Child,
-    timeout: Option<Duration>,
-    reader: &mut TraceReader,
-    outputs: &mut Outputs,
-) -> Result<(ExitStatus, bool), DockError> {
-    let started = Instant::now();
-    let mut asked = None;
-    loop {
-        outputs.take(reader.drain());
-        if let Some(status) = child.try_wait().map_err(DockError::setup("wait for the child"))? {
-            return Ok((status, asked.is_some()));
-        }
-        match asked {
-            None if timeout.is_some_and(|timeout| started.elapsed() > timeout) || stop::is_asked() => {
-                // The child's handler records where the driver is before it exits.
-                let _ = kill(Pid::from_raw(child.id() as i32), Signal::SIGUSR2);
-                asked = Some(Instant::now());
-            }
-            Some(since) if since.elapsed() > LAST_WORDS => {
-                child.kill().map_err(DockError::setup("stop the child"))?;
-            }
-            _ => {}
-        }
-        thread::sleep(DRAIN_EVERY);
+    if !waits {
+        // The plan ends here.
+        child.stdin = None;
     }
+    Ok(child)
 }
 
 /// The last few kilobytes of a stream.
@@ -217,9 +207,26 @@ fn tail(mut stream: impl io::Read) -> String {
 }
 
 impl ChildEnd {
+    /// The signal of the host's that ended it, if no fault of the driver's can be behind it.
+    pub fn signal_from_outside(&self) -> Option<Signal> {
+        let signal = Signal::try_from(self.end.status.signal()?).ok()?;
+        let from_outside = match signal {
+            Signal::SIGKILL => !self.end.killed,
+            Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT | Signal::SIGXCPU | Signal::SIGXFSZ => {
+                true
+            }
+            _ => false,
+        };
+        from_outside.then_some(signal)
+    }
+
+    /// Whether it could get no more memory: Rust says so before it aborts.
+    pub fn ran_out_of_memory(&self) -> bool {
+        self.end.status.signal() == Some(Signal::SIGABRT as i32) && self.last_words.contains("memory allocation of ")
+    }
     /// The end in words, for a child that recorded nothing itself.
     pub fn in_words(&self) -> String {
-        match (self.status.signal(), self.status.code()) {
+        match (self.end.status.signal(), self.end.status.code()) {
             (Some(signal), _) => {
                 let name =
                     Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |signal| signal.to_string());

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use trace::printable;
+
 use crate::names;
 
 /// The run in one word.
@@ -18,6 +20,8 @@ pub enum Outcome {
     Bugcheck,
     /// An image could not be loaded, or DriverEntry returned an error.
     DriverFailed,
+    /// The run could not be carried on, by no fault of a driver's: no memory, a limit, a signal from outside.
+    HostFailed,
 }
 
 impl Outcome {
@@ -26,7 +30,7 @@ impl Outcome {
         match self {
             Self::Clean => 0,
             Self::Findings => 1,
-            Self::Bugcheck | Self::DriverFailed => 2,
+            Self::Bugcheck | Self::DriverFailed | Self::HostFailed => 2,
         }
     }
 }
@@ -38,6 +42,7 @@ impl fmt::Display for Outcome {
             Self::Findings => "findings",
             Self::Bugcheck => "bugcheck",
             Self::DriverFailed => "driver failed",
+            Self::HostFailed => "host failed",
         })
     }
 }
@@ -125,10 +130,14 @@ pub struct Verdict {
     pub actions: Vec<ActionResult>,
     /// Set when the outcome is [`Outcome::Bugcheck`].
     pub bugcheck: Option<Bugcheck>,
-    /// Why the driver failed, when the outcome is [`Outcome::DriverFailed`].
+    /// Why, when the outcome is [`Outcome::DriverFailed`] or [`Outcome::HostFailed`].
     pub failure: Option<String>,
     /// Events lost because the reader was too slow (never with `--trace`, `--figure` or `--seed`).
     pub events_lost: u64,
+    /// What could not be judged or told, and why, in words.
+    pub untold: Vec<String>,
+    /// The crash file, if one was written.
+    pub crash_file: Option<String>,
     /// Outputs that could not be written, in words.
     pub unwritten: Vec<String>,
     /// What the drivers printed, line by line, as far as it is kept.
@@ -146,9 +155,9 @@ impl Verdict {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.rule.is_empty() {
-            write!(f, "{}: ", self.rule)?;
+            write!(f, "{}: ", printable(&self.rule))?;
         }
-        write!(f, "{}", self.message)?;
+        write!(f, "{}", printable(&self.message))?;
         if self.times > 1 {
             write!(f, " ({} times)", self.times)?;
         }
@@ -161,7 +170,7 @@ impl fmt::Display for Bugcheck {
         let [a, b, c, d] = self.parameters;
         write!(f, "{:#010x} {} ({a:#x}, {b:#x}, {c:#x}, {d:#x})", self.code, self.name)?;
         if !self.message.is_empty() {
-            write!(f, ": {}", self.message)?;
+            write!(f, ": {}", printable(&self.message))?;
         }
         write_place(f, &self.driver, self.offset, self.source.as_deref())
     }
@@ -169,7 +178,7 @@ impl fmt::Display for Bugcheck {
 
 impl fmt::Display for ActionResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} -> {}, {} bytes", self.action, names::status(self.status), self.information)?;
+        write!(f, "{} -> {}, {} bytes", printable(&self.action), names::status(self.status), self.information)?;
         if !self.out.is_empty() {
             write!(f, ": {}", self.out)?;
         }
@@ -188,13 +197,45 @@ impl fmt::Display for Counts {
 }
 
 fn write_place(f: &mut fmt::Formatter<'_>, driver: &str, offset: Option<u64>, source: Option<&str>) -> fmt::Result {
-    match (driver, offset) {
+    match (&*printable(driver), offset) {
         ("", _) => return Ok(()),
         (driver, None) => write!(f, " [{driver}")?,
         (driver, Some(offset)) => write!(f, " [{driver}+{offset:#x}")?,
     }
     match source {
-        Some(source) => write!(f, ", {source}]"),
+        Some(source) => write!(f, ", {}]", printable(source)),
         None => f.write_str("]"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_drivers_are_printed_without_what_steers_a_terminal() {
+        let hostile = "\u{1b}[2J\r\n\u{202E}";
+        let finding = Finding {
+            rule: hostile.into(),
+            message: hostile.into(),
+            driver: hostile.into(),
+            offset: Some(1),
+            source: Some(hostile.into()),
+            times: 1,
+        };
+        let bugcheck = Bugcheck {
+            code: 1,
+            name: "NAME".into(),
+            parameters: [0; 4],
+            driver: hostile.into(),
+            offset: Some(1),
+            source: Some(hostile.into()),
+            in_call: false,
+            message: hostile.into(),
+        };
+        for text in [finding.to_string(), bugcheck.to_string()] {
+            assert!(!text.contains(|letter: char| letter.is_control() || letter == '\u{202E}'), "{text:?}");
+            assert!(text.contains(r"\u{1b}[2J\r\n\u{202e}"), "{text}");
+        }
     }
 }

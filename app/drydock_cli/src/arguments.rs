@@ -4,25 +4,37 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use drydock::{Action, Network, Setting};
+use drydock::{Action, Network, Setting, Value};
+
+/// Time limit of a run.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
 const EXAMPLE: &str = "Example:
   drydock run tdi_client.sys --set Host=127.0.0.1 --set Port=8080 --set Path=/ --figure close.svg
 
-Exit status: 0 clean, 1 findings, 2 bugcheck or driver failure, 64 wrong use.";
+'drydock COMMAND --help' shows an example of each command.";
+
+const RUN_EXAMPLE: &str = "Examples:
+  drydock run tdi_client.sys --set Host=127.0.0.1 --set Port=8080 --set Path=/ --figure close.svg
+  drydock run hello.sys --ioctl '\\Device\\Hello' 0x222000 --in 68656c6c6f
+  drydock run hello.sys --gdb
+
+Exit status: 0 clean, 1 findings, 2 bugcheck, driver failure, or a run that the host did not let come about or to its
+end, 64 wrong use, 128 + N ended by signal N. With --scenario: 0 as expected, 1 not as expected, 2 and 64 as above.";
 
 const TEST_EXAMPLE: &str = "Example:
   drydock test tests/driver --junit results.xml
 
 A scenario file names drivers, settings, requests and what must come of them; docs/scenario-file.md describes it.
-Exit status: 0 all as expected, 1 not all, 2 nothing could be run, 64 wrong use.";
+Exit status: 0 all as expected, 1 not all, 2 a scenario could not be run, or the results not be written, 64 wrong use or a
+wrong scenario file, 128 + N ended by signal N. Of several, the greatest.";
 
 const INSPECT_EXAMPLE: &str = "Example:
   drydock inspect client.sys
   drydock inspect helper.sys client.sys --json
 
 Images may import from one another, as when they are run. An offset counts from the image's beginning.
-Exit status: 0 all can be run, 1 imports are missing, 2 an image cannot be loaded, 64 wrong use.";
+Exit status: 0 all can be run, 1 imports are missing, 2 an image cannot be loaded or read, 64 wrong use.";
 
 const COMPLETIONS_EXAMPLE: &str = "Example:
   drydock completions bash > ~/.local/share/bash-completion/completions/drydock";
@@ -32,7 +44,7 @@ const MAN_EXAMPLE: &str = "Example:
 
 /// Runs unmodified Windows kernel-mode network drivers as Linux processes.
 #[derive(Debug, Parser)]
-#[command(name = "drydock", version, about, after_help = EXAMPLE)]
+#[command(name = "drydock", version, after_help = EXAMPLE)]
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
@@ -41,7 +53,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Load drivers, drive them, unload them, and say what happened.
-    #[command(after_help = EXAMPLE)]
+    #[command(after_help = RUN_EXAMPLE)]
     Run(Box<RunOptions>),
     /// Judge drivers without running them: what they need, what is missing, what they use of TDI.
     #[command(after_help = INSPECT_EXAMPLE)]
@@ -141,7 +153,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "FILE.pcapng")]
     pub pcap: Option<PathBuf>,
 
-    /// Where a crash file goes
+    /// Where a crash file goes: drydock-crash-1.txt, or the first number after it that is free
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub crash_dir: PathBuf,
 
@@ -157,16 +169,25 @@ pub struct RunOptions {
     #[arg(long)]
     pub show_policy: bool,
 
-    /// Do not print the account
+    /// Wait for a debugger before the first DriverEntry, and print what to say to gdb; no time limit unless --timeout is given
+    #[arg(long)]
+    pub gdb: bool,
+
+    /// Do not print the account, only what came of the run (and the figure of --text-figure)
     #[arg(long, short)]
     pub quiet: bool,
 
-    /// Stop the driver after this many seconds
-    #[arg(long, value_name = "S", default_value = "60", value_parser = seconds)]
-    pub timeout: Duration,
+    /// Stop the driver after this many seconds; 60 if not given
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub timeout: Option<Duration>,
 }
 
 impl RunOptions {
+    /// How long the run may take. Who debugs thinks longer than any driver.
+    pub fn time_limit(&self) -> Option<Duration> {
+        self.timeout.or((!self.gdb).then_some(DEFAULT_TIMEOUT))
+    }
+
     /// The `--ioctl` requests with their inputs.
     pub fn actions(&self) -> Result<Vec<Action>, String> {
         if self.inputs.len() > self.ioctls.len() / 2 {
@@ -191,7 +212,7 @@ fn folder(text: &str) -> Result<PathBuf, String> {
 
 fn setting(text: &str) -> Result<Setting, String> {
     match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok(Setting { name: name.into(), value: value.into() }),
+        Some((name, value)) if !name.is_empty() => Ok(Setting { name: name.into(), value: Value::typed(value) }),
         _ => Err("expected NAME=VALUE, for example Port=8080".into()),
     }
 }
@@ -239,6 +260,13 @@ mod tests {
         let actions = options.actions().expect("well formed");
         assert_eq!(actions[0], Action::ioctl(r"\Device\A", 0x10, vec![0x0A, 0xFF], 4096));
         assert_eq!(actions[1], Action::ioctl(r"\Device\B", 17, vec![], 4096));
+    }
+
+    #[test]
+    fn time_is_limited_unless_a_debugger_is_asked_for() {
+        assert_eq!(parse("drydock run a.sys").time_limit(), Some(DEFAULT_TIMEOUT));
+        assert_eq!(parse("drydock run a.sys --gdb").time_limit(), None);
+        assert_eq!(parse("drydock run a.sys --gdb --timeout 5").time_limit(), Some(Duration::from_secs(5)));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::io;
 
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
+use clap_mangen::Man;
 use drydock::DockError;
 
 use crate::arguments::Arguments;
@@ -16,19 +17,61 @@ pub fn completions(shell: Shell) -> Result<u8, RunError> {
     print(&script)
 }
 
-/// Prints the manual page, with a section for each subcommand.
+/// Prints the manual page: one page, with a section for each subcommand.
 pub fn man() -> Result<u8, RunError> {
-    let mut page = Vec::new();
-    let command = Arguments::command();
-    let rendered = clap_mangen::Man::new(command.clone()).render(&mut page).and_then(|()| {
-        command.get_subcommands().try_for_each(|subcommand| {
-            // clap takes names for the whole life of the process only; there are a handful.
-            let name: &'static str = format!("drydock {}", subcommand.get_name()).leak();
-            clap_mangen::Man::new(subcommand.clone().name(name)).render(&mut page)
-        })
-    });
-    rendered.map_err(|error| RunError::Dock(DockError::output("the manual page", error)))?;
+    let page = page().map_err(|error| RunError::Dock(DockError::output("the manual page", error)))?;
     print(&page)
+}
+
+fn page() -> io::Result<Vec<u8>> {
+    let command = Arguments::command();
+    let mut page = Vec::new();
+    let whole = Man::new(command.clone());
+    whole.render_title(&mut page)?;
+    whole.render_name_section(&mut page)?;
+    whole.render_synopsis_section(&mut page)?;
+    whole.render_description_section(&mut page)?;
+    whole.render_options_section(&mut page)?;
+    for subcommand in command.get_subcommands() {
+        page.extend(section(subcommand)?);
+    }
+    page.extend_from_slice(FILES.as_bytes());
+    whole.render_version_section(&mut page)?;
+    Ok(page)
+}
+
+/// What every run may leave behind.
+const FILES: &str = ".SH FILES
+.TP
+.B drydock\\-crash\\-1.txt
+Written into the folder of \\-\\-crash\\-dir when a run ends in a bugcheck or its process goes away; the number is the first
+that is free.
+";
+
+/// A subcommand's page as a section, its sections as subsections.
+fn section(subcommand: &Command) -> io::Result<Vec<u8>> {
+    // clap takes names for the whole life of the process only; there are a handful.
+    let name: &'static str = format!("drydock {}", subcommand.get_name()).leak();
+    let man = Man::new(subcommand.clone().bin_name(name).disable_help_flag(true));
+    let mut out = format!(".SH {}\n", name.to_uppercase()).into_bytes();
+    let mut parts = Vec::new();
+    man.render_synopsis_section(&mut parts)?;
+    man.render_description_section(&mut parts)?;
+    man.render_options_section(&mut parts)?;
+    man.render_extra_section(&mut parts)?;
+    for line in String::from_utf8_lossy(&parts).lines() {
+        let line = match line.strip_prefix(".SH ") {
+            Some("EXTRA") => ".SS EXAMPLE".into(),
+            Some(title) => format!(".SS {title}"),
+            None if line.starts_with("Example") => continue,
+            // A paragraph of its own.
+            None if line.starts_with("Exit status:") => format!(".PP\n{line}"),
+            None => line.to_owned(),
+        };
+        out.extend_from_slice(line.as_bytes());
+        out.push(b'\n');
+    }
+    Ok(out)
 }
 
 fn print(text: &[u8]) -> Result<u8, RunError> {

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    drydock::report_file_size_limit();
     if let Err(error) = drydock::stop_runs_on_signals() {
         complain(format_args!("drydock: Ctrl-C will lose what happened: {error}"));
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
-use drydock::{Dock, DockError, Outcome, Scenario, Verdict};
+use drydock::{Dock, DockError, Outcome, Scenario, Verdict, printable};
 
 use crate::arguments::RunOptions;
 
@@ -21,9 +21,12 @@ impl RunError {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Usage(_) => crate::EX_USAGE,
-            Self::Dock(DockError::Network(_) | DockError::NothingToCapture | DockError::WouldOverwrite(_)) => {
-                crate::EX_USAGE
-            }
+            Self::Dock(
+                DockError::Network(_)
+                | DockError::NoSuchDriver { .. }
+                | DockError::NothingToCapture
+                | DockError::WouldOverwrite(_),
+            ) => crate::EX_USAGE,
             Self::Dock(_) => 2,
         }
     }
@@ -69,7 +72,11 @@ pub fn run(options: &RunOptions) -> Result<u8, RunError> {
         dock = dock.account(account);
     }
     if options.text_figure {
-        dock = dock.text_figure(terminal_width());
+        let to: Box<dyn Write> = if options.json { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
+        dock = dock.text_figure(terminal_width(), to);
+    }
+    if options.gdb {
+        dock = dock.debugger(Box::new(io::stderr()));
     }
     let verdict = dock.run().map_err(RunError::Dock)?;
     match print_verdict(&verdict, options.json) {
@@ -88,19 +95,22 @@ pub fn run(options: &RunOptions) -> Result<u8, RunError> {
     let Some(scenario) = scenario else { return Ok(verdict.outcome.exit_status().max(least)) };
     let differences = scenario.differences(&verdict);
     for difference in &differences {
-        crate::complain(format_args!("differs  {difference}"));
+        crate::complain(format_args!("differs  {}", printable(difference)));
     }
     Ok(u8::from(!differences.is_empty()).max(least))
 }
 
 /// The run that the command line describes.
 fn dock_of(options: &RunOptions) -> Result<Dock, RunError> {
-    let mut dock = Dock::new().network(options.net.clone()).timeout(options.timeout);
+    let mut dock = Dock::new().network(options.net.clone());
+    if let Some(limit) = options.time_limit() {
+        dock = dock.timeout(limit);
+    }
     for driver in &options.drivers {
         dock = dock.load(driver);
     }
     for setting in &options.settings {
-        dock = dock.set(&setting.name, &setting.value);
+        dock = dock.setting(setting.clone());
     }
     for action in options.actions().map_err(RunError::Usage)? {
         dock = dock.action(action);
@@ -133,13 +143,19 @@ fn print_verdict(verdict: &Verdict, json: bool) -> io::Result<()> {
         writeln!(out, "bugcheck {bugcheck}")?;
     }
     if let Some(failure) = &verdict.failure {
-        writeln!(out, "failed   {failure}")?;
+        writeln!(out, "failed   {}", printable(failure))?;
     }
     for action in &verdict.actions {
         writeln!(out, "action   {action}")?;
     }
     if verdict.events_lost > 0 {
         writeln!(out, "note     {} events were overwritten before they could be read", verdict.events_lost)?;
+    }
+    for untold in &verdict.untold {
+        writeln!(out, "note     {untold}")?;
+    }
+    if let Some(file) = &verdict.crash_file {
+        writeln!(out, "crash    {}", printable(file))?;
     }
     writeln!(out, "verdict  {} ({})", colour(verdict.outcome), verdict.counts)
 }
@@ -149,7 +165,7 @@ fn colour(outcome: Outcome) -> String {
     let code = match outcome {
         Outcome::Clean => 32,
         Outcome::Findings => 33,
-        Outcome::Bugcheck | Outcome::DriverFailed => 31,
+        Outcome::Bugcheck | Outcome::DriverFailed | Outcome::HostFailed => 31,
     };
     if io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
         format!("\x1b[1;{code}m{outcome}\x1b[0m")

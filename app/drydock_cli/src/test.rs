@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use drydock::{DockError, Scenario};
+use drydock::{DockError, Outcome, Scenario, printable};
 
 use crate::arguments::TestOptions;
 use crate::run::RunError;
@@ -16,25 +16,42 @@ struct Tested {
     took: Duration,
     /// How it differed from what its file expects, or why it could not be run.
     differences: Vec<String>,
+    /// The exit status that it alone would have.
+    status: u8,
 }
 
-/// Runs all scenarios; 0 if all went as expected, else 1.
+/// Runs all scenarios; 0 if all went as expected, else the greatest of their statuses.
 pub fn test(options: &TestOptions) -> Result<u8, RunError> {
     let files = scenario_files(&options.paths)?;
+    let cannot_write = |path: &Path| {
+        let path = path.display().to_string();
+        move |error| RunError::Dock(DockError::output(path, error))
+    };
+    // Now, so that the tests are not run in vain.
+    let mut report = match &options.junit {
+        Some(path) => Some((path, std::fs::File::create(path).map_err(cannot_write(path))?)),
+        None => None,
+    };
     let mut tested = Vec::new();
     for file in &files {
         let one = run_one(file);
+        if drydock::stop_signal().is_some() {
+            // The run was broken off, which says nothing about the driver.
+            break;
+        }
         tell(&one).map_err(|error| RunError::Dock(DockError::output("stdout", error)))?;
         tested.push(one);
     }
-    if let Some(path) = &options.junit {
-        let written = std::fs::write(path, junit(&tested));
-        written.map_err(|error| RunError::Dock(DockError::output(path.display().to_string(), error)))?;
+    if let Some((path, file)) = &mut report {
+        file.write_all(junit(&tested).as_bytes()).map_err(cannot_write(path))?;
     }
     let failed = tested.iter().filter(|one| !one.differences.is_empty()).count();
     let summary = writeln!(io::stdout(), "{} passed, {failed} failed", tested.len() - failed);
     summary.map_err(|error| RunError::Dock(DockError::output("stdout", error)))?;
-    Ok(u8::from(failed > 0))
+    if let Some(signal) = drydock::stop_signal() {
+        return Ok(128u8.saturating_add(signal as u8));
+    }
+    Ok(tested.iter().map(|one| one.status).max().unwrap_or(0))
 }
 
 /// The files named, and the `.toml` files of the folders named, in the order of their names.
@@ -65,14 +82,25 @@ fn scenario_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, RunError> {
 fn run_one(file: &Path) -> Tested {
     let started = Instant::now();
     let name = file.file_stem().map_or_else(|| file.display().to_string(), |stem| stem.to_string_lossy().into_owned());
-    let differences = match Scenario::load(file) {
-        Err(error) => vec![error.to_string()],
+    let (differences, status) = match Scenario::load(file) {
+        Err(error) => (vec![error.to_string()], crate::EX_USAGE),
         Ok(scenario) => match scenario.dock().run() {
-            Err(error) => vec![error.to_string()],
-            Ok(verdict) => scenario.differences(&verdict),
+            Err(error) => {
+                let error = RunError::Dock(error);
+                (vec![error.to_string()], error.exit_status())
+            }
+            Ok(verdict) => {
+                let differences = scenario.differences(&verdict);
+                let status = match (differences.is_empty(), verdict.outcome) {
+                    (true, _) => 0,
+                    (false, Outcome::HostFailed) => 2,
+                    (false, _) => 1,
+                };
+                (differences, status)
+            }
         },
     };
-    Tested { name, took: started.elapsed(), differences }
+    Tested { name, took: started.elapsed(), differences, status }
 }
 
 fn tell(one: &Tested) -> io::Result<()> {
@@ -81,7 +109,7 @@ fn tell(one: &Tested) -> io::Result<()> {
     writeln!(out, "{word:<6} {} ({:.3} s)", one.name, one.took.as_secs_f64())?;
     for difference in &one.differences {
         for line in difference.lines() {
-            writeln!(out, "       {line}")?;
+            writeln!(out, "       {}", printable(line))?;
         }
     }
     out.flush()
@@ -141,6 +169,7 @@ mod tests {
             name: name.into(),
             took: Duration::from_millis(1500),
             differences: differences.iter().map(|text| (*text).into()).collect(),
+            status: 0,
         };
         let xml = junit(&[one("good", &[]), one("b&d", &["printed <\"\u{1}\">", "second"])]);
         assert!(xml.contains(r#"tests="2" failures="1" time="3.000""#), "{xml}");

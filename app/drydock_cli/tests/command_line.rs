@@ -37,11 +37,110 @@ fn wrong_use_exits_with_64_and_says_what_was_wrong() {
 }
 
 #[test]
-fn help_shows_an_example_and_the_exit_statuses() {
-    let output = drydock(&["run", "--help"]);
+fn every_help_shows_an_example_that_the_command_line_takes() {
+    for command in ["", "run", "inspect", "test", "completions", "man"] {
+        let mut arguments = vec![command, "--help"];
+        arguments.retain(|argument| !argument.is_empty());
+        let output = drydock(&arguments);
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{stdout}");
+        let wanted = format!("  drydock {command}");
+        let examples: Vec<&str> = stdout.lines().filter(|line| line.starts_with(wanted.trim_end())).collect();
+        assert!(!examples.is_empty(), "{stdout}");
+        for example in examples {
+            // Taken up to where files are missed: anything but wrong use.
+            let line = example.trim().split(" > ").next().expect("a command");
+            let words: Vec<String> = line.split_whitespace().skip(1).map(|word| word.replace('\'', "")).collect();
+            let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| *word != "--gdb").collect();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_drydock"));
+            let output = command.args(&words).current_dir(scenario::folder("help")).output();
+            let output = output.expect("drydock can be started");
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(!stderr.contains("Usage"), "{line}: {stderr}");
+        }
+    }
+    let stdout = drydock(&["run", "--help"]).stdout;
+    assert!(String::from_utf8_lossy(&stdout).contains("64 wrong use"));
+}
+
+#[test]
+fn manual_is_one_page_with_a_section_for_each_command() {
+    let page = String::from_utf8(drydock(&["man"]).stdout).expect("text");
+    assert_eq!(page.lines().filter(|line| line.starts_with(".TH")).count(), 1, "{page}");
+    for title in ["NAME", "SYNOPSIS", "DRYDOCK RUN", "DRYDOCK INSPECT", "DRYDOCK TEST", "FILES"] {
+        assert_eq!(page.lines().filter(|line| *line == format!(".SH {title}")).count(), 1, "{title}: {page}");
+    }
+}
+
+#[test]
+fn variable_of_the_environment_does_not_turn_a_run_into_a_host() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_drydock"));
+    command.arg("run").arg(scenario::sample("hello.sys")).arg("--quiet").env("DRYDOCK_HOST", "1");
+    let output = command.output().expect("drydock can be started");
     let stdout = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0));
-    assert!(stdout.contains("drydock run tdi_client.sys") && stdout.contains("64 wrong use"), "{stdout}");
+    assert!(stdout.starts_with("verdict  clean"), "{stdout}");
+}
+
+#[test]
+fn driver_whose_name_is_no_text_is_run() {
+    use std::os::unix::ffi::OsStrExt;
+    let name = std::ffi::OsStr::from_bytes(b"hello\xFF.sys");
+    let image = scenario::folder("names").join(name);
+    fs::copy(scenario::sample("hello.sys"), &image).expect("a copy");
+    Run::of(&image).run().expect_clean();
+}
+
+#[test]
+fn network_file_that_names_a_driver_which_is_not_loaded_is_wrong_use() {
+    let file = scenario::folder("networks").join("slip.toml");
+    let text = "[[host]]\nname = \"a\"\naddress = [\"10.0.0.1\"]\ndriver = \"helo.sys\"\n";
+    fs::write(&file, text).expect("a network file");
+    let image = scenario::sample("hello.sys");
+    let output = drydock(&["run", image.to_str().expect("text"), "--net", &format!("sim:{}", file.display())]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{stderr}");
+    assert!(stderr.contains("helo.sys") && stderr.contains("hello.sys"), "{stderr}");
+}
+
+#[test]
+fn failing_driver_entry_is_told_with_the_name_of_its_status() {
+    let ran = Run::client(([127, 0, 0, 1], 1).into()).run().expect("driver_failed", 2);
+    let failure = ran.verdict["failure"].as_str().expect("a failure");
+    assert!(failure.contains("STATUS_CONNECTION_REFUSED (0xc0000236)"), "{failure}");
+}
+
+#[test]
+fn text_figure_is_printed_when_the_account_is_not() {
+    let image = scenario::sample("hello.sys");
+    let output = drydock(&["run", image.to_str().expect("text"), "--quiet", "--text-figure"]);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.starts_with("What hello did"), "{stdout}");
+    assert!(!stdout.contains("I/O manager     calls"), "{stdout}");
+}
+
+#[test]
+fn status_of_a_test_run_is_the_greatest_of_its_scenarios() {
+    let folder = scenario::folder("statuses");
+    let image = scenario::sample("hello.sys");
+    let write = |name: &str, rest: &str| {
+        let file = folder.join(name);
+        fs::write(&file, format!("drivers = ['{}']\n{rest}", image.display())).expect("a scenario");
+        file.to_str().expect("text").to_owned()
+    };
+    let good = write("good.toml", "");
+    let differs = write("differs.toml", "[expect]\nverdict = \"bugcheck\"\n");
+    let wrong = write("wrong.toml", "[set]\nPort = -1\n");
+    for (files, status) in [(vec![&good], 0), (vec![&good, &differs], 1), (vec![&wrong, &differs, &good], 64)] {
+        let mut arguments = vec!["test"];
+        arguments.extend(files.iter().map(|file| file.as_str()));
+        let output = drydock(&arguments);
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+    }
+    let output = drydock(&["test", &good, "--junit", "/no/such/folder/results.xml"]);
+    assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(2), true), "{output:?}");
+    let output = drydock(&["test", &wrong]);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.contains("expected text in quotes, or a whole number") && !stdout.contains("untagged"), "{stdout}");
 }
 
 #[test]

@@ -106,8 +106,10 @@ fn every_crash_leaves_a_verdict() {
 fn crash_file_tells_driver_offset_and_last_events() {
     let folder: PathBuf = scenario::folder("crash-file");
     let run = Run::sample("crashing.sys").ioctl(r"\Device\Crashing", 0x22_200C);
-    run.crash_folder(folder.clone()).run().expect("bugcheck", 2);
-    let text = fs::read_to_string(folder.join("drydock-crash.txt")).expect("the crash file");
+    let ran = run.crash_folder(folder.clone()).run().expect("bugcheck", 2);
+    let file = ran.verdict["crash_file"].as_str().expect("a crash file");
+    assert!(file.starts_with(folder.to_str().expect("text")), "{file}");
+    let text = fs::read_to_string(file).expect("the crash file");
     let last = text.lines().last().expect("lines");
     let crash: serde_json::Value = serde_json::from_str(last).expect("the last line is JSON");
     assert_eq!(crash["format"], "drydock-crash");

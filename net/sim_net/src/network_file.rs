@@ -49,6 +49,11 @@ impl NetworkFile {
         self.hosts.iter().map(|host| host.name.as_str())
     }
 
+    /// The drivers that hosts name, with the host.
+    pub fn drivers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.hosts.iter().filter_map(|host| Some((host.name.as_str(), host.driver.as_deref()?)))
+    }
+
     /// The host that runs the driver with the file name `image`: the one that names it, or else the first
     /// that names none.
     pub fn host_of_driver(&self, image: &str) -> &str {

@@ -14,7 +14,8 @@ use trace::Event;
 
 use super::leftovers;
 use crate::message::Message;
-use crate::plan::{Plan, Setting};
+use crate::names;
+use crate::plan::{Plan, Setting, Value};
 
 /// How often an unloading looks whether the driver is idle at last, and for how long each time, in units of 100 ns.
 const IDLE_LOOKS: u32 = 100;
@@ -133,7 +134,7 @@ impl Loaded {
         let new = NewDriver { name: &service, image: (image.base(), image.size()), entry: image.entry() };
         let object = driver::create(&new).map_err(|status| match status {
             NtStatus::OBJECT_NAME_COLLISION => format!(r"a driver named \Driver\{service} is loaded already"),
-            status => format!("no driver object could be made: {status:?}"),
+            status => format!("no driver object could be made: {}", names::status(status.0)),
         })?;
         registered.set_driver(object as u64);
         let loaded = Event::ImageLoaded { base: image.base(), size: image.size().into(), driver: object as u64 };
@@ -163,7 +164,7 @@ impl Loaded {
         }
         self.state = State::Failed;
         self.report_calls();
-        Err(format!("DriverEntry returned {status:?} ({:#010x})", status.0))
+        Err(format!("DriverEntry returned {} ({:#010x})", names::status(status.0), status.0))
     }
 
     /// Unloads the driver if it is running and can be. Returns whether its Unload routine was called.
@@ -289,29 +290,23 @@ fn wait_while(is_going_on: impl Fn() -> bool) {
 
 /// Writes the settings under the service's `Parameters` key.
 fn set_parameters(service: &str, settings: &[Setting]) -> Result<(), String> {
-    let refused = |status: NtStatus| format!("the registry does not take it: {status:?}");
+    let refused = |status: NtStatus| format!("the registry does not take it: {}", names::status(status.0));
     registry::create_service_key(service, "Parameters").map_err(refused)?;
     for Setting { name, value } in settings {
-        let data = number(value).map_or_else(|| Data::Text(value.clone()), Data::Number);
+        let data = match value {
+            Value::Number(number) => Data::Number(*number),
+            Value::Text(text) => Data::Text(text.clone()),
+        };
         registry::set_value(service, name, &data).map_err(|status| format!("--set {name}: {}", refused(status)))?;
     }
     Ok(())
-}
-
-/// A value that reads as a 32-bit number, decimal or 0x.
-fn number(text: &str) -> Option<u32> {
-    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(digits) => u32::from_str_radix(digits, 16).ok(),
-        // "+1" and the like are text.
-        None => text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten(),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use super::{Exporter, Exports, FORWARDERS_MAX, Found, find, number, resolve};
+    use super::{Exporter, Exports, FORWARDERS_MAX, Found, find, resolve};
     use pe_image::Forwarder;
     use serde::Deserialize;
 
@@ -381,11 +376,5 @@ mod tests {
         }
         let missing: Vec<_> = ranked.iter().filter(|name| !is_implemented(name) && !excused.contains(*name)).collect();
         assert!(missing.is_empty(), "missing without a reason: {missing:?}");
-    }
-
-    #[test]
-    fn numbers_become_dwords_and_everything_else_text() {
-        assert_eq!([number("80"), number("0x1F"), number("0")], [Some(80), Some(31), Some(0)]);
-        assert_eq!(["", "+1", "-1", "1.5", "127.0.0.1", "0x", "4294967296"].map(number), [None; 7]);
     }
 }

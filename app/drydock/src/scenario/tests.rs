@@ -21,6 +21,8 @@ fn verdict(outcome: Outcome) -> Verdict {
         bugcheck: None,
         failure: None,
         events_lost: 0,
+        untold: Vec::new(),
+        crash_file: None,
         unwritten: Vec::new(),
         prints: Vec::new(),
     }
@@ -74,8 +76,8 @@ fn whole_file_becomes_a_plan_and_expectations() {
     assert_eq!(scenario.drivers, [PathBuf::from("folder/hello.sys")]);
     assert_eq!((scenario.seed, scenario.timeout), (Some(7), Duration::from_millis(2500)));
     assert_eq!(scenario.network, Network::None);
-    let texts: Vec<_> = scenario.settings.iter().map(|set| format!("{}={}", set.name, set.value)).collect();
-    assert_eq!(texts, ["Host=127.0.0.1", "Port=8080"]);
+    let texts: Vec<_> = scenario.settings.iter().map(|set| format!("{}={:?}", set.name, set.value)).collect();
+    assert_eq!(texts, [r#"Host=Text("127.0.0.1")"#, "Port=Number(8080)"]);
     let on = Target::Opened("hello".into());
     assert_eq!(scenario.actions[1], Action::Ioctl { target: on, code: 0x22_2000, input: vec![1, 2], output_max: 4096 });
     assert_eq!(scenario.expect.steps[2].status.0, NtStatus::INVALID_DEVICE_REQUEST.0);
@@ -168,4 +170,19 @@ proptest! {
     fn any_step_is_judged(key in "open|close|ioctl|read|write|wait|as|device|on|in|offset|out_size|status|out", value in "[-0-9a-z'. ]{0,12}") {
         let _ = parse(&format!("drivers = ['a']\n[[step]]\n{key} = {value}\nread = 1\ndevice = 'd'"));
     }
+}
+
+#[test]
+fn text_that_looks_like_a_number_stays_text() {
+    let scenario = parse("drivers = ['a.sys']\n[set]\nA = '8080'\nB = 0x10\n").expect("well formed");
+    let values: Vec<_> = scenario.settings.into_iter().map(|set| set.value).collect();
+    assert_eq!(values, [Value::Text("8080".into()), Value::Number(16)]);
+}
+
+#[test]
+fn values_of_the_wrong_type_are_refused_in_words_about_the_file() {
+    let set = refused("drivers = ['a.sys']\n[set]\nA = 1.5\n");
+    assert!(set.contains("line 3") && set.contains("expected text in quotes"), "{set}");
+    let status = refused("drivers = ['a.sys']\n[[step]]\nopen = 'x'\nas = 'y'\nstatus = true\n");
+    assert!(status.contains("expected a status by name"), "{status}");
 }
