@@ -85,6 +85,7 @@ fn damage(places: u64) -> Option<Finding> {
         driver: String::new(),
         offset: None,
         source: None,
+        in_call: false,
         times: 1,
     })
 }
@@ -121,6 +122,7 @@ fn finding(record: FindingRecord) -> Finding {
         driver: record.driver,
         offset,
         source: None,
+        in_call: true,
         times: record.times.max(1),
     }
 }

@@ -35,7 +35,7 @@ pub use error::DockError;
 pub use host::host_entry;
 pub use inspect::{Report, Verdict as InspectionVerdict};
 pub use inspection::{inspect, inspection_json};
-pub use plan::{Action, Network, NetworkDescription, NetworkError, Setting, Target, Value};
+pub use plan::{Action, Network, NetworkDescription, NetworkError, Setting, Target, Value, device_name};
 pub use scenario::{Expectations, Scenario, ScenarioError};
 pub use stop::{report_file_size_limit, stop_runs_on_signals, stop_signal};
 pub use trace::printable;

@@ -81,6 +81,9 @@ impl Outputs {
             }
             taken.push(identity);
         }
+        if let Some(folder) = &wanted.crash_directory {
+            std::fs::read_dir(folder).map_err(DockError::file(folder))?;
+        }
         let create = |path: &PathBuf| File::create(path).map_err(DockError::file(path));
         let trace = wanted.trace.as_ref().map(create).transpose()?.map(BufWriter::new);
         if let Some(figure) = &wanted.figure {
@@ -146,8 +149,9 @@ impl Outputs {
             rule: found.rule.into(),
             message: found.message,
             driver: found.driver,
-            offset: None,
+            offset: found.offset,
             source: None,
+            in_call: false,
             times: 1,
         };
         // That a run which broke off did not reach its end is what its outcome says.

@@ -12,9 +12,9 @@ use crate::verdict::Verdict;
 pub fn add(verdict: &mut Verdict, plan: &Plan) {
     let mut known = Known { plan, read: HashMap::new() };
     for finding in &mut verdict.findings {
-        // A finding is blamed on a call, by its return address: the call is what stands before it.
-        let call = finding.offset.map(|offset| offset.saturating_sub(1));
-        finding.source = known.source(&finding.driver, call);
+        // What is blamed on a call is known by its return address: the call is what stands before it.
+        let offset = finding.offset.map(|offset| offset - u64::from(finding.in_call).min(offset));
+        finding.source = known.source(&finding.driver, offset);
     }
     if let Some(bugcheck) = &mut verdict.bugcheck {
         let offset = bugcheck.offset.map(|offset| offset - u64::from(bugcheck.in_call).min(offset));

@@ -142,6 +142,19 @@ pub enum Target {
     Opened(String),
 }
 
+/// The name of a device as it is asked for, if it can be one.
+///
+/// # Errors
+/// What it should look like: a shell takes backslashes away that are not quoted.
+pub fn device_name(text: &str) -> Result<&str, String> {
+    match text.strip_prefix('\\') {
+        Some(_) => Ok(text),
+        None => Err(format!(
+            r"'{text}' is no device name, which begins with a backslash; write it quoted, as in '\Device\Hello'"
+        )),
+    }
+}
+
 /// One thing asked of a driver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -12,7 +12,7 @@ use nt_abi::NtStatus;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::plan::{Action, Network, Setting, Target, Value};
+use crate::plan::{Action, Network, Setting, Target, Value, device_name};
 use crate::{Dock, Outcome, Verdict, names};
 
 /// Largest scenario file that is read.
@@ -335,7 +335,7 @@ impl Step {
         };
         self.allow(key)?;
         let target = || match (&self.device, &self.on) {
-            (Some(device), None) => Ok(Target::Device(device.clone())),
+            (Some(device), None) => Ok(Target::Device(device_name(device)?.to_owned())),
             (None, Some(name)) => Ok(Target::Opened(name.clone())),
             _ => Err(format!("'{key}' needs either device = '\\Device\\Name' or on = \"name of an open step\"")),
         };
@@ -352,8 +352,8 @@ impl Step {
                 Action::Write { target: target()?, data: bytes(self.write.as_deref().unwrap_or_default())?, offset }
             }
             ("open", ..) => Action::Open {
-                device: self.open.clone().unwrap_or_default(),
                 name: self.name.clone().ok_or("'open' needs as = \"name\", so that later steps can name it")?,
+                device: device_name(self.open.as_deref().unwrap_or_default())?.to_owned(),
             },
             ("close", ..) => Action::Close { name: self.close.clone().unwrap_or_default() },
             _ => Action::Wait { milliseconds: milliseconds(self.wait.unwrap_or_default())? },

@@ -60,6 +60,9 @@ pub struct Finding {
     pub offset: Option<u64>,
     /// Function and line there, if debug information lies beside the image.
     pub source: Option<String>,
+    /// Whether `offset` is where a call returns to, not where a routine begins.
+    #[serde(skip)]
+    pub in_call: bool,
     /// How often the same thing happened at the same place.
     pub times: u64,
 }
@@ -221,6 +224,7 @@ mod tests {
             driver: hostile.into(),
             offset: Some(1),
             source: Some(hostile.into()),
+            in_call: false,
             times: 1,
         };
         let bugcheck = Bugcheck {

@@ -329,6 +329,7 @@ pub unsafe fn call_driver(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus 
             file: (*location).file_object as u64,
             functions: u32::from(major.0) << 8 | u32::from((*location).minor_function),
             detail: detail(&*location),
+            routine,
         });
         let status = NtStatus(gate::call::call2(routine, device as u64, irp as u64) as u32);
         gate::record(Event::IrpReturned { irp: irp as u64, status: status.0 });

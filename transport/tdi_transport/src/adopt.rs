@@ -40,6 +40,7 @@ impl Transport {
                     file: location.file_object as u64,
                     functions: u32::from(location.major_function.0) << 8 | u32::from(location.minor_function),
                     detail: location.parameters[0] & 0xFFFF_FFFF,
+                    routine: 0,
                 });
                 gate::record(Event::IrpReturned { irp: irp as u64, status: NtStatus::PENDING.0 });
                 Some(Adopted { irp, location })

@@ -30,8 +30,8 @@ struct Image {
 /// The driver code a thread is in.
 #[derive(Debug, Default)]
 struct Thread {
-    /// The image that a driver's own thread began in.
-    home: Option<usize>,
+    /// Where a driver's own thread began.
+    start: u64,
     calls: Vec<Call>,
 }
 
@@ -40,6 +40,17 @@ struct Call {
     what: What,
     /// The driver object; `None` for host code and for what nobody told of.
     driver: Option<u64>,
+    /// Where the routine begins, 0 if nobody told.
+    routine: u64,
+}
+
+/// Whom a finding is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Culprit {
+    /// The driver's file name; empty if unknown.
+    pub driver: String,
+    /// Offset of the routine in its image, if that is known.
+    pub offset: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,44 +74,55 @@ impl Drivers {
                 if self.names.len() < KNOWN_MAX {
                     self.names.insert(driver, record.text.clone());
                 }
-                self.enter(record.thread, What::Start(driver), Some(driver));
+                self.enter(record.thread, What::Start(driver), Some(driver), 0);
             }
-            Event::UnloadCalled { driver } => self.enter(record.thread, What::Start(driver), Some(driver)),
+            Event::UnloadCalled { driver } => self.enter(record.thread, What::Start(driver), Some(driver), 0),
             Event::DriverEntryReturned { driver, .. } | Event::UnloadReturned { driver } => {
                 self.leave(record.thread, What::Start(driver));
             }
             Event::DeviceCreated { device, driver } if self.devices.len() < KNOWN_MAX => {
                 self.devices.insert(device, driver);
             }
-            Event::IrpDispatched { irp, device, .. } => {
-                self.enter(record.thread, What::Dispatch(irp), self.devices.get(&device).copied());
+            Event::IrpDispatched { irp, device, routine, .. } => {
+                self.enter(record.thread, What::Dispatch(irp), self.devices.get(&device).copied(), routine);
             }
             Event::IrpReturned { irp, .. } => self.leave(record.thread, What::Dispatch(irp)),
             // Whose handler it is nobody tells.
-            Event::Indicated { endpoint, .. } => self.enter(record.thread, What::Handler(endpoint), None),
+            Event::Indicated { endpoint, .. } => self.enter(record.thread, What::Handler(endpoint), None, 0),
             Event::IndicationReturned { endpoint, .. } => self.leave(record.thread, What::Handler(endpoint)),
             Event::ThreadStarted { start, .. } => {
-                let home = self.images.iter().position(|image| start.wrapping_sub(image.base) < image.size);
-                self.threads.insert(record.thread, Thread { home, calls: Vec::new() });
+                self.threads.insert(record.thread, Thread { start, calls: Vec::new() });
             }
             _ => {}
         }
     }
 
-    /// The file name of the driver whose code a thread is in; empty if unknown.
-    pub fn running(&self, thread: u16) -> String {
-        let Some(thread) = self.threads.get(&thread) else { return String::new() };
-        let home = || thread.home.and_then(|home| self.images.get(home)).map(|image| image.name.clone());
+    /// The routine whose code a thread is in, and its driver.
+    pub fn running(&self, thread: u16) -> Culprit {
+        let Some(thread) = self.threads.get(&thread) else { return Culprit::default() };
         match thread.calls.last() {
-            Some(call) => call.driver.and_then(|driver| self.names.get(&driver)).cloned(),
-            None => home(),
+            Some(call) => self.at(call.routine, call.driver),
+            None => self.at(thread.start, None),
         }
-        .unwrap_or_default()
     }
 
-    /// The file name of a device's driver; empty if unknown.
-    pub fn of_device(&self, device: u64) -> String {
-        self.devices.get(&device).and_then(|driver| self.names.get(driver)).cloned().unwrap_or_default()
+    /// The dispatch routine at `routine` of a device's driver.
+    pub fn of_dispatch(&self, device: u64, routine: u64) -> Culprit {
+        self.at(routine, self.devices.get(&device).copied())
+    }
+
+    /// Whose image an address lies in; if in none, the driver by its object. A table can name another driver's routine: then
+    /// the routine's driver is the one.
+    fn at(&self, address: u64, driver: Option<u64>) -> Culprit {
+        let offset = |image: &Image| Some(address.wrapping_sub(image.base)).filter(|offset| *offset < image.size);
+        let found = self.images.iter().rev().find_map(|image| Some((&image.name, offset(image)?)));
+        match found {
+            Some((name, offset)) => Culprit { driver: name.clone(), offset: Some(offset) },
+            None => {
+                let name = driver.and_then(|driver| self.names.get(&driver));
+                Culprit { driver: name.cloned().unwrap_or_default(), offset: None }
+            }
+        }
     }
 
     /// Events are missing: what threads are in is unknown.
@@ -108,10 +130,10 @@ impl Drivers {
         self.threads.clear();
     }
 
-    fn enter(&mut self, thread: u16, what: What, driver: Option<u64>) {
+    fn enter(&mut self, thread: u16, what: What, driver: Option<u64>, routine: u64) {
         let calls = &mut self.threads.entry(thread).or_default().calls;
         if calls.len() < DEPTH_MAX {
-            calls.push(Call { what, driver });
+            calls.push(Call { what, driver, routine });
         }
     }
 

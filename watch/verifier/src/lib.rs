@@ -23,7 +23,7 @@ use std::collections::HashMap;
 
 use trace::{Event, Functions, Record};
 
-use drivers::Drivers;
+use drivers::{Culprit, Drivers};
 use files::Files;
 use requests::{Completion, Dispatch, Requests};
 
@@ -44,6 +44,8 @@ pub struct Finding {
     pub message: String,
     /// File name of the driver that broke it; empty if unknown, or if it was none.
     pub driver: String,
+    /// Offset in its image of the routine that did, if it is known.
+    pub offset: Option<u64>,
     /// Number of the event that shows it, counted from the first that was observed; `None` for what shows only
     /// at the end.
     pub event: Option<u64>,
@@ -82,6 +84,8 @@ struct Sent {
     device: u64,
     file: u64,
     functions: Functions,
+    /// The dispatch routine.
+    routine: u64,
 }
 
 /// The list that is being made, with whom findings are about.
@@ -95,7 +99,7 @@ struct Findings {
 impl Findings {
     /// A finding that no driver is known to be guilty of.
     fn add(&mut self, rule: &'static str, event: impl Into<Option<u64>>, message: String) {
-        self.push(rule, event.into(), message, String::new());
+        self.push(rule, event.into(), message, Culprit::default());
     }
 
     /// A finding about the driver whose code `thread` is in.
@@ -103,14 +107,15 @@ impl Findings {
         self.push(rule, Some(event), message, self.drivers.running(thread));
     }
 
-    /// A finding about the driver of `device`.
-    fn add_device(&mut self, rule: &'static str, event: Option<u64>, message: String, device: u64) {
-        self.push(rule, event, message, self.drivers.of_device(device));
+    /// A finding about the dispatch routine at `routine` of `device`'s driver.
+    fn add_dispatch(&mut self, rule: &'static str, event: Option<u64>, message: String, device: u64, routine: u64) {
+        self.push(rule, event, message, self.drivers.of_dispatch(device, routine));
     }
 
-    fn push(&mut self, rule: &'static str, event: Option<u64>, message: String, driver: String) {
+    fn push(&mut self, rule: &'static str, event: Option<u64>, message: String, culprit: Culprit) {
         if self.list.len() < FINDINGS_MAX {
-            self.list.push(Finding { rule, message, driver, event });
+            let Culprit { driver, offset } = culprit;
+            self.list.push(Finding { rule, message, driver, offset, event });
         } else {
             self.beyond += 1;
         }
@@ -160,8 +165,9 @@ impl Verifier {
             self.prove(record.thread);
         }
         match record.event {
-            Event::IrpDispatched { irp, device, file, functions, .. } => {
-                let sent = Sent { number, thread: record.thread, device, file, functions: Functions(functions) };
+            Event::IrpDispatched { irp, device, file, functions, routine, .. } => {
+                let sent =
+                    Sent { number, thread: record.thread, device, file, functions: Functions(functions), routine };
                 self.dispatched(irp, &sent);
             }
             Event::IrpReturned { irp, status } => self.requests.returned(irp, status),

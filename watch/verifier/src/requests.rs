@@ -46,8 +46,9 @@ struct Request {
     file: u64,
     functions: Functions,
     function: fn(u32) -> String,
-    /// The device of the last dispatch.
+    /// The device of the last dispatch, and the routine.
     device: u64,
+    routine: u64,
     /// Event number of the first dispatch.
     since: u64,
     /// Dispatch routines that have not returned.
@@ -93,7 +94,7 @@ impl Requests {
 
     /// A dispatch routine is called.
     pub fn dispatched(&mut self, irp: u64, sent: &Sent, findings: &mut Findings) -> Dispatch {
-        let Sent { number, thread, device, file, functions } = *sent;
+        let Sent { number, thread, device, file, functions, routine } = *sent;
         let mut total = Total::default();
         let mut completions = 0;
         if let Some(request) = self.known.get_mut(&irp) {
@@ -101,6 +102,7 @@ impl Requests {
                 request.depth += 1;
                 request.thread = thread;
                 request.device = device;
+                request.routine = routine;
                 request.forwarded = true;
                 request.total.forwarded = true;
                 request.total.dispatches += 1;
@@ -116,6 +118,7 @@ impl Requests {
             functions,
             function: self.function,
             device,
+            routine,
             since: number,
             depth: 1,
             completions,
@@ -180,7 +183,7 @@ impl Requests {
         left.sort_by_key(|(_, request)| request.since);
         for (&irp, request) in left {
             let message = format!("{} was not completed when the cleanup of its file was", request.name(irp));
-            findings.add_device("C-160", None, message, request.device);
+            findings.add_dispatch("C-160", None, message, request.device, request.routine);
         }
     }
 
@@ -195,7 +198,7 @@ impl Requests {
             }
             if request.completions == 0 && (request.depth > 0 || request.returned == Some(STATUS_PENDING)) {
                 let message = format!("{} was still pending at the end of the run", request.name(irp));
-                findings.add_device("K-102", None, message, request.device);
+                findings.add_dispatch("K-102", None, message, request.device, request.routine);
             }
         }
     }
@@ -217,7 +220,7 @@ impl Request {
                 "the dispatch routine returned {returned:#010x} for {}, which nobody completed",
                 self.name(irp)
             );
-            return findings.add_device("K-047", number, message, self.device);
+            return findings.add_dispatch("K-047", number, message, self.device, self.routine);
         }
         match self.completed_with {
             // A completion routine above may change the status of a request that was passed on.
@@ -226,7 +229,7 @@ impl Request {
                 let message = format!(
                     "the dispatch routine returned {returned:#010x} for {name}, which it completed with {status:#010x}"
                 );
-                findings.add_device("K-047", number, message, self.device);
+                findings.add_dispatch("K-047", number, message, self.device, self.routine);
             }
             _ => {}
         }

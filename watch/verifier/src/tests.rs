@@ -7,6 +7,8 @@ const CREATE: Functions = Functions::new(0x00, 0);
 const CLOSE: Functions = Functions::new(0x02, 0);
 const CLEANUP: Functions = Functions::new(0x12, 0);
 const RECEIVE: Functions = Functions::new(0x0F, 0x08);
+/// The dispatch routine of all requests, in `server.sys` where that is loaded.
+const ROUTINE: u64 = 0x5010;
 const CANCELLED: u32 = 0xC000_0120;
 
 fn name(functions: u32) -> String {
@@ -39,7 +41,14 @@ impl Run {
     }
 
     fn dispatch(self, irp: u64, file: u64, functions: Functions) -> Self {
-        self.event(Event::IrpDispatched { irp, device: 0xD0, file, functions: functions.0, detail: 0 })
+        self.event(Event::IrpDispatched {
+            irp,
+            device: 0xD0,
+            file,
+            functions: functions.0,
+            detail: 0,
+            routine: ROUTINE,
+        })
     }
 
     fn complete(self, irp: u64, status: u32) -> Self {
@@ -348,6 +357,7 @@ fn finding_names_object_and_event() {
             rule: "C-133",
             message: "a second IRP_MJ_CLEANUP for connection endpoint 0x77".into(),
             driver: String::new(),
+            offset: None,
             event: Some(7),
         }]
     );
@@ -376,7 +386,8 @@ fn handler_that_outlives_the_cleanup_is_found() {
 
 /// Two drivers: `client.sys`, and `server.sys` behind device 0xD0.
 fn two_drivers() -> Run {
-    let run = Run::default().say(Event::DriverEntryCalled { driver: 0x51 }, "server.sys");
+    let run = Run::default().say(Event::ImageLoaded { base: 0x5000, size: 0x1000, driver: 0x51 }, "server.sys");
+    let run = run.say(Event::DriverEntryCalled { driver: 0x51 }, "server.sys");
     let run = run.event(Event::DeviceCreated { device: 0xD0, driver: 0x51 });
     let run = run.event(Event::DriverEntryReturned { driver: 0x51, status: 0 });
     run.say(Event::DriverEntryCalled { driver: 0xC1 }, "client.sys")
@@ -397,6 +408,19 @@ fn finding_names_the_driver_that_sent_and_the_driver_that_was_to_complete() {
     assert_blamed(&two_drivers().dispatch(7, 1, RECEIVE).returns(7, STATUS_PENDING), "K-102", "server.sys");
     let twice = two_drivers().dispatch(7, 1, RECEIVE).complete(7, 0).complete(7, 0).returns(7, 0);
     assert_blamed(&twice, "K-049", "server.sys");
+}
+
+#[test]
+fn finding_about_a_request_has_the_offset_of_its_dispatch_routine() {
+    for run in [
+        two_drivers().dispatch(7, 1, RECEIVE).returns(7, 0),
+        two_drivers().dispatch(7, 1, RECEIVE).returns(7, STATUS_PENDING),
+        two_drivers().dispatch(7, 1, RECEIVE).complete(7, STATUS_PENDING).returns(7, STATUS_PENDING),
+    ] {
+        let report = verify(&run.records, name, 0, true);
+        let [finding] = &report.findings[..] else { panic!("{report:#?}") };
+        assert_eq!((finding.driver.as_str(), finding.offset), ("server.sys", Some(0x10)), "{report:#?}");
+    }
 }
 
 #[test]

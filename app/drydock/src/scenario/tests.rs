@@ -29,7 +29,15 @@ fn verdict(outcome: Outcome) -> Verdict {
 }
 
 fn finding(rule: &str) -> Finding {
-    Finding { rule: rule.into(), message: "m".into(), driver: "a.sys".into(), offset: Some(1), source: None, times: 1 }
+    Finding {
+        rule: rule.into(),
+        message: "m".into(),
+        driver: "a.sys".into(),
+        offset: Some(1),
+        source: None,
+        in_call: true,
+        times: 1,
+    }
 }
 
 fn result(status: NtStatus, out: &str) -> ActionResult {
@@ -139,9 +147,9 @@ fn wrong_files_are_refused_with_line_and_reason() {
         (&step(""), "line 3: a step has exactly one of"),
         (&step("read = 1\nwait = 1"), "[\"read\", \"wait\"]"),
         (&step("read = 1"), "line 3: 'read' needs either device"),
-        (&step("read = 1\ndevice = 'd'\non = 'o'"), "needs either device"),
+        (&step("read = 1\ndevice = '\\d'\non = 'o'"), "needs either device"),
         (&step("open = 'd'"), "'open' needs as"),
-        (&step("ioctl = 1\ndevice = 'd'\nin = '0'"), "not a row of hex"),
+        (&step("ioctl = 1\ndevice = '\\d'\nin = '0'"), "not a row of hex"),
         (&step("wait = -1"), "'wait'"),
         (&step("wait = 1\nout = '00'"), "'out' goes with ioctl, read, not with 'wait'"),
         (&step("close = 'a'\nstatus = 'STATUS_NONSENSE'"), "no status that Drydock knows"),
@@ -168,7 +176,7 @@ proptest! {
 
     #[test]
     fn any_step_is_judged(key in "open|close|ioctl|read|write|wait|as|device|on|in|offset|out_size|status|out", value in "[-0-9a-z'. ]{0,12}") {
-        let _ = parse(&format!("drivers = ['a']\n[[step]]\n{key} = {value}\nread = 1\ndevice = 'd'"));
+        let _ = parse(&format!("drivers = ['a']\n[[step]]\n{key} = {value}\nread = 1\ndevice = '\\d'"));
     }
 }
 
@@ -183,6 +191,14 @@ fn text_that_looks_like_a_number_stays_text() {
 fn values_of_the_wrong_type_are_refused_in_words_about_the_file() {
     let set = refused("drivers = ['a.sys']\n[set]\nA = 1.5\n");
     assert!(set.contains("line 3") && set.contains("expected text in quotes"), "{set}");
-    let status = refused("drivers = ['a.sys']\n[[step]]\nopen = 'x'\nas = 'y'\nstatus = true\n");
+    let status = refused("drivers = ['a.sys']\n[[step]]\nopen = '\\\\x'\nas = 'y'\nstatus = true\n");
     assert!(status.contains("expected a status by name"), "{status}");
+}
+
+#[test]
+fn device_without_its_backslash_is_refused() {
+    for step in ["open = 'Device'\nas = 'a'", "ioctl = 1\ndevice = 'Device'"] {
+        let why = refused(&format!("drivers = ['a.sys']\n[[step]]\n{step}\n"));
+        assert!(why.contains("begins with a backslash"), "{why}");
+    }
 }

@@ -38,7 +38,7 @@ struct Level {
 impl Reading {
     pub(super) fn observe_request(&mut self, record: &Record) {
         match record.event {
-            Event::IrpDispatched { irp, device, file, functions, detail } => {
+            Event::IrpDispatched { irp, device, file, functions, detail, .. } => {
                 self.dispatched(record, irp, device, file, Functions(functions), detail);
             }
             Event::IrpReturned { irp, status } => self.returned(record, irp, status),

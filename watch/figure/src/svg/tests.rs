@@ -225,7 +225,7 @@ fn many_drivers_share_one_sheet() {
         run.say(Event::DeviceCreated { device, driver }, r"\Device\OneOfMany");
         run.event(Event::DriverEntryReturned { driver, status: 0 });
         let functions = runs::major(MajorFunction::CREATE).0;
-        run.event(Event::IrpDispatched { irp: 1, device, file: 2, functions, detail: 0 });
+        run.event(Event::IrpDispatched { irp: 1, device, file: 2, functions, detail: 0, routine: 0 });
         run.done(1, nt_abi::NtStatus::SUCCESS, 0);
         let kind = OpenKind::Device;
         run.say(Event::FileOpened { file: 2, device, handle: 4, status: 0, kind }, r"\Device\OneOfMany");

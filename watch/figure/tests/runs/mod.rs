@@ -106,7 +106,7 @@ impl Run {
     }
 
     pub fn dispatch(&mut self, irp: u64, file: u64, functions: Functions, detail: u64) {
-        self.event(Event::IrpDispatched { irp, device: TCP, file, functions: functions.0, detail });
+        self.event(Event::IrpDispatched { irp, device: TCP, file, functions: functions.0, detail, routine: 0 });
     }
 
     pub fn done(&mut self, irp: u64, status: NtStatus, information: u64) {
@@ -249,16 +249,25 @@ pub fn crowded() -> Vec<Record> {
         file: 0,
         functions: major(MajorFunction::DEVICE_CONTROL).0,
         detail: 0x22_2000,
+        routine: 0,
     };
     run.event(ioctl);
-    run.event(Event::IrpDispatched { irp: IRP, device: FILTER_DEVICE, file: ENDPOINT, functions: 0, detail: 0 });
+    run.event(Event::IrpDispatched {
+        irp: IRP,
+        device: FILTER_DEVICE,
+        file: ENDPOINT,
+        functions: 0,
+        detail: 0,
+        routine: 0,
+    });
     run.dispatch(IRP, ENDPOINT, major(MajorFunction::CREATE), 0);
     run.done(IRP, NtStatus::SUCCESS, 0);
     run.event(Event::IrpReturned { irp: IRP, status: 0 });
     let kind = OpenKind::ConnectionEndpoint;
     run.say(Event::FileOpened { file: ENDPOINT, device: TCP, handle: 8, status: 0, kind }, r"\Device\Tcp");
     let connect = tdi(TdiRequest::CONNECT);
-    let passed = |device| Event::IrpDispatched { irp: IRP, device, file: ENDPOINT, functions: connect.0, detail: 0 };
+    let passed =
+        |device| Event::IrpDispatched { irp: IRP, device, file: ENDPOINT, functions: connect.0, detail: 0, routine: 0 };
     run.event(passed(FILTER_DEVICE));
     run.event(passed(TCP));
     run.say(Event::ConnectStarted { endpoint: ENDPOINT }, "[2001:db8:1234:5678:9abc:def0:1234:5678]:65535");
@@ -339,7 +348,7 @@ pub fn two_storeys() -> Vec<Record> {
     run.event(Event::DriverEntryReturned { driver: CLIENT, status: 0 });
     let functions = major(MajorFunction::DEVICE_CONTROL).0;
     for device in [UPPER, LOWER] {
-        run.event(Event::IrpDispatched { irp: IRP, device, file: 0, functions, detail: 0x22_2004 });
+        run.event(Event::IrpDispatched { irp: IRP, device, file: 0, functions, detail: 0x22_2004, routine: 0 });
     }
     run.done(IRP, NtStatus::SUCCESS, 0);
     run.event(Event::IrpReturned { irp: IRP, status: 0 });
@@ -358,11 +367,11 @@ pub fn asked() -> Vec<Record> {
     run.say(Event::DeviceCreated { device: DEVICE, driver: CLIENT }, r"\Device\Asked");
     run.event(Event::DriverEntryReturned { driver: CLIENT, status: 0 });
     let kind = OpenKind::Device;
-    run.event(Event::IrpDispatched { irp: IRP, device: DEVICE, file: 8, functions: 0, detail: 0 });
+    run.event(Event::IrpDispatched { irp: IRP, device: DEVICE, file: 8, functions: 0, detail: 0, routine: 0 });
     run.done(IRP, NtStatus::SUCCESS, 0);
     run.say(Event::FileOpened { file: 8, device: DEVICE, handle: 4, status: 0, kind }, r"\Device\Asked");
     let functions = major(MajorFunction::DEVICE_CONTROL).0;
-    run.event(Event::IrpDispatched { irp: IRP, device: DEVICE, file: 8, functions, detail: 0x22_2004 });
+    run.event(Event::IrpDispatched { irp: IRP, device: DEVICE, file: 8, functions, detail: 0x22_2004, routine: 0 });
     run.say(Event::DebugPrint { level: 0 }, "port    state\r\n");
     run.records
 }
