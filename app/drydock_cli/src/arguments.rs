@@ -158,7 +158,7 @@ pub struct RunOptions {
     pub crash_dir: PathBuf,
 
     /// Run all driver threads on one host thread, scheduled by this seed
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = seed)]
     pub seed: Option<u64>,
 
     /// Print the verdict as one JSON object on the last line of stdout; the account goes to stderr
@@ -195,7 +195,7 @@ impl RunOptions {
         }
         let request = |(index, pair): (usize, &[String])| {
             let input = self.inputs.get(index).map(|text| hex(text)).transpose()?.unwrap_or_default();
-            Ok(Action::ioctl(&pair[0], number(&pair[1])?, input, self.out_size))
+            Ok(Action::ioctl(drydock::device_name(&pair[0])?, number(&pair[1])?, input, self.out_size))
         };
         self.ioctls.chunks_exact(2).enumerate().map(request).collect()
     }
@@ -215,6 +215,10 @@ fn setting(text: &str) -> Result<Setting, String> {
         Some((name, value)) if !name.is_empty() => Ok(Setting { name: name.into(), value: Value::typed(value) }),
         _ => Err("expected NAME=VALUE, for example Port=8080".into()),
     }
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "expected a whole number from 0 on, for example 7".into())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

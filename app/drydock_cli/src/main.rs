@@ -12,6 +12,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use crate::arguments::{Arguments, Command};
 
@@ -25,6 +26,9 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help and version come this way too, and they are no errors.
             let _ = error.print();
+            if error.kind() == ErrorKind::InvalidSubcommand {
+                complain(format_args!("To run a driver, say 'drydock run DRIVER.sys'."));
+            }
             return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
         }
     };

@@ -26,6 +26,9 @@ fn wrong_use_exits_with_64_and_says_what_was_wrong() {
         (&["run", "a.sys", "--ioctl", r"\Device\Hello", "often"], "often"),
         (&["run", "a.sys", "--ioctl", r"\Device\Hello", "1", "--in", "xyz"], "xyz"),
         (&["run", "a.sys", "--timeout", "never"], "seconds"),
+        (&["run", "a.sys", "--seed", "x"], "whole number"),
+        (&["run", "a.sys", "--ioctl", "DeviceHello", "1"], "backslash"),
+        (&["hello.sys"], "drydock run DRIVER.sys"),
         (&["sail"], "sail"),
     ] {
         let output = drydock(arguments);
@@ -216,6 +219,9 @@ fn outputs_that_cannot_be_written_are_refused_before_the_run() {
     let stderr = String::from_utf8_lossy(&ran.stderr);
     assert_eq!(ran.status.code(), Some(2), "{stderr}");
     assert!(stderr.contains("/no/such/folder/close.svg"), "{stderr}");
+    let ran = drydock(&["run", "a.sys", "--crash-dir", "/no/such/folder"]);
+    let stderr = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!((ran.status.code(), stderr.contains("/no/such/folder")), (Some(2), true), "{stderr}");
 }
 
 #[test]
