@@ -212,7 +212,7 @@ impl Request {
     /// What shows once nothing can follow for this life of the IRP.
     fn judge_abandoned(&self, irp: u64, number: Option<u64>, findings: &mut Findings) {
         if let Some(message) = self.wrong_mark(irp) {
-            findings.add_device("K-055", number, message, self.device);
+            findings.add_dispatch("K-055", number, message, self.device, self.routine);
         }
         let Some(returned) = self.returned.filter(|&status| status != STATUS_PENDING) else { return };
         if self.completions == 0 {
