@@ -55,7 +55,8 @@ fn call_of_a_missing_import_names_it_and_the_others_that_are_missing() {
     assert!(message.contains("called ntoskrnl.exe!KeNobodys"), "{message}");
     assert!(message.contains("calls.sys has 1 more that nobody implements: ndis.sys!NdisSend"), "{message}");
     assert!(bugcheck["offset"].as_u64().is_some_and(|offset| offset & 0xFFF == 10), "behind the call: {ran:#?}");
-    let crash = fs::read_to_string(folder.join("drydock-crash.txt")).expect("the crash file");
+    let crash = ran.verdict["crash_file"].as_str().expect("a crash file");
+    let crash = fs::read_to_string(crash).expect("the crash file");
     for text in [message, "ntoskrnl.exe!KeNobodys", "ndis.sys!NdisSend", "calls.sys"] {
         assert!(crash.contains(text), "{text} is not in: {crash}");
     }
