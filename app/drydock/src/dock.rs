@@ -127,6 +127,13 @@ impl Dock {
         self
     }
 
+    /// Names a file that the run is described by, such as a scenario, so that no output overwrites it. Drivers and network files
+    /// need not be named.
+    pub fn reads(mut self, file: impl AsRef<Path>) -> Self {
+        self.wanted.inputs.push(file.as_ref().into());
+        self
+    }
+
     /// Where a crash file goes; without it none is written.
     pub fn crash_directory(mut self, folder: impl AsRef<Path>) -> Self {
         self.wanted.crash_directory = Some(folder.as_ref().into());
@@ -149,7 +156,11 @@ impl Dock {
     /// # Errors
     /// [`DockError`] if the run could not be set up or its outputs not be written. What drivers do wrong is
     /// in the verdict.
-    pub fn run(self) -> Result<Verdict, DockError> {
+    pub fn run(mut self) -> Result<Verdict, DockError> {
+        self.wanted.inputs.extend(self.plan.drivers.iter().cloned());
+        if let Network::Simulated(description) = &self.plan.network {
+            self.wanted.inputs.push(PathBuf::from(&description.name));
+        }
         supervisor::run(self.plan, self.wanted, self.host_program)
     }
 }

@@ -81,7 +81,7 @@ impl fmt::Display for DockError {
             ),
             Self::WouldOverwrite(path) => write!(
                 f,
-                "{} is a driver of this run, or named for two outputs; choose another file",
+                "{} is what this run is made of, or named for two outputs; choose another file",
                 path.display()
             ),
             Self::NothingToCapture => f.write_str(

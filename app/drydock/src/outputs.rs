@@ -33,6 +33,8 @@ pub struct Wanted {
     pub capture: Option<PathBuf>,
     pub account: Option<Box<dyn Write>>,
     pub crash_directory: Option<PathBuf>,
+    /// Files that the run was described by: no output overwrites them.
+    pub inputs: Vec<PathBuf>,
     /// Where it is said how to attach a debugger, if one is waited for.
     pub debugger: Option<Box<dyn Write>>,
     /// The verdict must rest on every event.
@@ -68,12 +70,11 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Opens the files first, so that a run is not made in vain. `inputs` are what the run reads: none of them is
-    /// overwritten.
-    pub fn open(wanted: Wanted, inputs: &[PathBuf]) -> Result<Self, DockError> {
+    /// Opens the files first, so that a run is not made in vain. None overwrites what the run was described by.
+    pub fn open(wanted: Wanted) -> Result<Self, DockError> {
         let identity = |path: &PathBuf| path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
         let regular = |path: &&PathBuf| path.is_file();
-        let mut taken: Vec<_> = inputs.iter().filter_map(identity).collect();
+        let mut taken: Vec<_> = wanted.inputs.iter().filter_map(identity).collect();
         for path in [&wanted.trace, &wanted.figure, &wanted.capture].into_iter().flatten().filter(regular) {
             let Some(identity) = identity(path) else { continue };
             if taken.contains(&identity) {

@@ -68,7 +68,7 @@ pub fn run(mut plan: Plan, wanted: Wanted, host_program: Option<PathBuf>) -> Res
     let trace = trace.map_err(DockError::setup("create the trace memory"))?;
     let mut reader = TraceReader::new(&trace).map_err(DockError::setup("map the trace memory"))?;
     let capture = wanted.capture.clone();
-    let mut outputs = Outputs::open(wanted, &plan.drivers)?;
+    let mut outputs = Outputs::open(wanted)?;
 
     let (messages, message_writer) = io::pipe().map_err(DockError::setup("make a pipe"))?;
     let capture = wanted_capture(capture, simulation.as_ref())?;

@@ -54,6 +54,9 @@ pub fn run(options: &RunOptions) -> Result<u8, RunError> {
         return written.map(|()| 0).map_err(|error| RunError::Dock(DockError::output("stdout", error)));
     }
     dock = dock.crash_directory(&options.crash_dir);
+    if let Some(path) = &options.scenario {
+        dock = dock.reads(path);
+    }
     if options.special_pool {
         dock = dock.special_pool();
     }
@@ -120,7 +123,7 @@ fn dock_of(options: &RunOptions) -> Result<Dock, RunError> {
         if !path.metadata().map_err(cannot)?.is_file() {
             return Err(cannot(io::Error::other("it is no regular file")));
         }
-        dock = dock.registry(std::fs::read(path).map_err(cannot)?);
+        dock = dock.registry(std::fs::read(path).map_err(cannot)?).reads(path);
     }
     if let Some(folder) = &options.files {
         dock = dock.files(folder);

@@ -27,6 +27,10 @@ pub fn test(options: &TestOptions) -> Result<u8, RunError> {
         let path = path.display().to_string();
         move |error| RunError::Dock(DockError::output(path, error))
     };
+    let is_one = |path: &PathBuf| files.iter().any(|file| path.canonicalize().ok() == file.canonicalize().ok());
+    if let Some(path) = options.junit.as_ref().filter(|path| path.exists() && is_one(path)) {
+        return Err(RunError::Dock(DockError::WouldOverwrite(path.clone())));
+    }
     // Now, so that the tests are not run in vain.
     let mut report = match &options.junit {
         Some(path) => Some((path, std::fs::File::create(path).map_err(cannot_write(path))?)),

@@ -16,6 +16,34 @@ fn drydock(arguments: &[&str]) -> std::process::Output {
 }
 
 #[test]
+fn no_output_overwrites_what_the_run_was_described_by() {
+    let folder = scenario::folder("inputs");
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        fs::write(&path, text).expect("a file can be written");
+        path.into_os_string().into_string().expect("a path that is text")
+    };
+    let network = file("network.toml", "[[host]]\nname = \"here\"\naddress = [\"10.0.0.1\"]\n");
+    let registry = file("values.reg", "Windows Registry Editor Version 5.00\n");
+    let hello = scenario::sample("hello.sys").into_os_string().into_string().expect("a path that is text");
+    let scenario = file("scenario.toml", &format!("drivers = ['{hello}']\n"));
+    let simulated = format!("sim:{network}");
+    for (arguments, input) in [
+        (&["run", &hello, "--net", &simulated, "--trace", &network][..], &network),
+        (&["run", &hello, "--registry", &registry, "--figure", &registry], &registry),
+        (&["run", "--scenario", &scenario, "--trace", &scenario], &scenario),
+        (&["test", &scenario, "--junit", &scenario], &scenario),
+    ] {
+        let before = fs::read(input).expect("the input");
+        let output = drydock(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains("choose another file"), "{arguments:?}: {stderr}");
+        assert!(!output.status.success(), "{arguments:?}");
+        assert_eq!(fs::read(input).expect("the input"), before, "{arguments:?}");
+    }
+}
+
+#[test]
 fn wrong_use_exits_with_64_and_says_what_was_wrong() {
     for (arguments, word) in [
         (&[][..], "Usage"),
