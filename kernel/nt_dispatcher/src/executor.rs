@@ -83,10 +83,11 @@ pub(crate) fn point() {
     }
 }
 
-/// Lets another thread run, if one can (`ZwYieldExecution`).
+/// Lets another thread run, if one can (`ZwYieldExecution`), and in virtual time a little of it pass. For threads that look
+/// whether something has happened and do not wait for it.
 pub(crate) fn give_way() {
     if is_seeded() {
-        seeded::give_way();
+        seeded::look_in_vain();
     } else {
         std::thread::yield_now();
     }

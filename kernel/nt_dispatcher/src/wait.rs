@@ -455,7 +455,11 @@ pub fn delay_alertable(timeout: i64, alertable: bool) -> NtStatus {
     }
     let deadline = clock::deadline(timeout);
     let parker = thread::current_parker();
-    executor::point();
+    if clock::now_100ns() >= deadline {
+        executor::give_way();
+    } else {
+        executor::point();
+    }
     loop {
         if alertable && thread::take_alert() {
             return NtStatus::ALERTED;

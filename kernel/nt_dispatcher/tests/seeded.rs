@@ -159,6 +159,34 @@ fn virtual_time_stands_still_while_threads_run_and_jumps_when_all_wait() {
     assert_eq!(outcome(name, 2), expected);
 }
 
+#[test]
+fn time_passes_for_others_while_a_thread_yields_in_a_loop() {
+    static IS_OVER: AtomicU64 = AtomicU64::new(0);
+    extern "win64" fn yield_until_over(by_delay: u64) {
+        let nothing = 0i64;
+        while IS_OVER.load(Ordering::Relaxed) == 0 {
+            if by_delay == 0 {
+                import!("ZwYieldExecution");
+            } else {
+                import!("KeDelayExecutionThread", 0, 0, &raw const nothing);
+            }
+        }
+    }
+    if is_child() {
+        return run(|| {
+            let threads = [0, 1].map(|by_delay| driver_thread(yield_until_over, by_delay));
+            let millisecond = -10_000i64;
+            import!("KeDelayExecutionThread", 0, 0, &raw const millisecond);
+            IS_OVER.store(1, Ordering::Relaxed);
+            threads.into_iter().for_each(join);
+            println!("[{}]", clock::now_100ns() >= 10_000);
+        });
+    }
+    for seed in 0..4 {
+        assert_eq!(outcome("time_passes_for_others_while_a_thread_yields_in_a_loop", seed), "[true]");
+    }
+}
+
 #[proves("K-130")]
 #[test]
 fn periodic_timer_fires_exactly_as_often_as_virtual_time_says() {

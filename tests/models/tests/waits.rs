@@ -101,6 +101,7 @@ mod clock {
 
 mod executor {
     pub fn point() {}
+    pub fn give_way() {}
 }
 
 /// The words of an object that the sources look at.

@@ -4,7 +4,8 @@
 //! fibers, which come back to it when they wait or are preempted themselves. Nothing here depends on anything but
 //! the seed and what the threads do.
 //!
-//! Virtual time stands still while any thread can run. When none can, it jumps to the earliest deadline; if events
+//! Virtual time stands still while any thread can run, but for those that only ask whether it has passed: a thread that yields,
+//! or looks at the clock or at an object without waiting, moves it a little, or such a loop would never end. When none can run, it jumps to the earliest deadline; if events
 //! from a real network could come, that network is polled first, for as long in real time as the jump is far. When
 //! there is neither, the run has come to a deadlock, and ends with a report.
 //!
@@ -30,6 +31,11 @@ const MAIN: usize = 0;
 /// Real time that passed while a real network was waited for becomes virtual in steps of this size.
 const REAL_STEP_100NS: u64 = clock::TICK_100NS;
 
+/// What a look without a wait takes.
+const LOOK_100NS: u64 = 10;
+/// After how many looks the network is polled, although there are threads that can run.
+const LOOKS_PER_POLL: u64 = 1000;
+
 static SCHEDULER: Mutex<Scheduler> = Mutex::new(Scheduler { fibers: Vec::new(), real_100ns: 0, pollers_starting: 0 });
 static CURRENT: AtomicUsize = AtomicUsize::new(MAIN);
 static RANDOM: Random = Random::new(0);
@@ -38,6 +44,8 @@ static RATE: AtomicU64 = AtomicU64::new(1);
 /// The fiber that was preempted right now, [`NOBODY`] if the last one waits.
 static PREEMPTED: AtomicUsize = AtomicUsize::new(NOBODY);
 const NOBODY: usize = usize::MAX;
+/// Looks without a wait since the network was last polled for them.
+static LOOKS: AtomicU64 = AtomicU64::new(0);
 /// Interrupt time.
 static NOW: AtomicU64 = AtomicU64::new(0);
 
@@ -197,6 +205,15 @@ pub(super) fn give_way() {
     switch(State::Ready);
 }
 
+/// Lets others run, and a little time pass: the calling thread has looked for something and does not wait for it.
+pub(super) fn look_in_vain() {
+    LOOKS.fetch_add(1, Ordering::Relaxed);
+    set_now(now() + LOOK_100NS);
+    if gate::irql() < Irql::DISPATCH {
+        give_way();
+    }
+}
+
 /// Waits until the calling thread's parker is notified or `deadline` has come.
 pub(crate) fn wait(deadline: Option<u64>) {
     switch(State::Waiting { deadline });
@@ -302,6 +319,12 @@ fn choose() -> Option<usize> {
         if poller::next_deadline().is_some_and(|due| due <= now) && !is_polling {
             ready.push(scheduler.tell_poller(Some(0))?);
         }
+        if LOOKS.load(Ordering::Relaxed) >= LOOKS_PER_POLL {
+            LOOKS.store(0, Ordering::Relaxed);
+            if poller::has_outstanding() && !is_polling && !ready.iter().any(|&fiber| scheduler.is_idle(fiber)) {
+                ready.push(scheduler.tell_poller(Some(0))?);
+            }
+        }
         let preempted = PREEMPTED.swap(NOBODY, Ordering::Relaxed);
         if ready.len() > 1 {
             ready.retain(|&fiber| fiber != preempted);
@@ -329,6 +352,10 @@ fn choose() -> Option<usize> {
 }
 
 impl Scheduler {
+    fn is_idle(&self, fiber: usize) -> bool {
+        self.fibers[fiber].state == State::Idle
+    }
+
     /// Notes for how long the network is to be polled, with a fiber that is there for that.
     fn tell_poller(&mut self, max_wait: Option<u64>) -> Option<usize> {
         let idle = self.fibers.iter().position(|fiber| fiber.state == State::Idle)?;
