@@ -34,7 +34,10 @@ pub fn judge(
     });
     let success = end.end.status.success();
     let finished = messages.contains(&Message::Finished) && trace.end_of_run().is_some() && success;
-    let record = trace.bugcheck();
+    // Where the driver was when somebody stopped the run is no fault of it.
+    let record = trace
+        .bugcheck()
+        .filter(|record| end.end.stopped.is_none() || BugCheck(record.code) != BugCheck::DPC_WATCHDOG_VIOLATION);
     let host = if record.is_some() || finished { None } else { fault_of_host(end) };
     let bugcheck = match &record {
         Some(record) => Some(recorded(record)),
@@ -49,6 +52,9 @@ pub fn judge(
         (_, _, _, true) => Outcome::Clean,
     };
     let death = || {
+        if end.end.stopped.is_some() {
+            return None;
+        }
         let (code, message) = match (&bugcheck, &host) {
             (Some(bugcheck), _) => (BugCheck(bugcheck.code), bugcheck.message.clone()),
             // Before any driver was mapped there is nothing to tell.
@@ -92,6 +98,10 @@ fn damage(places: u64) -> Option<Finding> {
 
 /// An end that says nothing about the driver, in words.
 fn fault_of_host(end: &ChildEnd) -> Option<String> {
+    if let Some(signal) = end.end.stopped {
+        let name = Signal::try_from(signal).map_or("a signal", Signal::as_str);
+        return Some(format!("the run was stopped by {name} before it came to its end"));
+    }
     const LIMITS: &str = "raise the limit ('ulimit -a', the container's or cgroup's) or free some";
     if end.end.status.code() == Some(HOST_FAILED_EXIT) {
         return Some(format!("the process for the drivers could not be brought up: {}", end.last_words.trim()));
@@ -197,7 +207,7 @@ mod tests {
     use crate::limit::End;
 
     fn ended(raw: i32, last_words: &str) -> ChildEnd {
-        let end = End { status: ExitStatus::from_raw(raw), asked: false, killed: false };
+        let end = End { status: ExitStatus::from_raw(raw), asked: false, stopped: None, killed: false };
         ChildEnd { end, last_words: last_words.into() }
     }
 

@@ -30,6 +30,8 @@ struct State {
     counting: Option<(Instant, Duration)>,
     /// When it was asked to end.
     asked: Option<Instant>,
+    /// The signal to the supervisor that it was asked for.
+    stopped: Option<i32>,
     /// When it was killed because it did not.
     killed: bool,
 }
@@ -41,6 +43,8 @@ pub struct End {
     pub status: ExitStatus,
     /// It was asked to end, by its time limit or a signal to the supervisor.
     pub asked: bool,
+    /// The signal to the supervisor, if it was asked for that.
+    pub stopped: Option<i32>,
     /// It did not end when it was asked to, and was killed.
     pub killed: bool,
 }
@@ -48,7 +52,7 @@ pub struct End {
 impl Limited {
     /// Watches over `child`. It has all the time in the world until [`Limited::begin`].
     pub fn new(child: Child) -> Self {
-        let state = State { child, status: None, counting: None, asked: None, killed: false };
+        let state = State { child, status: None, counting: None, asked: None, stopped: None, killed: false };
         let state = Arc::new(Mutex::new(state));
         let watched = Arc::downgrade(&state);
         thread::spawn(move || {
@@ -79,7 +83,12 @@ impl Limited {
             known => known,
         };
         state.status = status;
-        Ok(status.map(|status| End { status, asked: state.asked.is_some(), killed: state.killed }))
+        Ok(status.map(|status| End {
+            status,
+            asked: state.asked.is_some(),
+            stopped: state.stopped,
+            killed: state.killed,
+        }))
     }
 }
 
@@ -101,10 +110,13 @@ impl State {
             return false;
         }
         match self.asked {
-            None if stop::is_asked() || self.counting.is_some_and(|(since, limit)| since.elapsed() > limit) => {
+            None if stop::stop_signal().is_some()
+                || self.counting.is_some_and(|(since, limit)| since.elapsed() > limit) =>
+            {
                 // The child's handler records where the driver is before it exits.
                 let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGUSR2);
                 self.asked = Some(Instant::now());
+                self.stopped = stop::stop_signal();
             }
             Some(since) if since.elapsed() > LAST_WORDS && !self.killed => {
                 self.killed = self.child.kill().is_ok();

@@ -75,8 +75,14 @@ impl Outputs {
         let identity = |path: &PathBuf| path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
         let regular = |path: &&PathBuf| path.is_file();
         let mut taken: Vec<_> = wanted.inputs.iter().filter_map(identity).collect();
-        for path in [&wanted.trace, &wanted.figure, &wanted.capture].into_iter().flatten().filter(regular) {
-            let Some(identity) = identity(path) else { continue };
+        let made = |path: &PathBuf| File::options().append(true).create(true).open(path).map_err(DockError::file(path));
+        for (path, is_made_here) in [(&wanted.trace, true), (&wanted.figure, true), (&wanted.capture, false)] {
+            let Some(path) = path else { continue };
+            if is_made_here {
+                // Only a file that is there shows that it is another's.
+                made(path)?;
+            }
+            let Some(identity) = Some(path).filter(regular).and_then(identity) else { continue };
             if taken.contains(&identity) {
                 return Err(DockError::WouldOverwrite(path.clone()));
             }

@@ -40,8 +40,3 @@ pub fn stop_signal() -> Option<i32> {
         signal => Some(signal),
     }
 }
-
-/// Whether a signal asked for the end.
-pub(crate) fn is_asked() -> bool {
-    stop_signal().is_some()
-}

@@ -1,7 +1,7 @@
 //! `drydock test`: runs scenario files and says which went as expected.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,9 @@ use drydock::{DockError, Outcome, Scenario, printable};
 
 use crate::arguments::TestOptions;
 use crate::run::RunError;
+
+/// How every report begins.
+const XML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
 /// What became of one scenario.
 struct Tested {
@@ -27,8 +30,7 @@ pub fn test(options: &TestOptions) -> Result<u8, RunError> {
         let path = path.display().to_string();
         move |error| RunError::Dock(DockError::output(path, error))
     };
-    let is_one = |path: &PathBuf| files.iter().any(|file| path.canonicalize().ok() == file.canonicalize().ok());
-    if let Some(path) = options.junit.as_ref().filter(|path| path.exists() && is_one(path)) {
+    if let Some(path) = options.junit.as_ref().filter(|path| is_something_else(path)) {
         return Err(RunError::Dock(DockError::WouldOverwrite(path.clone())));
     }
     // Now, so that the tests are not run in vain.
@@ -56,6 +58,14 @@ pub fn test(options: &TestOptions) -> Result<u8, RunError> {
         return Ok(128u8.saturating_add(signal as u8));
     }
     Ok(tested.iter().map(|one| one.status).max().unwrap_or(0))
+}
+
+/// Whether a report must not go here: to a file that has something in it and is no report, such as a scenario or a driver.
+fn is_something_else(path: &Path) -> bool {
+    let mut beginning = Vec::new();
+    let file = std::fs::File::open(path).ok().filter(|_| path.is_file());
+    let read = file.and_then(|file| file.take(XML.len() as u64).read_to_end(&mut beginning).ok());
+    read.is_some() && !beginning.is_empty() && beginning != XML.as_bytes()
 }
 
 /// The files named, and the `.toml` files of the folders named, in the order of their names.
@@ -123,7 +133,7 @@ fn tell(one: &Tested) -> io::Result<()> {
 fn junit(tested: &[Tested]) -> String {
     let failed = tested.iter().filter(|one| !one.differences.is_empty()).count();
     let total: Duration = tested.iter().map(|one| one.took).sum();
-    let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    let mut text = String::from(XML);
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,

@@ -33,6 +33,7 @@ fn no_output_overwrites_what_the_run_was_described_by() {
         (&["run", &hello, "--registry", &registry, "--figure", &registry], &registry),
         (&["run", "--scenario", &scenario, "--trace", &scenario], &scenario),
         (&["test", &scenario, "--junit", &scenario], &scenario),
+        (&["test", &scenario, "--junit", &network], &network),
     ] {
         let before = fs::read(input).expect("the input");
         let output = drydock(arguments);
@@ -41,6 +42,17 @@ fn no_output_overwrites_what_the_run_was_described_by() {
         assert!(!output.status.success(), "{arguments:?}");
         assert_eq!(fs::read(input).expect("the input"), before, "{arguments:?}");
     }
+}
+
+#[test]
+fn one_file_cannot_be_two_outputs() {
+    let both =
+        scenario::folder("two-outputs").join("both").into_os_string().into_string().expect("a path that is text");
+    let hello = scenario::sample("hello.sys").into_os_string().into_string().expect("a path that is text");
+    let _ = fs::remove_file(&both);
+    let output = drydock(&["run", &hello, "--trace", &both, "--figure", &both]);
+    assert_eq!(output.status.code(), Some(64), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(fs::read(&both).unwrap_or_default(), b"");
 }
 
 #[test]

@@ -88,6 +88,19 @@ fn time_limit_ends_the_driver_while_nobody_reads_the_account() {
 }
 
 #[test]
+fn run_that_was_stopped_from_outside_is_not_blamed_on_the_driver() {
+    let mut run = endless(&empty("stopped")).arg("--json").stdout(Stdio::piped()).spawn().expect("drydock");
+    host_of(run.id());
+    kill(Pid::from_raw(run.id() as i32), Signal::SIGINT).expect("a process");
+    let mut text = String::new();
+    run.stdout.take().expect("a pipe").read_to_string(&mut text).expect("text");
+    assert_eq!(run.wait().expect("a child").code(), Some(130), "{text}");
+    let verdict: Value = serde_json::from_str(text.lines().last().unwrap_or_default()).expect("a verdict");
+    assert_eq!((&verdict["verdict"], &verdict["bugcheck"]), (&"host_failed".into(), &Value::Null), "{verdict}");
+    assert!(verdict["failure"].as_str().is_some_and(|why| why.contains("SIGINT")), "{verdict}");
+}
+
+#[test]
 fn lack_of_memory_at_the_start_is_the_hosts_failure() {
     let output = limited("-v 1000000", "--json");
     let verdict: Value = serde_json::from_slice(&output.stdout).expect("a verdict");
