@@ -52,13 +52,12 @@ pub fn judge(
         (_, _, _, true) => Outcome::Clean,
     };
     let death = || {
-        if end.end.stopped.is_some() {
-            return None;
-        }
         let (code, message) = match (&bugcheck, &host) {
             (Some(bugcheck), _) => (BugCheck(bugcheck.code), bugcheck.message.clone()),
-            // Before any driver was mapped there is nothing to tell.
-            (None, Some(host)) if !trace.images().is_empty() => (BugCheck::DRYDOCK_HOST_FAILED, host.clone()),
+            // Before any driver was mapped there is nothing to tell, nor of a run that somebody stopped.
+            (None, Some(host)) if end.end.stopped.is_none() && !trace.images().is_empty() => {
+                (BugCheck::DRYDOCK_HOST_FAILED, host.clone())
+            }
             _ => return None,
         };
         Some(BugCheckRecord { complete: true, code: code.0, message, ..BugCheckRecord::default() })

@@ -75,14 +75,13 @@ impl Outputs {
         let identity = |path: &PathBuf| path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
         let regular = |path: &&PathBuf| path.is_file();
         let mut taken: Vec<_> = wanted.inputs.iter().filter_map(identity).collect();
-        let made = |path: &PathBuf| File::options().append(true).create(true).open(path).map_err(DockError::file(path));
-        for (path, is_made_here) in [(&wanted.trace, true), (&wanted.figure, true), (&wanted.capture, false)] {
-            let Some(path) = path else { continue };
-            if is_made_here {
-                // Only a file that is there shows that it is another's.
-                made(path)?;
-            }
-            let Some(identity) = Some(path).filter(regular).and_then(identity) else { continue };
+        let create = |path: &PathBuf| File::create(path).map_err(DockError::file(path));
+        // Only a file that is there shows that it is another's. A pipe is opened once, or its reader would see an end.
+        for path in [&wanted.trace, &wanted.figure].into_iter().flatten().filter(|path| !path.exists()) {
+            create(path)?;
+        }
+        for path in [&wanted.trace, &wanted.figure, &wanted.capture].into_iter().flatten().filter(regular) {
+            let Some(identity) = identity(path) else { continue };
             if taken.contains(&identity) {
                 return Err(DockError::WouldOverwrite(path.clone()));
             }
@@ -91,7 +90,6 @@ impl Outputs {
         if let Some(folder) = &wanted.crash_directory {
             std::fs::read_dir(folder).map_err(DockError::file(folder))?;
         }
-        let create = |path: &PathBuf| File::create(path).map_err(DockError::file(path));
         let trace = wanted.trace.as_ref().map(create).transpose()?.map(BufWriter::new);
         if let Some(figure) = &wanted.figure {
             create(figure)?;

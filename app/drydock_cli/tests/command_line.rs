@@ -3,7 +3,7 @@
 mod scenario;
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use scenario::Run;
 use scenario::server::{After, Observer};
@@ -53,6 +53,20 @@ fn one_file_cannot_be_two_outputs() {
     let output = drydock(&["run", &hello, "--trace", &both, "--figure", &both]);
     assert_eq!(output.status.code(), Some(64), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(fs::read(&both).unwrap_or_default(), b"");
+}
+
+#[test]
+fn trace_goes_whole_into_a_named_pipe() {
+    let pipe = scenario::folder("pipe").join("trace");
+    let _ = fs::remove_file(&pipe);
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let hello = scenario::sample("hello.sys").into_os_string().into_string().expect("a path that is text");
+    let mut cat = Command::new("timeout");
+    let reader = cat.args(["60", "cat"]).arg(&pipe).stdout(Stdio::piped()).spawn().expect("cat");
+    let output = drydock(&["run", &hello, "--trace", pipe.to_str().expect("a path that is text"), "--timeout", "50"]);
+    let text = reader.wait_with_output().expect("what came through").stdout;
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&text).contains("RunEnded"));
 }
 
 #[test]
