@@ -3,9 +3,7 @@
 mod client;
 mod scripted;
 
-use std::net::SocketAddr;
 use std::ptr;
-use std::sync::Arc;
 
 use client::handlers::{Client, Seen};
 use client::*;
@@ -16,18 +14,8 @@ use nt_abi::tdi::{TdiEvent, TdiRequest, disconnect_flags, send_flags};
 use nt_abi::{FileObject, IoStatusBlock, Irp, KernelEvent, MajorFunction, Mdl, NtStatus, ea};
 use nt_dispatcher::{event, wait};
 use proves::proves;
-use scripted::{Farewell, Script};
+use scripted::{Farewell, remote, scripted};
 use tdi_core::transport_address;
-
-fn scripted(test: impl FnOnce(&Script) + Send) {
-    let network = Script::new();
-    let shared = Arc::clone(&network);
-    with_transport(network, move |_| test(&shared));
-}
-
-fn remote() -> SocketAddr {
-    "10.0.0.2:80".parse().expect("an address")
-}
 
 /// An event where it stays.
 fn new_event() -> Box<KernelEvent> {

@@ -22,17 +22,7 @@ use nt_abi::{Irp, MajorFunction, NtStatus};
 use nt_io::cancel;
 use peer::*;
 use proves::proves;
-use scripted::{Farewell, Script};
-
-fn scripted(test: impl FnOnce(&Script) + Send) {
-    let network = Script::new();
-    let shared = Arc::clone(&network);
-    with_transport(network, move |_| test(&shared));
-}
-
-fn remote() -> std::net::SocketAddr {
-    "10.0.0.2:80".parse().expect("an address")
-}
+use scripted::{Farewell, remote, scripted};
 
 #[proves("C-151", "C-155", "C-166")]
 #[test]
@@ -286,6 +276,14 @@ unsafe extern "win64" fn look_and_cancel(_device: u64, irp: *mut Irp, found: *co
     NtStatus::MORE_PROCESSING_REQUIRED
 }
 
+fn three_endpoints(address: &File) -> [File; 3] {
+    [1, 2, 3].map(|context| {
+        let endpoint = open_endpoint(context);
+        assert_eq!(endpoint.associate(address), NtStatus::SUCCESS);
+        endpoint
+    })
+}
+
 /// Sends a request whose completion routine notes what it finds.
 fn send_watched(file: &File, minor: TdiRequest, parameters: [u64; 4], buffer: &Buffer, found: &Found) -> Request {
     let request = Request::new(file, minor, parameters, buffer.mdl());
@@ -297,11 +295,7 @@ fn send_watched(file: &File, minor: TdiRequest, parameters: [u64; 4], buffer: &B
 fn requests_that_cleanup_ends_have_no_cancel_routine_any_more() {
     scripted(|network| {
         let address = open_address("0.0.0.0:0");
-        let endpoints = [1, 2, 3].map(|context| {
-            let endpoint = open_endpoint(context);
-            assert_eq!(endpoint.associate(&address), NtStatus::SUCCESS);
-            endpoint
-        });
+        let endpoints = three_endpoints(&address);
         let [connected, connecting, listening] = &endpoints;
         assert_eq!(connected.connect(remote()), NtStatus::SUCCESS);
         network.line(0).shut_window();
@@ -425,11 +419,7 @@ fn cleanup_while_other_threads_use_the_file_ends_every_request() {
 fn cleanup_ends_the_requests_of_its_own_file_and_no_others() {
     scripted(|network| {
         let address = open_address("0.0.0.0:0");
-        let endpoints = [1, 2, 3].map(|context| {
-            let endpoint = open_endpoint(context);
-            assert_eq!(endpoint.associate(&address), NtStatus::SUCCESS);
-            endpoint
-        });
+        let endpoints = three_endpoints(&address);
         let [closed, other, listening] = &endpoints;
         for endpoint in [closed, other] {
             assert_eq!(endpoint.connect(remote()), NtStatus::SUCCESS);

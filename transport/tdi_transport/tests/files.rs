@@ -4,7 +4,6 @@ mod client;
 mod filter;
 mod scripted;
 
-use std::net::SocketAddr;
 use std::ptr;
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use nt_abi::tdi::{TdiRequest, query, receive_flags};
 use nt_abi::{MajorFunction, NtStatus, ea};
 use nt_io::file::FILE;
 use proves::proves;
-use scripted::{Farewell, Script};
+use scripted::{Farewell, Script, remote};
 use tdi_transport::Transport;
 
 const TCP: &str = r"\Device\Tcp";
@@ -25,10 +24,6 @@ fn scripted(test: impl FnOnce(&'static Transport, &Script) + Send) {
     let network = Script::new();
     let shared = Arc::clone(&network);
     with_transport(network, move |transport| test(transport, &shared));
-}
-
-fn remote() -> SocketAddr {
-    "10.0.0.2:80".parse().expect("an address")
 }
 
 fn address_of(text: &str) -> Vec<u8> {

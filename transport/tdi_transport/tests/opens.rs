@@ -6,7 +6,6 @@ mod peer;
 mod scripted;
 
 use std::ptr;
-use std::sync::Arc;
 
 use client::*;
 use filter::Filter;
@@ -16,17 +15,11 @@ use nt_abi::{DeviceObject, DriverObject, FileObject, Irp, MajorFunction, NtStatu
 use nt_io::{completion, irp};
 use peer::on_loopback;
 use proves::proves;
-use scripted::Script;
+use scripted::{Script, scripted};
 use tdi_core::transport_address::{self, Family};
 
 const SHARE_READ: u16 = 1;
 const SHARE_WRITE: u16 = 2;
-
-fn scripted(test: impl FnOnce(&Script) + Send) {
-    let network = Script::new();
-    let shared = Arc::clone(&network);
-    with_transport(network, move |_| test(&shared));
-}
 
 fn open(list: &[u8]) -> Result<File, NtStatus> {
     try_open(r"\Device\Tcp", list, 0)

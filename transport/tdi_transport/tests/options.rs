@@ -5,7 +5,6 @@ mod peer;
 mod scripted;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use client::*;
 use net_api::{NetError, Progress};
@@ -13,21 +12,11 @@ use nt_abi::NtStatus;
 use nt_abi::tdi::private::*;
 use peer::on_loopback;
 use proves::proves;
-use scripted::Script;
+use scripted::{remote, scripted};
 
 const CODES: [u32; 2] = [IOCTL_TCP_SET_INFORMATION_EX, IOCTL_TCP_SET_INFORMATION_EX_ANY];
 const CONNECTION: [u32; 3] = [CO_TL_ENTITY, INFO_CLASS_PROTOCOL, INFO_TYPE_CONNECTION];
 const ADDRESS: [u32; 3] = [CL_TL_ENTITY, INFO_CLASS_PROTOCOL, INFO_TYPE_ADDRESS_OBJECT];
-
-fn scripted(test: impl FnOnce(&Script) + Send) {
-    let network = Script::new();
-    let shared = Arc::clone(&network);
-    with_transport(network, move |_| test(&shared));
-}
-
-fn remote() -> SocketAddr {
-    "10.0.0.2:80".parse().expect("an address")
-}
 
 fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()

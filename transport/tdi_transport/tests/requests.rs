@@ -5,7 +5,6 @@ mod scripted;
 
 use std::net::SocketAddr;
 use std::ptr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use client::handlers::Client;
@@ -16,17 +15,7 @@ use nt_abi::{Irql, MajorFunction, NtStatus};
 use nt_dispatcher::irql::Raised;
 use nt_io::{cancel, irp};
 use proves::proves;
-use scripted::{Farewell, Line, Script};
-
-fn scripted(test: impl FnOnce(&Script) + Send) {
-    let network = Script::new();
-    let shared = Arc::clone(&network);
-    with_transport(network, move |_| test(&shared));
-}
-
-fn remote() -> SocketAddr {
-    "10.0.0.2:80".parse().expect("an address")
-}
+use scripted::{Farewell, Line, Script, remote, scripted};
 
 /// A connected endpoint, its address, and the other end.
 fn connected(network: &Script) -> (File, File, Line) {

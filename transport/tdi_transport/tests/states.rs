@@ -7,7 +7,6 @@
 mod client;
 mod scripted;
 
-use std::net::SocketAddr;
 use std::ptr;
 use std::sync::Arc;
 
@@ -17,7 +16,7 @@ use net_api::{NetError, Progress};
 use nt_abi::NtStatus;
 use nt_abi::tdi::{QUERY_ACCEPT, TdiEvent, TdiRequest, disconnect_flags, receive_flags};
 use proves::proves;
-use scripted::{Line, Script};
+use scripted::{Line, Script, remote};
 
 /// A state by the rule's letter.
 type State = char;
@@ -52,10 +51,6 @@ enum Ask {
     Receive,
     /// The last handle goes.
     Close,
-}
-
-fn remote() -> SocketAddr {
-    "10.0.0.2:80".parse().expect("an address")
 }
 
 /// An endpoint in some state, and what belongs to it.

@@ -59,6 +59,14 @@ static void Count(void)
     Counter = seen + 1;
 }
 
+/* A macro, so that a check that fails tells its own line. */
+#define COUNT_TOGETHER(Expected, Routine)                                                                              \
+    do {                                                                                                               \
+        Counter = 0;                                                                                                   \
+        Together(Routine);                                                                                             \
+        CHECK_NUMBER(Expected, Counter);                                                                               \
+    } while (0)
+
 static void WithSpinLock(ULONG Who)
 {
     KIRQL old;
@@ -163,24 +171,12 @@ static void Locks(void)
     KeInitializeSemaphore(&Semaphore, 1, 1);
     KeInitializeEvent(&Event, SynchronizationEvent, TRUE);
     ExInitializeResourceLite(&Resource);
-    Counter = 0;
-    Together(WithSpinLock);
-    CHECK_NUMBER(2 * Rounds, Counter);
-    Counter = 0;
-    Together(WithFastMutex);
-    CHECK_NUMBER(2 * Rounds, Counter);
-    Counter = 0;
-    Together(WithMutex);
-    CHECK_NUMBER(2 * Rounds, Counter);
-    Counter = 0;
-    Together(WithSemaphore);
-    CHECK_NUMBER(2 * Rounds, Counter);
-    Counter = 0;
-    Together(WithEvent);
-    CHECK_NUMBER(2 * Rounds, Counter);
-    Counter = 0;
-    Together(WithResource);
-    CHECK_NUMBER(Rounds + (Rounds + 7) / 8, Counter);
+    COUNT_TOGETHER(2 * Rounds, WithSpinLock);
+    COUNT_TOGETHER(2 * Rounds, WithFastMutex);
+    COUNT_TOGETHER(2 * Rounds, WithMutex);
+    COUNT_TOGETHER(2 * Rounds, WithSemaphore);
+    COUNT_TOGETHER(2 * Rounds, WithEvent);
+    COUNT_TOGETHER(Rounds + (Rounds + 7) / 8, WithResource);
     CHECK_NUMBER(0, Torn);
     ExDeleteResourceLite(&Resource);
 }

@@ -5,7 +5,7 @@
 //! the seed and what the threads do.
 //!
 //! Virtual time stands still while any thread can run, but for those that only ask whether it has passed: a thread that yields,
-//! or looks at the clock or at an object without waiting, moves it a little, or such a loop would never end. When none can run, it jumps to the earliest deadline; if events
+//! or looks at the clock, moves it a little, or such a loop would never end. When none can run, it jumps to the earliest deadline; if events
 //! from a real network could come, that network is polled first, for as long in real time as the jump is far. When
 //! there is neither, the run has come to a deadlock, and ends with a report.
 //!
@@ -316,14 +316,11 @@ fn choose() -> Option<usize> {
         let mut ready: Vec<usize> = Vec::with_capacity(scheduler.fibers.len());
         ready.extend((0..scheduler.fibers.len()).filter(|&fiber| scheduler.fibers[fiber].can_run(now)));
         let is_polling = scheduler.pollers_starting > 0 || ready.iter().any(|&fiber| scheduler.fibers[fiber].is_poller);
-        if poller::next_deadline().is_some_and(|due| due <= now) && !is_polling {
+        let is_due = poller::next_deadline().is_some_and(|due| due <= now);
+        let is_looked_for = LOOKS.load(Ordering::Relaxed) >= LOOKS_PER_POLL && poller::has_outstanding();
+        if (is_due || is_looked_for) && !is_polling {
             ready.push(scheduler.tell_poller(Some(0))?);
-        }
-        if LOOKS.load(Ordering::Relaxed) >= LOOKS_PER_POLL {
             LOOKS.store(0, Ordering::Relaxed);
-            if poller::has_outstanding() && !is_polling && !ready.iter().any(|&fiber| scheduler.is_idle(fiber)) {
-                ready.push(scheduler.tell_poller(Some(0))?);
-            }
         }
         let preempted = PREEMPTED.swap(NOBODY, Ordering::Relaxed);
         if ready.len() > 1 {
@@ -352,10 +349,6 @@ fn choose() -> Option<usize> {
 }
 
 impl Scheduler {
-    fn is_idle(&self, fiber: usize) -> bool {
-        self.fibers[fiber].state == State::Idle
-    }
-
     /// Notes for how long the network is to be polled, with a fiber that is there for that.
     fn tell_poller(&mut self, max_wait: Option<u64>) -> Option<usize> {
         let idle = self.fibers.iter().position(|fiber| fiber.state == State::Idle)?;

@@ -13,6 +13,8 @@ use net_api::{
     Policy, Progress, Readiness, Received, Sent, Sharing, Wait,
 };
 
+use crate::client::with_transport;
+
 /// How a connection attempt begins.
 pub type Attempt = Result<Progress, NetError>;
 
@@ -34,6 +36,18 @@ pub struct Script {
     inner: Mutex<Inner>,
     wake: Condvar,
     this: Weak<Self>,
+}
+
+/// Runs a test over a transport on a network that it scripts.
+pub fn scripted(test: impl FnOnce(&Script) + Send) {
+    let network = Script::new();
+    let shared = Arc::clone(&network);
+    with_transport(network, move |_| test(&shared));
+}
+
+/// Whom endpoints are connected to.
+pub fn remote() -> SocketAddr {
+    "10.0.0.2:80".parse().expect("an address")
 }
 
 impl Script {
