@@ -43,6 +43,8 @@ pub struct TraceReader {
     rings: Vec<RingState>,
     /// Read but not yet old enough to be handed out; of each ring in its order.
     held: Vec<(u64, Record)>,
+    /// The last time handed out, by thread.
+    times: Vec<u64>,
 }
 
 /// How far a ring was read.
@@ -78,6 +80,7 @@ impl TraceReader {
             calibration: Calibration::new(file.started()),
             rings: vec![RingState::default(); geometry.rings()],
             held: Vec::new(),
+            times: Vec::new(),
         })
     }
 
@@ -191,10 +194,16 @@ impl TraceReader {
         self.held.sort_by_key(|(stamp, _)| *stamp);
         let ready = self.held.partition_point(|(stamp, _)| *stamp <= horizon);
         let taken = self.held.drain(..ready);
-        let (calibration, virtual_time) = (&self.calibration, self.virtual_time);
+        let (calibration, virtual_time, times) = (&self.calibration, self.virtual_time, &mut self.times);
         taken
             .map(|(stamp, mut record)| {
-                record.time_ns = if virtual_time { stamp.saturating_mul(100) } else { calibration.nanoseconds(stamp) };
+                let thread = usize::from(record.thread);
+                times.resize(times.len().max(thread + 1), 0);
+                let time = if virtual_time { stamp.saturating_mul(100) } else { calibration.nanoseconds(stamp) };
+                // A record that was published late may be older than all readings that are kept, and is then placed
+                // more coarsely than the one before it was.
+                times[thread] = times[thread].max(time);
+                record.time_ns = times[thread];
                 record
             })
             .collect()

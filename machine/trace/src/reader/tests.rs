@@ -72,6 +72,25 @@ fn events_come_out_as_they_went_in() {
 }
 
 #[test]
+fn record_published_after_a_thousand_drains_is_no_earlier_than_the_one_before_it() {
+    let Pair { file, mut reader, .. } = pair(small(1, 64));
+    let Reading { ticks, nanoseconds } = file.started();
+    let record = |number| Record { time_ns: 0, thread: 1, event: numbered(number), text: String::new() };
+    reader.calibration.add(Reading { ticks: ticks + 1000, nanoseconds: nanoseconds + 1000 });
+    reader.held.push((ticks + 500, record(0)));
+    let first = reader.hand_out(u64::MAX);
+    // Readings so steep that their first line, drawn back to the stamps of both records, ends before the start.
+    for number in 1..=2000 {
+        reader
+            .calibration
+            .add(Reading { ticks: ticks + 1000 + number, nanoseconds: nanoseconds + 1000 + 1000 * number });
+    }
+    reader.held.push((ticks + 501, record(1)));
+    let second = reader.hand_out(u64::MAX);
+    assert_eq!((first[0].time_ns, second[0].time_ns), (500, 500));
+}
+
+#[test]
 fn texts_of_every_length_survive_and_the_longest_are_cut() {
     let mut pair = pair(small(1, 4096));
     let mut ring = pair.writer.take_ring(1);
