@@ -41,7 +41,7 @@ pub fn print(prefix: &[u8], level: u32, template: u64, arguments: u64) -> NtStat
             text.push(unit);
         }
     });
-    gate::record_with_text(Event::DebugPrint { level }, &String::from_utf16_lossy(&text));
+    gate::record_with_text(Event::DebugPrint { level, caller: gate::caller() }, &String::from_utf16_lossy(&text));
     NtStatus::SUCCESS
 }
 

@@ -221,8 +221,8 @@ events! {
     /// The remote node ended its side.
     RemoteEnded = 66 stamped { endpoint: u64, farewell: Farewell }
 
-    /// Text: what the driver printed.
-    DebugPrint = 70 stamped { level: u32 }
+    /// Text: what the driver printed. `caller` is where the call returns to.
+    DebugPrint = 70 stamped { level: u32, caller: u64 }
     /// A rule was broken. `driver` is the image base and `offset` the place in it, 0 if unknown.
     /// Text: the rule's id, a tab, the message.
     Finding = 71 stamped { driver: u64, offset: u64 }

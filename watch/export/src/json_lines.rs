@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn text_of_a_driver_stays_on_its_line() {
-        let line = line(Event::DebugPrint { level: 0 }, "two\nlines \u{1b}[31m\"quoted\"");
+        let line = line(Event::DebugPrint { level: 0, caller: 0 }, "two\nlines \u{1b}[31m\"quoted\"");
         assert_eq!(line.matches('\n').count(), 1);
         assert!(!line.contains('\u{1b}'));
         let value: Value = serde_json::from_str(&line).expect("JSON");

@@ -213,8 +213,10 @@ impl Reading {
             Event::DeviceCreated { .. } | Event::DeviceDeleted { .. } | Event::DeviceAttached { .. } => {
                 self.observe_device(record)
             }
-            Event::DebugPrint { .. } => {
-                let party = self.driver_of(record.thread).unwrap_or(Party::Drydock);
+            Event::DebugPrint { caller, .. } => {
+                // A hooked routine runs as its victim; whose code printed is known better from the call.
+                let printer = self.cast.driver_at(caller).map(Party::Driver);
+                let party = printer.or_else(|| self.driver_of(record.thread)).unwrap_or(Party::Drydock);
                 let step = Step::new(now, party, party, Kind::Note(Tone::Plain), format!("“{}”", hold_spaces(&text)));
                 self.add(record, step.said(format!("prints “{text}”")));
             }

@@ -218,7 +218,7 @@ pub fn closing_life(receives: usize) -> Vec<Record> {
     run.network(Event::RemoteEnded { endpoint: ENDPOINT, farewell: Farewell::Fin }, "");
     run.on(NETWORK_THREAD);
     run.event(Event::Indicated { endpoint: ENDPOINT, event: TdiEvent::DISCONNECT.0, context: 0x99, bytes: 4 });
-    run.say(Event::DebugPrint { level: 0 }, "tdi_client: the server has closed its side\n");
+    run.say(Event::DebugPrint { level: 0, caller: 0 }, "tdi_client: the server has closed its side\n");
     run.event(Event::IndicationReturned { endpoint: ENDPOINT, status: 0, taken: 0 });
     run.on(1);
     run.close(ENDPOINT, Some(Farewell::Fin));
@@ -372,6 +372,6 @@ pub fn asked() -> Vec<Record> {
     run.say(Event::FileOpened { file: 8, device: DEVICE, handle: 4, status: 0, kind }, r"\Device\Asked");
     let functions = major(MajorFunction::DEVICE_CONTROL).0;
     run.event(Event::IrpDispatched { irp: IRP, device: DEVICE, file: 8, functions, detail: 0x22_2004, routine: 0 });
-    run.say(Event::DebugPrint { level: 0 }, "port    state\r\n");
+    run.say(Event::DebugPrint { level: 0, caller: 0 }, "port    state\r\n");
     run.records
 }
