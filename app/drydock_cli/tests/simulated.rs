@@ -50,3 +50,20 @@ fn capture_holds_what_crossed_the_wire_and_is_the_same_for_the_same_seed() {
     assert_eq!(crossings, 2, "there and back");
     assert_eq!(captured("second.pcapng"), capture);
 }
+
+#[test]
+fn servers_on_different_hosts_have_the_same_port() {
+    let second = folder("drivers").join("second_server.sys");
+    fs::copy(sample("tdi_server.sys"), &second).expect("a copy");
+    let network =
+        format!("{NETWORK}[[host]]\nname = \"c\"\naddress = [\"10.0.0.3\"]\ndriver = \"second_server.sys\"\n");
+    for host in ["10.0.0.2", "10.0.0.3"] {
+        let run = Run::sample("tdi_server.sys").arg(&second).arg(sample("tdi_client.sys"));
+        let run = run.args(["--net", &simulated("two-servers", &network)]).set("Timeout", 1000).set("Port", 80);
+        let ran = run.set("Host", host).set("StopAfter", REQUEST.len()).run().expect_clean();
+        let done: Vec<&str> = ran.account.lines().filter(|line| line.contains("tdi_server: done: ")).collect();
+        let served =
+            |bytes: usize| done.iter().filter(|line| line.contains(&format!(" {bytes} bytes sent back"))).count();
+        assert_eq!((served(REQUEST.len()), served(0)), (1, 1), "{host}: {done:?}");
+    }
+}

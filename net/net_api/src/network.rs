@@ -84,6 +84,13 @@ pub trait Network: Send + Sync {
     /// What can be done.
     fn capabilities(&self) -> Capabilities;
 
+    /// The host on which code at `opener` runs: its number and its network, where one process has several hosts. Each of
+    /// them has all addresses and ports of its own.
+    fn host_of(&self, opener: u64) -> Option<(u16, &dyn Network)> {
+        let _ = opener;
+        None
+    }
+
     /// Opens a local address for TCP.
     ///
     /// With port 0 the address *floats*: each connection made from it takes an ephemeral port of its

@@ -28,6 +28,8 @@ pub(crate) struct AddressState {
     pub(crate) datagrams: Option<Box<Datagrams>>,
     /// Taken out only to be changed or released.
     pub(crate) claim: Option<Claim>,
+    /// Whose addresses it is one of, where there are several hosts.
+    pub(crate) host: u16,
     /// Offers that no endpoint has taken.
     pub(crate) offers: Vec<(OfferId, Arc<dyn Connection>)>,
     /// Somebody works off the address's outputs; others leave them to it.
@@ -51,7 +53,7 @@ impl AddressState {
         file: *mut FileObject,
         network: Option<Arc<StreamAddress>>,
         datagrams: Option<Box<Datagrams>>,
-        claim: Claim,
+        (claim, host): (Claim, u16),
         family: Family,
     ) -> Self {
         Self {
@@ -60,6 +62,7 @@ impl AddressState {
             network,
             datagrams,
             claim: Some(claim),
+            host,
             offers: Vec::new(),
             is_pumped: false,
             caller: Caller::default(),

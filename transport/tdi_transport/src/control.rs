@@ -149,7 +149,7 @@ impl Transport {
             let local = shared.network.pin().map_err(address_status)?;
             self.pinned(address, local);
         }
-        let holders = address.claim.as_ref().map_or(1, |claim| self.claims().table.holders(claim));
+        let holders = address.claim.as_ref().map_or(1, |claim| self.claims().of(address.host).table.holders(claim));
         Ok(address_answer(u32::try_from(holders).unwrap_or(u32::MAX), address.local()))
     }
 

@@ -117,6 +117,7 @@ impl Transport {
         }
         address.network = None;
         let mut claims = self.claims();
+        let claims = claims.of(address.host);
         if let Some(claim) = address.claim.take() {
             claims.table.release(claim);
         }

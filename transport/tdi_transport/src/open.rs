@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use gate::memory;
-use net_api::Sharing;
+use net_api::{Network, Sharing};
 use nt_abi::tdi::TdiObjectKind;
 use nt_abi::{FileObject, NtStatus};
 use tdi_core::open::{self, Open, Provider};
@@ -34,6 +34,13 @@ struct Opened {
     network: Option<Arc<StreamAddress>>,
     datagrams: Option<Box<Datagrams>>,
     claim: Claim,
+}
+
+/// The host that an address is opened on.
+#[derive(Clone, Copy)]
+struct Host<'a> {
+    number: u16,
+    network: &'a dyn Network,
 }
 
 impl Transport {
@@ -89,9 +96,13 @@ impl Transport {
         protocol: Option<u8>,
     ) -> Result<Name, NtStatus> {
         let share = Share::from_share_access((sent.location.parameters[2] >> 16) as u16);
+        // Told by the file object: when a filter passes the request on, the driver that calls now is the filter.
+        let (number, network) =
+            self.network.host_of(nt_object::allocating_caller(sent.file() as u64)).unwrap_or((0, &*self.network));
+        let host = Host { number, network };
         let opened = match sent.kind {
-            DeviceKind::Tcp(_) => self.open_stream_address(local, share)?,
-            DeviceKind::Udp(_) => self.open_datagram_address(local, share)?,
+            DeviceKind::Tcp(_) => self.open_stream_address(host, local, share)?,
+            DeviceKind::Udp(_) => self.open_datagram_address(host, local, share)?,
             // No network here takes packets of whatever protocol; but an address is one of some protocol (C-004).
             DeviceKind::RawIp(_) if protocol.is_some() => return Err(NtStatus::NOT_SUPPORTED),
             DeviceKind::RawIp(_) => return Err(NtStatus::INVALID_PARAMETER),
@@ -101,28 +112,29 @@ impl Transport {
         let inserted = self.addresses.insert(|name| {
             let Opened { local, network, datagrams, claim } = opened.take().expect("called once");
             let core = Address::new(name.into(), local, BACKLOG as usize);
-            AddressState::new(core, sent.file(), network, datagrams, claim, family)
+            AddressState::new(core, sent.file(), network, datagrams, (claim, host.number), family)
         });
         if let Some(Opened { claim, .. }) = opened {
-            self.claims().table.release(claim);
+            self.claims().of(host.number).table.release(claim);
         }
         inserted.ok_or(NtStatus::INSUFFICIENT_RESOURCES)
     }
 
-    fn open_stream_address(&self, local: SocketAddr, share: Share) -> Result<Opened, NtStatus> {
-        let (claim, network) = self.claim(Protocol::Tcp, local, share)?;
+    fn open_stream_address(&self, host: Host<'_>, local: SocketAddr, share: Share) -> Result<Opened, NtStatus> {
+        let (claim, network) = self.claim(host, Protocol::Tcp, local, share)?;
         Ok(Opened { local: network.network.local(), network: Some(network), datagrams: None, claim })
     }
 
     /// The port is fixed now (C-097, D-036).
-    fn open_datagram_address(&self, local: SocketAddr, share: Share) -> Result<Opened, NtStatus> {
+    fn open_datagram_address(&self, host: Host<'_>, local: SocketAddr, share: Share) -> Result<Opened, NtStatus> {
         let mut claims = self.claims();
+        let claims = claims.of(host.number);
         let claim = claims.table.claim(Protocol::Udp, local, share)?;
         let sharing = match share {
             Share::Exclusive => Sharing::Exclusive,
             Share::Shared => Sharing::Shared,
         };
-        match self.network.open_datagram_address(local, sharing) {
+        match host.network.open_datagram_address(local, sharing) {
             Ok(network) => {
                 let local = network.local();
                 // A port that the network has chosen is this address's alone.
@@ -139,17 +151,19 @@ impl Transport {
     /// The right to an address and the network's side of it. Shared opens of one address share that, too (C-104).
     fn claim(
         &self,
+        host: Host<'_>,
         protocol: Protocol,
         local: SocketAddr,
         share: Share,
     ) -> Result<(Claim, Arc<StreamAddress>), NtStatus> {
         let mut claims = self.claims();
+        let claims = claims.of(host.number);
         let claim = claims.table.claim(protocol, local, share)?;
         let shared = claims.opened.iter().find(|(p, address, _)| (*p, *address) == (protocol, local));
         if let Some(network) = shared.and_then(|(_, _, network)| Weak::upgrade(network)) {
             return Ok((claim, network));
         }
-        match self.network.open_address(local) {
+        match host.network.open_address(local) {
             Ok(network) => {
                 let network = StreamAddress::new(network);
                 if local.port() != 0 && share == Share::Shared {
@@ -171,6 +185,7 @@ impl Transport {
             // The network gave the port to this address alone, so nobody else can have claimed it; whoever opens it from now
             // on, shared, shares the network's side, too (C-104).
             let mut claims = self.claims();
+            let claims = claims.of(address.host);
             let was_floating = claim.local().port() == 0;
             let claim = claims.table.pin(claim, local).unwrap_or_else(|(floating, _)| floating);
             if was_floating

@@ -83,9 +83,21 @@ pub(crate) fn current() -> Option<&'static Transport> {
 /// Addresses that are open on the network, so that shared opens share one (C-104).
 pub(crate) type Opened = Vec<(Protocol, SocketAddr, std::sync::Weak<StreamAddress>)>;
 
-/// Who uses which address.
+/// Who uses which address, by hosts.
 #[derive(Default)]
-pub(crate) struct Claims {
+pub(crate) struct Claims(Vec<HostClaims>);
+
+impl Claims {
+    pub(crate) fn of(&mut self, host: u16) -> &mut HostClaims {
+        let count = self.0.len().max(usize::from(host) + 1);
+        self.0.resize_with(count, HostClaims::default);
+        &mut self.0[usize::from(host)]
+    }
+}
+
+/// Who uses which address of one host.
+#[derive(Default)]
+pub(crate) struct HostClaims {
     pub(crate) table: AddressTable,
     pub(crate) opened: Opened,
 }

@@ -1,6 +1,4 @@
 //! Several simulated hosts behind one transport: each driver's addresses lie on the host that runs the driver.
-//!
-//! An address is opened inside the driver's own call, so the driver is the one whose import is being served.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -31,14 +29,6 @@ impl Hosts {
         Self { file: file.clone(), hosts: file.hosts().filter_map(network).collect() }
     }
 
-    /// The network of the driver that is calling; of the first host if none is.
-    fn of_caller(&self) -> &SimNetwork {
-        let image = gate::image::find(gate::caller()).map_or("", |image| image.name);
-        let wanted = self.file.host_of_driver(image);
-        let found = self.hosts.iter().find(|(name, _)| name == wanted);
-        &found.unwrap_or(&self.hosts[0]).1
-    }
-
     /// Any host's network, for what concerns all.
     fn any(&self) -> &SimNetwork {
         &self.hosts[0].1
@@ -54,12 +44,20 @@ impl Network for Hosts {
         self.any().capabilities()
     }
 
+    /// The first host runs what no driver's image holds.
+    fn host_of(&self, opener: u64) -> Option<(u16, &dyn Network)> {
+        let image = gate::image::find(opener).map_or("", |image| image.name);
+        let wanted = self.file.host_of_driver(image);
+        let number = self.hosts.iter().position(|(name, _)| name == wanted).unwrap_or(0);
+        Some((u16::try_from(number).ok()?, &self.hosts[number].1))
+    }
+
     fn open_address(&self, local: SocketAddr) -> Result<Arc<dyn LocalAddress>, NetError> {
-        self.of_caller().open_address(local)
+        self.any().open_address(local)
     }
 
     fn open_datagram_address(&self, local: SocketAddr, sharing: Sharing) -> Result<Arc<dyn DatagramAddress>, NetError> {
-        self.of_caller().open_datagram_address(local, sharing)
+        self.any().open_datagram_address(local, sharing)
     }
 
     fn advance(&self, now: NetTime) {
