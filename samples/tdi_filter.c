@@ -3,6 +3,7 @@
  *
  * Parameters value Mode:
  *   attach   (the default) attaches a device of its own on top of \Device\Tcp and \Device\Udp
+ *   defer    attaches likewise, but lets every request wait until a thread of its own passes it on
  *   hook     replaces the dispatch routines of \Driver\Tcpip, as many firewalls of their time did
  *
  * Load it before the drivers that it should see. At unload it prints a line per kind of request:
@@ -33,6 +34,12 @@ static COUNT Majors[IRP_MJ_MAXIMUM_FUNCTION + 1];
 static COUNT Minors[TDI_ACTION + 1];
 static LONG Outstanding;
 
+/* What defer mode has not passed on yet; the thread ends when it is woken and finds nothing. */
+static LIST_ENTRY Deferred;
+static KSPIN_LOCK DeferredLock;
+static KSEMAPHORE DeferredCount;
+static PKTHREAD Passer;
+
 static PDRIVER_OBJECT Hooked;
 static PDRIVER_DISPATCH Originals[IRP_MJ_MAXIMUM_FUNCTION + 1];
 
@@ -61,16 +68,78 @@ static NTSTATUS NTAPI OnComplete(PDEVICE_OBJECT Device, PIRP Irp, PVOID Context)
     return STATUS_CONTINUE_COMPLETION;
 }
 
-static NTSTATUS NTAPI Forward(PDEVICE_OBJECT Device, PIRP Irp)
+static NTSTATUS PassOn(PDEVICE_OBJECT Device, PIRP Irp)
 {
     PEXTENSION extension = Device->DeviceExtension;
     PCOUNT count = CountOf(IoGetCurrentIrpStackLocation(Irp));
 
-    InterlockedIncrement(&count->Seen);
-    InterlockedIncrement(&Outstanding);
     IoCopyCurrentIrpStackLocationToNext(Irp);
     IoSetCompletionRoutine(Irp, OnComplete, count, TRUE, TRUE, TRUE);
     return IoCallDriver(extension->Lower, Irp);
+}
+
+static void CountBegin(PIRP Irp)
+{
+    InterlockedIncrement(&CountOf(IoGetCurrentIrpStackLocation(Irp))->Seen);
+    InterlockedIncrement(&Outstanding);
+}
+
+static NTSTATUS NTAPI Forward(PDEVICE_OBJECT Device, PIRP Irp)
+{
+    CountBegin(Irp);
+    return PassOn(Device, Irp);
+}
+
+/* A request that nobody works on cannot be cancelled here: it waits for a moment, and the transport takes a cancelled one too. */
+static NTSTATUS NTAPI Defer(PDEVICE_OBJECT Device, PIRP Irp)
+{
+    CountBegin(Irp);
+    IoMarkIrpPending(Irp);
+    Irp->Tail.Overlay.DriverContext[0] = Device;
+    ExInterlockedInsertTailList(&Deferred, &Irp->Tail.Overlay.ListEntry, &DeferredLock);
+    KeReleaseSemaphore(&DeferredCount, IO_NO_INCREMENT, 1, FALSE);
+    return STATUS_PENDING;
+}
+
+static void NTAPI PassDeferred(PVOID Context)
+{
+    UNREFERENCED_PARAMETER(Context);
+    for (;;) {
+        PLIST_ENTRY entry;
+        PIRP irp;
+
+        KeWaitForSingleObject(&DeferredCount, Executive, KernelMode, FALSE, NULL);
+        entry = ExInterlockedRemoveHeadList(&Deferred, &DeferredLock);
+        if (entry == NULL)
+            break;
+        irp = CONTAINING_RECORD(entry, IRP, Tail.Overlay.ListEntry);
+        PassOn(irp->Tail.Overlay.DriverContext[0], irp);
+    }
+    PsTerminateSystemThread(STATUS_SUCCESS);
+}
+
+static NTSTATUS StartPasser(void)
+{
+    HANDLE handle;
+    NTSTATUS status;
+
+    InitializeListHead(&Deferred);
+    KeInitializeSpinLock(&DeferredLock);
+    KeInitializeSemaphore(&DeferredCount, 0, MAXLONG);
+    status = PsCreateSystemThread(&handle, THREAD_ALL_ACCESS, NULL, NULL, NULL, PassDeferred, NULL);
+    if (!NT_SUCCESS(status))
+        return status;
+    status = ObReferenceObjectByHandle(handle, SYNCHRONIZE, *PsThreadType, KernelMode, (PVOID *)&Passer, NULL);
+    ZwClose(handle);
+    return status;
+}
+
+/* Every request has been passed on by now: clients close their files before they unload. */
+static void StopPasser(void)
+{
+    KeReleaseSemaphore(&DeferredCount, IO_NO_INCREMENT, 1, FALSE);
+    KeWaitForSingleObject(Passer, Executive, KernelMode, FALSE, NULL);
+    ObDereferenceObject(Passer);
 }
 
 /* In hook mode there is no stack location of our own: only what comes back at once can be seen. */
@@ -180,6 +249,8 @@ static void NTAPI Unload(PDRIVER_OBJECT Driver)
         IoDetachDevice(extension->Lower);
         IoDeleteDevice(device);
     }
+    if (Passer != NULL)
+        StopPasser();
     PrintCounts();
 }
 
@@ -196,12 +267,16 @@ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT Driver, PUNICODE_STRING RegistryPath)
     Driver->DriverUnload = Unload;
     if (strcmp(mode, "hook") == 0)
         return Hook();
+    if (strcmp(mode, "defer") == 0) {
+        status = StartPasser();
+        if (!NT_SUCCESS(status))
+            return status;
+    }
     for (i = 0; i <= IRP_MJ_MAXIMUM_FUNCTION; i++)
-        Driver->MajorFunction[i] = Forward;
+        Driver->MajorFunction[i] = Passer != NULL ? Defer : Forward;
     status = Attach(Driver, L"\\Device\\Tcp");
-    if (!NT_SUCCESS(status))
-        return status;
-    status = Attach(Driver, L"\\Device\\Udp");
+    if (NT_SUCCESS(status))
+        status = Attach(Driver, L"\\Device\\Udp");
     if (!NT_SUCCESS(status))
         Unload(Driver);
     return status;
