@@ -14,14 +14,31 @@ use trace::{Counter, Event};
 
 use crate::{cancel, requests};
 
-/// Locations of a packet from the small arena; drivers rarely need more.
-const SMALL_LOCATIONS: i8 = 4;
 /// Most locations at all: `StackCount` is a signed byte. `CurrentLocation`, which begins one higher, is one too and
 /// wraps then, as on NT; so it is read as unsigned here.
 const LOCATIONS_MAX: i8 = i8::MAX;
 
-static SMALL: SlotArena = SlotArena::new(plan::IRPS, size_of_irp(SMALL_LOCATIONS), 1 << 20);
-static LARGE: SlotArena = SlotArena::new(plan::IRPS + (1 << 34), size_of_irp(LOCATIONS_MAX), 1 << 14);
+/// Packets of up to so many locations, with the number of the arena's per-thread cache. A pending receive keeps its
+/// packet, so the sizes that transports and their filters ask for waste nothing.
+struct Class {
+    locations: i8,
+    arena: SlotArena,
+    cache: usize,
+}
+
+impl Class {
+    const fn new(number: u64, locations: i8, slots_max: u64, cache: usize) -> Self {
+        let arena = SlotArena::new(plan::IRPS + (number << 34), size_of_irp(locations), slots_max);
+        Self { locations, arena, cache }
+    }
+}
+
+static CLASSES: [Class; 4] = [
+    Class::new(0, 1, 1 << 20, cache::IRPS),
+    Class::new(3, 2, 1 << 20, cache::FILTERED_IRPS),
+    Class::new(4, 4, 1 << 20, cache::MIDDLE_IRPS),
+    Class::new(1, LOCATIONS_MAX, 1 << 14, cache::LARGE_IRPS),
+];
 
 /// Who a packet belongs to once its last completion routine has run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,13 +70,14 @@ pub const fn size_of_irp(locations: i8) -> u64 {
     (size_of::<Irp>() + locations as usize * size_of::<IoStackLocation>()) as u64
 }
 
-fn arena_of(locations: i8) -> (&'static SlotArena, usize) {
-    if locations <= SMALL_LOCATIONS { (&SMALL, cache::IRPS) } else { (&LARGE, cache::LARGE_IRPS) }
+/// The arena that `irp` lies in, whether or not it is a packet.
+fn class_around(irp: *mut Irp) -> Option<&'static Class> {
+    CLASSES.iter().find(|class| class.arena.contains(irp as u64))
 }
 
 /// The header in front of a live packet of ours.
 fn header(irp: *mut Irp) -> Option<*mut SlotHeader> {
-    let arena = [&SMALL, &LARGE].into_iter().find(|arena| arena.contains(irp as u64))?;
+    let arena = &class_around(irp)?.arena;
     arena.is_live(irp as u64).then(|| arena.header(irp as u64)).flatten()
 }
 
@@ -87,7 +105,7 @@ pub(crate) unsafe fn is_none(irp: *mut Irp) -> bool {
 
 /// Whether `irp` lies in memory for packets and is none at the moment: it was freed.
 pub(crate) fn is_stale(irp: *mut Irp) -> bool {
-    [&SMALL, &LARGE].into_iter().any(|arena| arena.contains(irp as u64)) && owner_of(irp).is_none()
+    class_around(irp).is_some() && owner_of(irp).is_none()
 }
 
 /// What the I/O manager keeps for the end of a request, where drivers cannot change it.
@@ -178,10 +196,10 @@ pub fn allocate(locations: i8, owner: Owner, caller: u64) -> Option<*mut Irp> {
     if !(1..=LOCATIONS_MAX).contains(&locations) {
         return None;
     }
-    let (arena, number) = arena_of(locations);
+    let class = CLASSES.iter().find(|class| locations <= class.locations)?;
     // SAFETY: only this thread uses its caches; the slot is ours alone and large enough.
     unsafe {
-        let body = arena.allocate(&mut (*gate::current()).caches[number], caller)?;
+        let body = class.arena.allocate(&mut (*gate::current()).caches[class.cache], caller)?;
         let header = SlotArena::header_of_taken(body);
         owner_word(header).store(owner as u32, Ordering::Relaxed);
         (*header).user = [0; 4];
@@ -197,10 +215,9 @@ pub fn allocate(locations: i8, owner: Owner, caller: u64) -> Option<*mut Irp> {
 /// IRQL: up to DISPATCH_LEVEL.
 pub fn free(irp: *mut Irp) {
     // SAFETY: only this thread uses its caches.
-    let freed = [(&SMALL, cache::IRPS), (&LARGE, cache::LARGE_IRPS)]
-        .into_iter()
-        .any(|(arena, number)| unsafe { arena.free(&mut (*gate::current()).caches[number], irp as u64) });
-    if !freed {
+    let is_freed = class_around(irp)
+        .is_some_and(|class| unsafe { class.arena.free(&mut (*gate::current()).caches[class.cache], irp as u64) });
+    if !is_freed {
         gate::bugcheck(BugCheck::DRIVER_VERIFIER_IOMANAGER_VIOLATION, [1, irp as u64, 0, 0]);
     }
 }
@@ -243,8 +260,8 @@ const THREAD_END_WAITS: u32 = 2000;
 
 /// Visits packets that are still allocated, with the driver instruction that allocated each.
 pub fn for_each_live(mut visit: impl FnMut(u64, u64)) {
-    for arena in [&SMALL, &LARGE] {
-        arena.for_each_live(|irp, header| visit(irp, header.caller));
+    for class in &CLASSES {
+        class.arena.for_each_live(|irp, header| visit(irp, header.caller));
     }
 }
 

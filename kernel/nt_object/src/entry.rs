@@ -11,7 +11,6 @@ pub(crate) struct Entry {
     access: AtomicU32,
     /// The handle's high bits, as [`crate::tag_bits`] gave them: kernel and other handles differ.
     kernel: AtomicU32,
-    _pad: u64,
 }
 
 impl Entry {
@@ -23,7 +22,6 @@ impl Entry {
             caller: AtomicU64::new(0),
             access: AtomicU32::new(0),
             kernel: AtomicU32::new(0),
-            _pad: 0,
         }
     }
 
@@ -83,4 +81,4 @@ impl Entry {
     }
 }
 
-const _: () = assert!(crate::sync::IS_MODEL || size_of::<Entry>() == 32);
+const _: () = assert!(crate::sync::IS_MODEL || size_of::<Entry>() == 24);

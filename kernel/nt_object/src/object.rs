@@ -24,7 +24,7 @@ static ARENAS: [(u64, SlotArena, usize); 4] = [
     (FILE_BODY, SlotArena::new(plan::OBJECTS, FILE_BODY, 1 << 20), cache::FILES),
     (SMALL_BODY, SlotArena::new(plan::OBJECTS + (1 << 34), SMALL_BODY, 1 << 18), cache::OBJECTS),
     (LARGE_BODY, SlotArena::new(plan::OBJECTS + (2 << 34), LARGE_BODY, 1 << 12), cache::LARGE_OBJECTS),
-    (HUGE_BODY, SlotArena::new(plan::OBJECTS + (3 << 34), HUGE_BODY, 1 << 8), cache::HUGE_OBJECTS),
+    (HUGE_BODY, SlotArena::new(plan::OBJECTS + (4 << 34), HUGE_BODY, 1 << 8), cache::HUGE_OBJECTS),
 ];
 
 /// Arranges for its second argument to be called with the first at PASSIVE_LEVEL.

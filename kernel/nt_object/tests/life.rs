@@ -145,3 +145,18 @@ fn threads_that_open_look_up_and_close_at_once_lose_nothing() {
         assert_eq!(DELETED.load(Ordering::Relaxed), 80_000);
     });
 }
+
+/// Otherwise the kernel places one of them, elsewhere in every run, and runs with one seed differ.
+#[test]
+fn huge_object_and_handle_table_both_lie_where_the_plan_puts_them() {
+    on_a_driver_thread(|| {
+        let small = new_object();
+        let handle = nt_object::insert(small, 0, true, 0).expect("room");
+        let huge = nt_object::create(&KIND, 1 << 20, 0).expect("memory");
+        let first = arena::plan::OBJECTS + (4 << 34);
+        assert!((first..first + 4096).contains(&huge), "{huge:#x}");
+        nt_object::dereference(huge);
+        nt_object::close(handle).expect("an open handle");
+        nt_object::dereference(small);
+    });
+}

@@ -19,17 +19,16 @@ pub struct SlotHeader {
     state: AtomicU32,
     /// Free for the arena's user.
     pub kind: u32,
-    /// Return address in the driver that allocated the slot.
+    /// Return address in the driver that allocated the slot; while it is free, the next free slot. Not one of the words
+    /// below: who holds a stale pointer may still look at those.
     pub caller: u64,
     /// Free for the arena's user.
     pub user: [u64; 4],
-    next_free: u64,
-    _pad: u64,
 }
 
 /// Bytes of [`SlotHeader`]; bodies are 16-byte aligned.
 const HEADER: u64 = size_of::<SlotHeader>() as u64;
-const _: () = assert!(size_of::<SlotHeader>() == 64);
+const _: () = assert!(size_of::<SlotHeader>() == 48);
 
 /// A thread's own free slots of one arena. All zero is an empty cache.
 #[derive(Debug, Default)]
@@ -73,7 +72,7 @@ impl SlotArena {
     }
 
     fn stride(&self) -> u64 {
-        (HEADER + self.body).next_multiple_of(64)
+        HEADER + self.body
     }
 
     fn region(&self) -> io::Result<&Region> {
@@ -98,7 +97,7 @@ impl SlotArena {
         let header = cache.head as *mut SlotHeader;
         // SAFETY: cached slots are committed slots of this arena that nobody else uses.
         unsafe {
-            cache.head = (*header).next_free;
+            cache.head = (*header).caller;
             cache.count -= 1;
             (*header).caller = caller;
             (*header).state.store(LIVE, Ordering::Release);
@@ -115,7 +114,7 @@ impl SlotArena {
             if (*header).state.compare_exchange(LIVE, FREE, Ordering::AcqRel, Ordering::Relaxed).is_err() {
                 return false;
             }
-            (*header).next_free = cache.head;
+            (*header).caller = cache.head;
         }
         cache.head = header as u64;
         cache.count += 1;
@@ -195,7 +194,7 @@ impl SlotArena {
                     // SAFETY: just committed, zero, and not handed out yet.
                     unsafe {
                         (*header).state = AtomicU32::new(FREE);
-                        (*header).next_free = shared.free;
+                        (*header).caller = shared.free;
                     }
                     shared.free = header as u64;
                 }
@@ -221,8 +220,8 @@ impl SlotArena {
         let header = *from as *mut SlotHeader;
         // SAFETY: free lists link committed, unused slots of this arena; the caller holds both lists.
         unsafe {
-            *from = (*header).next_free;
-            (*header).next_free = *to;
+            *from = (*header).caller;
+            (*header).caller = *to;
         }
         *to = header as u64;
     }
@@ -252,5 +251,15 @@ mod tests {
         let mut cache = SlotCache::default();
         let slots: Vec<_> = std::iter::from_fn(|| SMALL.allocate(&mut cache, 0)).collect();
         assert_eq!(slots.len(), 40);
+    }
+
+    #[test]
+    fn slots_lie_next_to_each_other_without_gaps() {
+        static TIGHT: SlotArena = SlotArena::new(0x2F20_0000_0000, 280, 64);
+        let mut cache = SlotCache::default();
+        let mut slots: Vec<_> =
+            std::iter::from_fn(|| TIGHT.allocate(&mut cache, 0)).map(|slot| slot.as_ptr() as u64).collect();
+        slots.sort_unstable();
+        assert!(slots.windows(2).all(|pair| pair[1] - pair[0] == HEADER + 288), "a pending receive keeps such a slot");
     }
 }

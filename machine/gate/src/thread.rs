@@ -117,16 +117,20 @@ pub const DEFERRED_OFFSET: usize = offset_of!(Pages, host) + offset_of!(HostThre
 pub mod cache {
     /// File objects.
     pub const FILES: usize = 0;
-    /// I/O request packets of up to four locations.
+    /// I/O request packets of one location: what a transport's client sends.
     pub const IRPS: usize = 1;
     /// Other kernel objects.
     pub const OBJECTS: usize = 2;
-    /// Larger IRPs.
+    /// The largest IRPs.
     pub const LARGE_IRPS: usize = 3;
     /// Objects with large bodies.
     pub const LARGE_OBJECTS: usize = 4;
     /// Objects with bodies that no 16 bits can count.
     pub const HUGE_OBJECTS: usize = 5;
+    /// IRPs of two locations: one filter is in the way.
+    pub const FILTERED_IRPS: usize = 6;
+    /// IRPs of up to four locations.
+    pub const MIDDLE_IRPS: usize = 7;
 }
 
 /// The calling thread's block.
