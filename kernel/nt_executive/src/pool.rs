@@ -90,7 +90,7 @@ impl Block {
             address,
             bytes: record.bytes.load(Ordering::Relaxed).into(),
             tag: record.tag.load(Ordering::Relaxed),
-            kind: Kind::of(record.kind.load(Ordering::Relaxed)),
+            kind: Kind::of(record.kind_or_next.load(Ordering::Relaxed)),
             caller: record.caller.load(Ordering::Relaxed),
         }
     }
@@ -169,7 +169,7 @@ pub fn allocate(bytes: u64, tag: Tag, kind: Kind, caller: u64) -> Option<u64> {
     record.tag.store(tag, Ordering::Relaxed);
     record.bytes.store(bytes as u32, Ordering::Relaxed);
     record.caller.store(caller, Ordering::Relaxed);
-    record.kind.store(kind as u32, Ordering::Relaxed);
+    record.kind_or_next.store(kind as u32, Ordering::Relaxed);
     // SAFETY: the slot is ours alone: `lead` bytes in front of the block, the rest of the slot behind it.
     unsafe {
         ((address - u64::from(slab.lead)) as *mut u8).write_bytes(GUARD, slab.lead as usize);

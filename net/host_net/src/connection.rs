@@ -8,7 +8,7 @@
 //!   and of the last draining receive tell; a new event makes them differ.
 
 use std::io::{IoSlice, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +26,7 @@ pub(crate) struct HostConnection {
     network: Arc<Shared>,
     /// `None` only while it is being dropped.
     socket: Option<OwnedFd>,
-    remote: SocketAddr,
+    remote: Remote,
     /// Whether the attempt is still pending. The lock orders asking after it and giving it up: asking is
     /// done by connecting again, which would begin a new attempt on a socket that was reset.
     pending: Mutex<bool>,
@@ -45,6 +45,24 @@ pub(crate) struct HostConnection {
     /// Set by the first event after which a short receive no longer proves that the socket is empty: the
     /// end of the stream may be behind it, or an urgent mark.
     short_is_not_empty: AtomicBool,
+}
+
+// A connection that waits keeps little.
+const _: () = assert!(size_of::<HostConnection>() <= 56);
+
+/// Where a connection leads. There may be many, most of them to IPv4 addresses, which need the least room.
+enum Remote {
+    V4(SocketAddrV4),
+    V6(Box<SocketAddrV6>),
+}
+
+impl From<SocketAddr> for Remote {
+    fn from(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(address) => Self::V4(address),
+            SocketAddr::V6(address) => Self::V6(Box::new(address)),
+        }
+    }
 }
 
 impl HostConnection {
@@ -84,7 +102,7 @@ impl HostConnection {
         Self {
             network: Arc::clone(network),
             socket: Some(socket),
-            remote,
+            remote: remote.into(),
             pending: Mutex::new(progress == Progress::Pending),
             failure: AtomicI32::new(0),
             watched: AtomicBool::new(false),
@@ -184,8 +202,8 @@ impl Connection for HostConnection {
         if !*pending {
             return Ok(Progress::Established);
         }
-        let mut outcome = progress_of(socket::connect(self.socket(), self.remote));
-        if outcome == Ok(Progress::Established) && socket::local(self.socket()) == Ok(self.remote) {
+        let mut outcome = progress_of(socket::connect(self.socket(), self.remote()));
+        if outcome == Ok(Progress::Established) && socket::local(self.socket()) == Ok(self.remote()) {
             socket::reset(self.socket());
             outcome = Err(Errno::ECONNREFUSED);
         }
@@ -296,7 +314,10 @@ impl Connection for HostConnection {
     }
 
     fn remote(&self) -> SocketAddr {
-        self.remote
+        match &self.remote {
+            Remote::V4(address) => SocketAddr::V4(*address),
+            Remote::V6(address) => SocketAddr::V6(**address),
+        }
     }
 
     fn set_no_delay(&self, on: bool) -> Result<(), NetError> {

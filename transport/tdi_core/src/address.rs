@@ -79,8 +79,8 @@ pub struct Address {
     backlog: usize,
     is_closed: bool,
     handlers: [Handler; EVENTS],
-    /// Associated endpoints, each in its seat.
-    seats: Vec<Option<EndpointId>>,
+    /// Associated endpoints, each in its seat; [`NOBODY`] in those that are vacant.
+    seats: Vec<EndpointId>,
     vacant: Vec<u32>,
     listens: VecDeque<Listen>,
     /// Offers that nobody has been told of, oldest first.
@@ -95,6 +95,9 @@ pub struct Address {
 
 /// Event codes up to ERROR_EX.
 const EVENTS: usize = 11;
+
+/// Marks a vacant seat. No table has so many endpoints.
+const NOBODY: EndpointId = EndpointId { index: u32::MAX, generation: u32::MAX };
 
 #[derive(Debug)]
 struct Listen {
@@ -155,18 +158,18 @@ impl Address {
 
     /// Associated endpoints, in no particular order: whom to tell about new handlers (C-111).
     pub fn endpoints(&self) -> impl Iterator<Item = EndpointId> + '_ {
-        self.seats.iter().flatten().copied()
+        self.seats.iter().copied().filter(|&endpoint| endpoint != NOBODY)
     }
 
     /// An endpoint takes a seat, until it sends [`AddressMessage::Detach`].
     pub(crate) fn seat(&mut self, endpoint: EndpointId) -> u32 {
         if let Some(seat) = self.vacant.pop() {
             if let Some(free) = self.seats.get_mut(seat as usize) {
-                *free = Some(endpoint);
+                *free = endpoint;
             }
             return seat;
         }
-        self.seats.push(Some(endpoint));
+        self.seats.push(endpoint);
         u32::try_from(self.seats.len() - 1).expect("fewer endpoints than 32 bits can name")
     }
 
@@ -184,8 +187,8 @@ impl Address {
                 self.note_withdrawal();
             }
             AddressMessage::Detach { seat } => {
-                if let Some(taken) = self.seats.get_mut(seat as usize).filter(|taken| **taken == Some(endpoint)) {
-                    *taken = None;
+                if let Some(taken) = self.seats.get_mut(seat as usize).filter(|taken| **taken == endpoint) {
+                    *taken = NOBODY;
                     self.vacant.push(seat);
                 }
             }
@@ -300,8 +303,8 @@ impl Address {
         self.listens.clear();
         self.recall();
         self.settle();
-        for endpoint in self.seats.iter().flatten() {
-            self.outputs.push_back(AddressOutput::TellClosed(*endpoint));
+        for &endpoint in self.seats.iter().filter(|&&endpoint| endpoint != NOBODY) {
+            self.outputs.push_back(AddressOutput::TellClosed(endpoint));
         }
     }
 

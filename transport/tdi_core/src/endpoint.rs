@@ -34,7 +34,7 @@ use self::state::{Association, Link, State};
 use crate::ids::{AddressId, ConnectionNumber, EndpointId, RequestId};
 use crate::indication::Indication;
 use crate::network::{NetworkCommand, NetworkEvent};
-use crate::queue::Queue;
+use crate::queue::RareQueue;
 use crate::request::{Completion, Outcome, RemoteFilter, Request};
 use crate::status::{self, Cause, Situation};
 use crate::table::RequestKind;
@@ -54,10 +54,14 @@ pub struct Config {
     pub lookahead: usize,
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self { connect_timeout: 21 * SECOND, offer_timeout: 10 * SECOND, unread_patience: SECOND, lookahead: 16 * 1024 }
-    }
+impl Config {
+    /// What clients are used to.
+    pub const DEFAULT: Self = Self {
+        connect_timeout: 21 * SECOND,
+        offer_timeout: 10 * SECOND,
+        unread_patience: SECOND,
+        lookahead: 16 * 1024,
+    };
 }
 
 /// What the caller has to do next.
@@ -108,12 +112,13 @@ pub enum OfferAnswer {
 }
 
 /// A connection endpoint; see the crate's documentation for how to drive it.
+///
+/// There may be a hundred thousand that wait for something, so it is small: what few endpoints need is boxed.
 #[derive(Debug)]
-#[allow(dead_code, reason = "signatures first; the bodies follow")]
 pub struct Endpoint {
     id: EndpointId,
     context: u64,
-    config: Config,
+    config: &'static Config,
     /// The latest time that was handed in.
     now: Instant,
     association: Option<Association>,
@@ -122,7 +127,7 @@ pub struct Endpoint {
     last_number: u32,
     sends: Sends,
     receives: Receives,
-    waits: Queue<Wait>,
+    waits: RareQueue<Wait>,
     normal: Lane,
     expedited: Lane,
     outputs: Outputs,
@@ -134,7 +139,7 @@ impl Endpoint {
     /// An endpoint as an open leaves it: not associated, idle (C-114).
     ///
     /// `context` is the value of the ConnectionContext EA, any 64-bit value (C-112, C-113).
-    pub fn new(id: EndpointId, context: u64, config: Config) -> Self {
+    pub fn new(id: EndpointId, context: u64, config: &'static Config) -> Self {
         Self {
             id,
             context,
@@ -146,7 +151,7 @@ impl Endpoint {
             last_number: 0,
             sends: Sends::default(),
             receives: Receives::new(),
-            waits: Queue::new(),
+            waits: RareQueue::new(),
             normal: Lane::default(),
             expedited: Lane::default(),
             outputs: Outputs::default(),
@@ -166,12 +171,17 @@ impl Endpoint {
 
     /// The remote transport address, while there is a connection.
     pub fn remote(&self) -> Option<SocketAddr> {
-        self.link.as_ref().map(|link| link.remote)
+        self.link.as_ref().map(|link| link.remote.get())
     }
 
-    /// The local transport address of the connection, while there is one (D-133).
-    pub fn local(&self) -> Option<SocketAddr> {
-        self.link.as_ref().and_then(|link| link.local)
+    /// The latest time that was handed in.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// It is this late now: for a caller whose next inputs belong together.
+    pub fn set_now(&mut self, now: Instant) {
+        self.now = now;
     }
 
     /// The number of the current connection, while there is one (also while it is only offered).
@@ -234,7 +244,7 @@ impl Endpoint {
         self.now = now;
         let Some(link) = self.link.as_mut().filter(|link| link.number == connection) else { return };
         match event {
-            NetworkEvent::Connected { remote, local } => self.on_connected(remote, local),
+            NetworkEvent::Connected { remote } => self.on_connected(remote),
             NetworkEvent::Readable => link.is_readable = true,
             NetworkEvent::Writable => link.is_writable = true,
             NetworkEvent::PeerReleased => {

@@ -43,6 +43,7 @@ pub mod open;
 mod queue;
 pub mod request;
 pub mod sharing;
+mod short_address;
 pub mod status;
 pub mod table;
 pub mod time;

@@ -109,8 +109,6 @@ pub enum NetworkEvent {
     Connected {
         /// The remote transport address.
         remote: SocketAddr,
-        /// The local one, now that the network has chosen (C-280).
-        local: SocketAddr,
     },
     /// Reading may succeed again. May be told too often; must be told after each
     /// [`Progress::WouldBlock`] or `exhausted` answer once there is something. Telling it before

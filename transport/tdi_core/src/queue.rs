@@ -1,20 +1,70 @@
-//! A first-in-first-out queue whose first entry needs no allocation.
-//!
-//! An endpoint nearly always has at most one send, one receive and one output waiting; only what
-//! queues behind them goes to the heap.
+//! First-in-first-out queues for endpoints, of which there are many that wait for little.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
+/// A queue that is nearly always empty: one word then. Once used it keeps its memory.
+#[derive(Debug)]
+#[expect(clippy::box_collection, reason = "one word instead of four while it is empty, which it nearly always is")]
+pub(crate) struct RareQueue<T>(Option<Box<VecDeque<T>>>);
+
+impl<T> RareQueue<T> {
+    pub(crate) const fn new() -> Self {
+        Self(None)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|items| items.is_empty())
+    }
+
+    pub(crate) fn push_back(&mut self, item: T) {
+        self.0.get_or_insert_default().push_back(item);
+    }
+
+    pub(crate) fn front(&self) -> Option<&T> {
+        self.0.as_ref()?.front()
+    }
+
+    pub(crate) fn pop_front(&mut self) -> Option<T> {
+        self.0.as_mut()?.pop_front()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().flat_map(|items| items.iter())
+    }
+
+    pub(crate) fn find_mut(&mut self, wanted: impl Fn(&T) -> bool) -> Option<&mut T> {
+        self.0.as_mut()?.iter_mut().find(|item| wanted(item))
+    }
+
+    /// Takes out the first entry that is `wanted`.
+    pub(crate) fn remove(&mut self, wanted: impl Fn(&T) -> bool) -> Option<T> {
+        let items = self.0.as_mut()?;
+        items.remove(items.iter().position(wanted)?)
+    }
+}
+
+impl<T> Default for RareQueue<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A queue whose first entry needs no allocation.
+///
+/// An endpoint nearly always has at most one send, one receive and one output waiting; only what
+/// queues behind them goes to the heap.
+///
 /// Invariant: `rest` is empty if `head` is.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
     head: Option<T>,
-    rest: VecDeque<T>,
+    rest: RareQueue<T>,
 }
 
 impl<T> Queue<T> {
     pub(crate) const fn new() -> Self {
-        Self { head: None, rest: VecDeque::new() }
+        Self { head: None, rest: RareQueue::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -31,7 +81,7 @@ impl<T> Queue<T> {
 
     pub(crate) fn push_front(&mut self, item: T) {
         if let Some(second) = self.head.replace(item) {
-            self.rest.push_front(second);
+            self.rest.0.get_or_insert_default().push_front(second);
         }
     }
 
@@ -46,11 +96,14 @@ impl<T> Queue<T> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.head.iter().chain(&self.rest)
+        self.head.iter().chain(self.rest.iter())
     }
 
     pub(crate) fn find_mut(&mut self, wanted: impl Fn(&T) -> bool) -> Option<&mut T> {
-        self.head.iter_mut().chain(&mut self.rest).find(|item| wanted(item))
+        match &mut self.head {
+            Some(head) if wanted(head) => Some(head),
+            _ => self.rest.find_mut(wanted),
+        }
     }
 
     /// Takes out the first entry that is `wanted`.
@@ -58,13 +111,14 @@ impl<T> Queue<T> {
         if self.head.as_ref().is_some_and(&wanted) {
             return self.pop_front();
         }
-        let position = self.rest.iter().position(wanted)?;
-        self.rest.remove(position)
+        self.rest.remove(wanted)
     }
 
     /// Drops every entry that is not `wanted`.
     pub(crate) fn retain(&mut self, wanted: impl Fn(&T) -> bool) {
-        self.rest.retain(|item| wanted(item));
+        if let Some(rest) = &mut self.rest.0 {
+            rest.retain(|item| wanted(item));
+        }
         if self.head.as_ref().is_some_and(|item| !wanted(item)) {
             self.pop_front();
         }

@@ -21,7 +21,7 @@ type Endpoint<'a> = Locked<'a, EndpointState>;
 impl Transport {
     /// Carries out one command and gives its answer to the core.
     pub(crate) fn carry_out(&self, endpoint: &mut Endpoint<'_>, command: NetworkCommand) {
-        let now = endpoint.now;
+        let now = endpoint.core.now();
         match command {
             NetworkCommand::Connect { connection, remote, deadline: _ } => self.connect(endpoint, connection, remote),
             NetworkCommand::Accept { connection } => {
@@ -100,7 +100,7 @@ impl Transport {
                 }
             }
             Err(error) => {
-                let now = endpoint.now;
+                let now = endpoint.core.now();
                 endpoint.core.handle_network(now, number, NetworkEvent::Broken(network_error(error)));
             }
         }
@@ -108,16 +108,15 @@ impl Transport {
 
     /// The connection is up.
     pub(crate) fn established(&self, endpoint: &mut Endpoint<'_>) {
-        let (file, options) = (endpoint.file, endpoint.options);
-        let Some(link) = &mut endpoint.link else { return };
+        let state = &mut **endpoint;
+        let file = state.file;
+        let Some(link) = &mut state.link else { return };
         link.phase = Phase::Established;
-        options.apply(&*link.connection);
+        state.options.apply(&*link.connection);
         let (number, remote) = (link.number, link.connection.remote());
         gate::record_with_text(Event::Connected { endpoint: file }, Text::of(remote).as_str());
-        // The local address costs a system call that most connections never need: queries ask the connection.
-        let local = unspecified_like(remote);
-        let now = endpoint.now;
-        endpoint.core.handle_network(now, number, NetworkEvent::Connected { remote, local });
+        let now = endpoint.core.now();
+        endpoint.core.handle_network(now, number, NetworkEvent::Connected { remote });
         self.watch_for_handlers(endpoint);
     }
 
@@ -259,7 +258,7 @@ impl Transport {
         let number = link.number;
         gate::record(Event::BytesReceived { endpoint: file, bytes: 1 });
         gate::count(Counter::BytesReceived, 1);
-        let now = endpoint.now;
+        let now = endpoint.core.now();
         endpoint.core.handle_expedited(now, number, &byte);
         true
     }
@@ -267,7 +266,7 @@ impl Transport {
     /// There may be more behind an urgent byte.
     fn read_again(&self, endpoint: &mut Endpoint<'_>) {
         if let Some(number) = endpoint.link.as_ref().map(|link| link.number) {
-            let now = endpoint.now;
+            let now = endpoint.core.now();
             endpoint.core.handle_network(now, number, NetworkEvent::Readable);
         }
     }
@@ -340,13 +339,6 @@ unsafe fn send_expedited(
         }
         let last = mdl::send(irp, offset + length - 1, 1, urgent)?;
         Ok(mdl::Transfer { count: before.count + last.count, end: last.end })
-    }
-}
-
-fn unspecified_like(remote: SocketAddr) -> SocketAddr {
-    match remote {
-        SocketAddr::V4(_) => (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
     }
 }
 

@@ -42,12 +42,12 @@ impl Transport {
         if busy.is_some_and(|caller| self.may_wait_for(caller))
             && let Some(mut endpoint) = self.endpoints.lock(id)
             && !endpoint.core.is_quiet()
-            && endpoint.cleanup == 0
+            && endpoint.cleanup() == 0
         {
             // SAFETY: a packet that was sent to us; whoever finds the endpoint quiet completes it, and needs the
             // lock for that.
             unsafe { irp::mark_pending(sent.irp) };
-            endpoint.cleanup = sent.irp as u64;
+            endpoint.awaited.get_or_insert_default().cleanup = sent.irp as u64;
             return NtStatus::PENDING;
         }
         sent.complete(NtStatus::SUCCESS, 0)

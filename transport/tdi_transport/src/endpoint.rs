@@ -21,29 +21,33 @@ pub(crate) struct EndpointState {
     pub(crate) link: Option<Link>,
     /// What its connections are to be like.
     pub(crate) options: ConnectionOptions,
-    /// The thread that is in a client call for this endpoint right now, 0 if none is.
+    /// Who is in a client call for this endpoint right now.
     pub(crate) caller: Caller,
-    /// The CLEANUP that waits until nothing is out any more, 0 if none does.
-    pub(crate) cleanup: u64,
-    /// An address whose CLEANUP waits for the same.
-    pub(crate) awaited_by: Option<AddressId>,
+    /// Who waits until nothing is out any more; rarely anybody.
+    pub(crate) awaited: Option<Box<Awaited>>,
     /// The deadline that is in the timers, `u64::MAX` if none is.
     pub(crate) timer: u64,
-    /// When the input came that is being worked off: the clock is read once for each.
-    pub(crate) now: Instant,
     /// CLOSE has come: the state goes as soon as nothing is out.
     pub(crate) is_closed: bool,
     pub(crate) family: Family,
 }
 
-/// Who runs client code.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Caller {
-    /// `KTHREAD`, 0 for nobody.
-    pub(crate) thread: u64,
-    /// At DISPATCH_LEVEL, where waiting for another caller could go round in a circle.
-    pub(crate) is_raised: bool,
+// There may be a hundred thousand endpoints that wait: what few of them need is boxed.
+const _: () = assert!(size_of::<EndpointState>() <= 368);
+
+/// Who waits until nothing of an endpoint is out at its client any more.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Awaited {
+    /// The endpoint's CLEANUP, 0 if it does not wait.
+    pub(crate) cleanup: u64,
+    /// An address whose CLEANUP waits.
+    pub(crate) address: Option<AddressId>,
 }
+
+/// Who runs client code: a `KTHREAD`, 0 for nobody. Its lowest bit says that the thread is at DISPATCH_LEVEL, where
+/// waiting for another caller could go round in a circle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Caller(u64);
 
 /// The network's side of an endpoint's connection.
 pub(crate) struct Link {
@@ -79,12 +83,12 @@ pub(crate) struct Said {
 impl Caller {
     /// The calling thread.
     pub(crate) fn here(is_raised: bool) -> Self {
-        Self { thread: gate::thread::current_thread_object(), is_raised }
+        Self(gate::thread::current_thread_object() | u64::from(is_raised))
     }
 
     /// Whether it is the calling thread.
     pub(crate) fn is_here(self) -> bool {
-        self.thread != 0 && self.thread == gate::thread::current_thread_object()
+        self.0 & !1 != 0 && self.0 & !1 == gate::thread::current_thread_object()
     }
 }
 
@@ -96,19 +100,27 @@ impl EndpointState {
             link: None,
             options: ConnectionOptions::default(),
             caller: Caller::default(),
-            cleanup: 0,
-            awaited_by: None,
+            awaited: None,
             timer: u64::MAX,
-            now: Instant(0),
             is_closed: false,
             family,
         }
     }
 
-    /// Something comes in now.
+    /// Something comes in now: the clock is read once for each input.
     pub(crate) fn tick(&mut self) -> Instant {
-        self.now = transport::now();
-        self.now
+        self.core.set_now(transport::now());
+        self.core.now()
+    }
+
+    /// The CLEANUP that waits until nothing is out any more, 0 if none does.
+    pub(crate) fn cleanup(&self) -> u64 {
+        self.awaited.as_ref().map_or(0, |awaited| awaited.cleanup)
+    }
+
+    /// The address whose CLEANUP waits for the same.
+    pub(crate) fn awaited_by(&self) -> Option<AddressId> {
+        self.awaited.as_ref()?.address
     }
 
     /// The connection, if it is the one with this number.

@@ -124,7 +124,7 @@ impl Transport {
         let Some(irp) = self.requests.irp(receive.id) else { return };
         // SAFETY: in the table, and its owner is locked.
         if !unsafe { requests::make_cancellable(irp) } {
-            let now = endpoint.now;
+            let now = endpoint.core.now();
             endpoint.core.handle_cancel(now, receive.id);
         }
     }

@@ -87,7 +87,6 @@ impl Transport {
             let Some(mut endpoint) = self.endpoints.lock(name) else { continue };
             if endpoint.timer == deadline {
                 endpoint.timer = u64::MAX;
-                endpoint.now = now;
                 endpoint.core.handle_timeout(now);
                 self.pump(endpoint, None);
             }
@@ -107,7 +106,7 @@ impl Transport {
             Phase::Attempt => self.tell_progress(&mut endpoint),
             // A remote node that is gone takes its offer back; one that has only released does not.
             Phase::Offered if ready.contains(Readiness::BROKEN) => {
-                let now = endpoint.now;
+                let now = endpoint.core.now();
                 endpoint.core.handle_network(now, number, NetworkEvent::Broken(NetworkError::Reset));
             }
             Phase::Offered => {}
@@ -118,7 +117,7 @@ impl Transport {
 
     /// News of an established connection.
     fn tell_ready(&self, endpoint: &mut Locked<'_, EndpointState>, number: ConnectionNumber, ready: Readiness) {
-        let now = endpoint.now;
+        let now = endpoint.core.now();
         self.take_urgent(endpoint);
         let mut tell = |event| endpoint.core.handle_network(now, number, event);
         // A broken connection shows why when it is read or written, in its place behind what arrived before.
@@ -142,7 +141,7 @@ impl Transport {
             Err(error) => {
                 let number = link.number;
                 self.drop_link(endpoint);
-                let now = endpoint.now;
+                let now = endpoint.core.now();
                 endpoint.core.handle_network(now, number, NetworkEvent::Broken(network_error(error)));
             }
         }

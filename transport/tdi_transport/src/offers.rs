@@ -132,10 +132,10 @@ impl Transport {
         endpoint.core.handle_address_closed(now, closed);
         self.pump(endpoint, None);
         let Some(mut endpoint) = self.endpoints.lock(id) else { return };
-        if endpoint.core.is_quiet() || endpoint.caller.is_here() || endpoint.awaited_by.is_some() {
+        if endpoint.core.is_quiet() || endpoint.caller.is_here() || endpoint.awaited_by().is_some() {
             return;
         }
-        endpoint.awaited_by = Some(closed);
+        endpoint.awaited.get_or_insert_default().address = Some(closed);
         if let Some(mut address) = self.addresses.lock(closed) {
             address.awaits += 1;
         }

@@ -14,9 +14,12 @@ use nt_abi::tdi::private::{ao_option, tcp_socket};
 use crate::datagram::Datagrams;
 use crate::status::datagram_status;
 
-/// What an endpoint's connections are to be like.
+/// What an endpoint's connections are to be like. Most endpoints leave it at the defaults.
+#[derive(Debug, Default)]
+pub(crate) struct ConnectionOptions(Option<Box<Chosen>>);
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ConnectionOptions {
+struct Chosen {
     no_delay: bool,
     keep_alive: bool,
     /// Idle time and interval in milliseconds.
@@ -28,6 +31,24 @@ impl ConnectionOptions {
     ///
     /// INVALID_PARAMETER for a value that is none, NOT_SUPPORTED.
     pub(crate) fn set(&mut self, id: u32, value: &[u8], connection: Option<&dyn Connection>) -> Result<(), NtStatus> {
+        self.0.get_or_insert_default().set(id, value, connection)
+    }
+
+    /// What was set (D-207).
+    pub(crate) fn get(&self, id: u32) -> Result<u32, NtStatus> {
+        self.0.as_deref().copied().unwrap_or_default().get(id)
+    }
+
+    /// Makes a new connection like this. One that is over already says so elsewhere.
+    pub(crate) fn apply(&self, connection: &dyn Connection) {
+        if let Some(chosen) = &self.0 {
+            chosen.apply(connection);
+        }
+    }
+}
+
+impl Chosen {
+    fn set(&mut self, id: u32, value: &[u8], connection: Option<&dyn Connection>) -> Result<(), NtStatus> {
         match id {
             tcp_socket::NODELAY => self.no_delay = word(value, 0)? != 0,
             tcp_socket::KEEPALIVE => self.keep_alive = word(value, 0)? != 0,
@@ -49,8 +70,7 @@ impl ConnectionOptions {
         done.map_err(|_| NtStatus::INVALID_CONNECTION)
     }
 
-    /// What was set (D-207).
-    pub(crate) fn get(&self, id: u32) -> Result<u32, NtStatus> {
+    fn get(&self, id: u32) -> Result<u32, NtStatus> {
         match id {
             tcp_socket::NODELAY => Ok(self.no_delay.into()),
             tcp_socket::KEEPALIVE => Ok(self.keep_alive.into()),
@@ -58,8 +78,7 @@ impl ConnectionOptions {
         }
     }
 
-    /// Makes a new connection like this. One that is over already says so elsewhere.
-    pub(crate) fn apply(&self, connection: &dyn Connection) {
+    fn apply(&self, connection: &dyn Connection) {
         if self.no_delay {
             let _ = connection.set_no_delay(true);
         }

@@ -14,7 +14,7 @@ use tdi_core::{AddressId, AddressMessage, Completion, Output, RequestId, StateNa
 use trace::Event;
 
 use crate::connection_information;
-use crate::endpoint::{Caller, EndpointState};
+use crate::endpoint::{Awaited, Caller, EndpointState};
 use crate::requests::{self, Owner};
 use crate::table::{Locked, Name};
 use crate::transport::Transport;
@@ -141,7 +141,7 @@ impl Transport {
             requests::make_cancellable(own.irp)
         };
         if !cancellable {
-            let now = endpoint.now;
+            let now = endpoint.core.now();
             endpoint.core.handle_cancel(now, own.id);
         }
         // Whatever it waits for, the network has to tell.
@@ -194,15 +194,13 @@ impl Transport {
                 poller::changed();
             }
         }
-        let is_of_interest = endpoint.cleanup != 0
-            || endpoint.awaited_by.is_some()
-            || endpoint.is_closed
-            || endpoint.core.state() == StateName::CleanedUp;
+        let is_of_interest =
+            endpoint.awaited.is_some() || endpoint.is_closed || endpoint.core.state() == StateName::CleanedUp;
         if !is_of_interest || !endpoint.core.is_quiet() {
             return false;
         }
-        let cleanup = std::mem::take(&mut endpoint.cleanup);
-        let awaited_by = endpoint.awaited_by.take();
+        let Awaited { cleanup, address: awaited_by } =
+            endpoint.awaited.take().map(|awaited| *awaited).unwrap_or_default();
         if endpoint.is_closed && cleanup == 0 {
             let removed = self.endpoints.remove(endpoint);
             drop(removed);

@@ -107,7 +107,7 @@ pub struct Transport {
     pub(crate) network: Arc<dyn Network>,
     /// The network lives in virtual time.
     pub(crate) is_virtual: bool,
-    pub(crate) config: Config,
+    pub(crate) config: &'static Config,
     driver: u64,
     devices: Vec<(u64, DeviceKind)>,
     pub(crate) endpoints: Table<EndpointState>,
@@ -140,7 +140,7 @@ pub struct Transport {
 /// STATUS_OBJECT_NAME_COLLISION if one runs, STATUS_INSUFFICIENT_RESOURCES.
 ///
 /// IRQL: PASSIVE_LEVEL, on a thread of the kernel.
-pub fn start(network: Arc<dyn Network>, config: Config) -> Result<&'static Transport, NtStatus> {
+pub fn start(network: Arc<dyn Network>, config: &'static Config) -> Result<&'static Transport, NtStatus> {
     let driver = driver::create(&NewDriver { name: SERVICE, image: (0, 0), entry: 0 })?;
     // SAFETY: the driver object just made.
     unsafe { dispatch::install(driver) };

@@ -32,6 +32,6 @@ pub fn make(plan: &Plan, frames: Option<OwnedFd>) -> Result<Arc<dyn net_api::Net
 /// # Errors
 /// A sentence that says why it did not start.
 pub fn start(network: Arc<dyn net_api::Network>) -> Result<&'static Transport, String> {
-    tdi_transport::start(network, tdi_core::Config::default())
+    tdi_transport::start(network, &tdi_core::Config::DEFAULT)
         .map_err(|status| format!("the transport did not start: {}", crate::names::status(status.0)))
 }

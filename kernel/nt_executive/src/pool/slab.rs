@@ -46,17 +46,14 @@ pub(super) struct Record {
     pub tag: AtomicU32,
     /// Bytes asked for.
     pub bytes: AtomicU32,
-    /// Number of the next free slot plus one.
-    next_free: AtomicU32,
+    /// Of a live block its pool type or purpose; of a free one the number of the next free slot plus one.
+    pub kind_or_next: AtomicU32,
     /// The driver instruction that allocated it, or that freed it.
     pub caller: AtomicU64,
-    /// Pool type or purpose.
-    pub kind: AtomicU32,
-    _pad: u32,
 }
 
 const RECORD: u64 = size_of::<Record>() as u64;
-const _: () = assert!(size_of::<Record>() == 32);
+const _: () = assert!(size_of::<Record>() == 24);
 
 /// A chain of free slots.
 #[derive(Debug, Default)]
@@ -197,7 +194,7 @@ impl Slab {
     #[inline]
     pub fn pop(&self, list: &mut FreeList) -> Option<u32> {
         let index = list.head.checked_sub(1)?;
-        list.head = self.record(index).next_free.load(Ordering::Relaxed);
+        list.head = self.record(index).kind_or_next.load(Ordering::Relaxed);
         list.count -= 1;
         Some(index)
     }
@@ -205,7 +202,7 @@ impl Slab {
     /// Puts a slot on a free list.
     #[inline]
     pub fn push(&self, list: &mut FreeList, index: u32) {
-        self.record(index).next_free.store(list.head, Ordering::Relaxed);
+        self.record(index).kind_or_next.store(list.head, Ordering::Relaxed);
         list.head = index + 1;
         list.count += 1;
     }

@@ -2,8 +2,9 @@
 
 use nt_abi::NtStatus;
 
+use super::Endpoint;
+use super::output::Waiting;
 use super::state::{Association, State};
-use super::{AddressMessage, Endpoint};
 use crate::address::Address;
 use crate::ids::AddressId;
 use crate::indication::ConnectionHandlers;
@@ -30,12 +31,8 @@ impl Endpoint {
         if address.is_closed() {
             return status::ASSOCIATE_CLOSED_ADDRESS;
         }
-        self.association = Some(Association {
-            address: address.id(),
-            seat: address.seat(self.id),
-            is_closed: false,
-            handlers: address.connection_handlers(),
-        });
+        let seat = address.seat(self.id);
+        self.association = Some(Association::new(address.id(), seat, address.connection_handlers()));
         self.check_step(from);
         NtStatus::SUCCESS
     }
@@ -59,13 +56,14 @@ impl Endpoint {
         if association.address != address || association.is_closed {
             return;
         }
-        let before = core::mem::replace(&mut association.handlers, handlers);
+        let before = association.handlers();
+        association.set_handlers(handlers);
         // A new handler has not rejected anything yet.
         if before.normal() != handlers.normal() {
-            self.normal.is_rejected = false;
+            self.normal.set_rejected(false);
         }
         if before.expedited() != handlers.expedited() {
-            self.expedited.is_rejected = false;
+            self.expedited.set_rejected(false);
         }
         self.settle();
     }
@@ -80,7 +78,7 @@ impl Endpoint {
             return;
         }
         association.is_closed = true;
-        association.handlers = ConnectionHandlers::default();
+        association.set_handlers(ConnectionHandlers::default());
         match self.state {
             State::Listening { .. } | State::Offered { .. } | State::Accepting { .. } => {
                 self.end_setup(Cause::AddressClosed);
@@ -93,8 +91,8 @@ impl Endpoint {
     /// Undoes the association, if there is one.
     pub(super) fn detach(&mut self) {
         if let Some(association) = self.association.take() {
-            let message = AddressMessage::Detach { seat: association.seat };
-            self.outputs.messages.push_back((association.address, message));
+            let Association { address, seat, .. } = association;
+            self.outputs.waiting.push_back(Waiting::Detach { address, seat });
         }
         self.outputs.forget_disconnects();
     }

@@ -1,9 +1,9 @@
 //! The last handle was closed.
 
 use super::Endpoint;
+use super::output::Waiting;
 use super::state::{Connected, Release, State};
 use crate::ids::ConnectionNumber;
-use crate::network::NetworkCommand;
 use crate::status::{Cause, During, fate};
 use crate::time::Instant;
 
@@ -51,8 +51,7 @@ impl Endpoint {
 
     /// Tells the network the end of a connection.
     pub(super) fn leave(&mut self, connection: ConnectionNumber, in_order: bool) {
-        let command =
-            if in_order { NetworkCommand::Close { connection } } else { NetworkCommand::Abort { connection } };
-        self.outputs.network.push_back(command);
+        let end = if in_order { Waiting::Close(connection) } else { Waiting::Abort(connection) };
+        self.outputs.waiting.push_back(end);
     }
 }

@@ -1,13 +1,15 @@
 //! How a connection comes to be: TDI_CONNECT, TDI_LISTEN, TDI_ACCEPT, offers.
 
+use alloc::boxed::Box;
 use core::net::SocketAddr;
 
 use nt_abi::NtStatus;
 
+use super::output::Waiting;
 use super::state::State;
-use super::{AddressMessage, Endpoint, OfferAnswer};
+use super::{Endpoint, OfferAnswer};
 use crate::ids::{AddressId, RequestId};
-use crate::network::{NetworkCommand, Offer};
+use crate::network::Offer;
 use crate::request::{Outcome, RemoteFilter};
 use crate::status::{self, Cause, During, Situation, fate};
 use crate::table::{RequestKind, Verdict, verdict};
@@ -16,9 +18,9 @@ use crate::time::Instant;
 impl Endpoint {
     pub(super) fn on_connect(&mut self, id: RequestId, remote: SocketAddr, timeout: Option<u64>) -> Outcome {
         let deadline = self.now.after(timeout.unwrap_or(self.config.connect_timeout));
-        let connection = self.begin_link(remote, None);
+        let connection = self.begin_link(remote);
         self.enter(State::Connecting { connect: id, deadline });
-        self.outputs.network.push_back(NetworkCommand::Connect { connection, remote, deadline });
+        self.outputs.waiting.push_back(Waiting::Connect { connection, remote: remote.into() });
         Outcome::Taken
     }
 
@@ -29,7 +31,8 @@ impl Endpoint {
         if association.is_closed {
             return Outcome::Done(status::LISTEN_CLOSED_ADDRESS);
         }
-        self.outputs.messages.push_back((association.address, AddressMessage::Listen { id, filter }));
+        let filter = filter.remote.map(Box::new);
+        self.outputs.waiting.push_back(Waiting::Listen { address: association.address, id, filter });
         self.outputs.forget_disconnects();
         self.enter(State::Listening { listen: id, query_accept });
         Outcome::Taken
@@ -39,7 +42,7 @@ impl Endpoint {
         let Some(link) = &self.link else {
             return Outcome::Done(Situation::NothingOffered.status());
         };
-        self.outputs.network.push_back(NetworkCommand::Accept { connection: link.number });
+        self.outputs.waiting.push_back(Waiting::Accept(link.number));
         self.enter(State::Accepting { request: id });
         Outcome::Taken
     }
@@ -73,7 +76,7 @@ impl Endpoint {
             return OfferAnswer::Returned;
         }
         if query_accept {
-            let number = self.begin_link(offer.remote, Some(offer.local));
+            let number = self.begin_link(offer.remote);
             self.enter(State::Offered { deadline: now.after(self.config.offer_timeout) });
             self.complete_setup(listen);
             return OfferAnswer::Taken(number);
@@ -86,18 +89,17 @@ impl Endpoint {
     }
 
     fn accept(&mut self, request: RequestId, offer: &Offer) {
-        let connection = self.begin_link(offer.remote, Some(offer.local));
-        self.outputs.network.push_back(NetworkCommand::Accept { connection });
+        let connection = self.begin_link(offer.remote);
+        self.outputs.waiting.push_back(Waiting::Accept(connection));
         self.enter(State::Accepting { request });
     }
 
-    pub(super) fn on_connected(&mut self, remote: SocketAddr, local: SocketAddr) {
+    pub(super) fn on_connected(&mut self, remote: SocketAddr) {
         let (State::Connecting { connect: request, .. } | State::Accepting { request }) = self.state else {
             return;
         };
         if let Some(link) = &mut self.link {
-            link.remote = remote;
-            link.local = Some(local);
+            link.remote = remote.into();
         }
         self.enter(State::established());
         self.complete_setup(request);
@@ -110,8 +112,8 @@ impl Endpoint {
             State::Accepting { request } => self.complete(request, fate(cause, During::Accepting)),
             State::Listening { listen, .. } => {
                 if let Some(association) = &self.association {
-                    let message = AddressMessage::WithdrawListen { id: listen };
-                    self.outputs.messages.push_back((association.address, message));
+                    let address = association.address;
+                    self.outputs.waiting.push_back(Waiting::WithdrawListen { address, id: listen });
                 }
                 self.complete(listen, fate(cause, During::Accepting));
             }
@@ -124,7 +126,7 @@ impl Endpoint {
     /// Gives the network's connection up, if there is one; what was queued for it is void.
     pub(super) fn drop_link(&mut self) {
         if let Some(link) = self.link.take() {
-            self.outputs.network.push_back(NetworkCommand::Abort { connection: link.number });
+            self.outputs.waiting.push_back(Waiting::Abort(link.number));
         }
     }
 

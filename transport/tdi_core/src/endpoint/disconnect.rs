@@ -4,11 +4,11 @@ use nt_abi::NtStatus;
 use nt_abi::tdi::disconnect_flags;
 
 use super::Endpoint;
-use super::output::Call;
+use super::output::Waiting;
 use super::receive::Receive;
-use super::state::{Connected, Release, Remote, State};
+use super::state::{Connected, Limit, Release, Remote, State};
 use crate::ids::RequestId;
-use crate::network::{DataKind, NetworkCommand, NetworkError};
+use crate::network::{DataKind, NetworkError};
 use crate::request::Outcome;
 use crate::status::{Cause, During, fate};
 use crate::table::RequestKind;
@@ -40,7 +40,7 @@ impl Endpoint {
             return self.on_abort(id);
         }
         let deadline = timeout.map(|ticks| self.now.after(ticks));
-        self.release(Release { request: Some(id), deadline, patience: None, is_shut: false, is_silent: false });
+        self.release(Release::new(Some(id), deadline, false));
         Outcome::Taken
     }
 
@@ -68,7 +68,9 @@ impl Endpoint {
         let is_release = match release.filter(|release| release.request == Some(id)) {
             Some(release) => {
                 release.request = None;
-                release.deadline = None;
+                if release.limit == Limit::Client {
+                    release.limit = Limit::None;
+                }
                 true
             }
             None => self.waits.remove(|wait| wait.id == id).is_some(),
@@ -104,7 +106,7 @@ impl Endpoint {
             connected.remote = Remote::Reported;
         }
         if !is_silent {
-            self.outputs.calls.push_back(Call::Disconnected { flags: disconnect_flags::RELEASE });
+            self.outputs.waiting.push_back(Waiting::Disconnected { flags: disconnect_flags::RELEASE });
         }
     }
 
@@ -134,7 +136,7 @@ impl Endpoint {
         } else if !release.is_shut {
             release.is_shut = true;
             if let Some(connection) = self.connection() {
-                self.outputs.network.push_back(NetworkCommand::ShutdownSend { connection });
+                self.outputs.waiting.push_back(Waiting::ShutdownSend(connection));
             }
         }
     }
@@ -143,7 +145,7 @@ impl Endpoint {
     pub(super) fn finish_release(&mut self) {
         let left = self.enter(State::Idle);
         if let Some(link) = self.link.take() {
-            self.outputs.network.push_back(NetworkCommand::Close { connection: link.number });
+            self.outputs.waiting.push_back(Waiting::Close(link.number));
         }
         self.normal.clear();
         self.expedited.clear();
@@ -163,10 +165,10 @@ impl Endpoint {
         let is_sending = !self.sends.is_empty();
         let Some(Connected { release: Some(release), remote }) = self.connected_mut() else { return };
         let is_over = has_peer_released || *remote != Remote::Open;
-        if is_stuck && is_over && !is_sending && release.deadline.is_none() {
-            release.patience.get_or_insert(until);
-        } else {
-            release.patience = None;
+        match (release.limit, is_stuck && is_over && !is_sending) {
+            (Limit::None, true) => (release.limit, release.until) = (Limit::Patience, until),
+            (Limit::Patience, false) => release.limit = Limit::None,
+            (Limit::None | Limit::Client, false) | (Limit::Client | Limit::Patience, true) => {}
         }
     }
 
@@ -193,7 +195,7 @@ impl Endpoint {
             && !is_silent
         {
             self.outputs.unlearnt = (!is_told).then_some(error);
-            self.outputs.calls.push_back(Call::Disconnected { flags: disconnect_flags::ABORT });
+            self.outputs.waiting.push_back(Waiting::Disconnected { flags: disconnect_flags::ABORT });
         }
         if let Some(id) = connected.release.and_then(|release| release.request) {
             self.complete(id, fate(cause, During::Releasing));

@@ -68,7 +68,7 @@ impl Endpoint {
     /// Is there a handler that would be shown data of this kind, now or when its turn comes?
     pub(super) fn has_taker(&self, kind: DataKind) -> bool {
         self.handlers().of(kind).is_registered()
-            && !self.lane(kind).is_rejected
+            && !self.lane(kind).is_rejected()
             && !self.receives.iter().any(|receive| receive.takes(kind))
     }
 
@@ -82,7 +82,9 @@ impl Endpoint {
             DataKind::Normal => receive_flags::NORMAL,
             DataKind::Expedited => receive_flags::EXPEDITED,
         };
-        self.outputs.busy = Some(Busy::Receive { kind, shown: data.len() - start, connection });
+        // A lane holds at most `Config::lookahead` bytes.
+        let shown = u32::try_from(data.len() - start).unwrap_or(u32::MAX);
+        self.outputs.busy = Some(Busy::Receive { kind, shown, connection });
         // Everything at hand is shown, so it always is entire (C-471, C-472).
         let flags = flags | receive_flags::ENTIRE_MESSAGE;
         Some(Output::Indicate(Indication::Receive { handler, is_chained, flags, data, start }))
@@ -114,15 +116,15 @@ impl Endpoint {
     fn on_answer(
         &mut self,
         kind: DataKind,
-        shown: usize,
+        shown: u32,
         connection: ConnectionNumber,
         answer: Answer,
     ) -> Option<ClientFault> {
         let counts = matches!(answer.status, NtStatus::SUCCESS | NtStatus::MORE_PROCESSING_REQUIRED);
-        let claimed = if counts { usize::try_from(answer.taken).unwrap_or(usize::MAX) } else { 0 };
+        let claimed = if counts { answer.taken } else { 0 };
         let taken = claimed.min(shown);
         if self.connected().is_some() && self.connection() == Some(connection) {
-            self.lane_mut(kind).take_back(answer.data, taken);
+            self.lane_mut(kind).take_back(answer.data, usize::try_from(taken).unwrap_or(usize::MAX));
             self.on_taken(kind, taken, answer.receive);
         } else {
             self.on_late_answer(connection, answer.receive, taken == shown);
@@ -130,13 +132,10 @@ impl Endpoint {
                 self.lane_mut(kind).recycle(answer.data);
             }
         }
-        (claimed > shown).then(|| ClientFault::TookMoreThanAvailable {
-            taken: answer.taken,
-            available: u32::try_from(shown).unwrap_or(u32::MAX),
-        })
+        (claimed > shown).then_some(ClientFault::TookMoreThanAvailable { taken: answer.taken, available: shown })
     }
 
-    fn on_kept(&mut self, kind: DataKind, shown: usize, connection: ConnectionNumber) {
+    fn on_kept(&mut self, kind: DataKind, shown: u32, connection: ConnectionNumber) {
         if self.connected().is_some() && self.connection() == Some(connection) {
             self.lane_mut(kind).give_away();
             self.on_taken(kind, shown, None);
@@ -145,7 +144,7 @@ impl Endpoint {
         }
     }
 
-    fn on_taken(&mut self, kind: DataKind, taken: usize, receive: Option<ReturnedReceive>) {
+    fn on_taken(&mut self, kind: DataKind, taken: u32, receive: Option<ReturnedReceive>) {
         let is_pending = match receive {
             Some(returned) if returned.length == 0 => {
                 self.complete(returned.id, status::EMPTY_RECEIVE);
@@ -164,7 +163,7 @@ impl Endpoint {
         // SUCCESS without having taken anything is a rejection, too, or this would go round and round
         // (C-587). Receives that came while the handler ran lift it as later ones do.
         let is_wanted = is_pending || taken > 0 || self.receives.iter().any(|receive| receive.consumes(kind));
-        self.lane_mut(kind).is_rejected = !is_wanted;
+        self.lane_mut(kind).set_rejected(!is_wanted);
     }
 
     /// The connection ended while the handler ran.

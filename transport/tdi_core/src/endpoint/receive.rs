@@ -88,8 +88,11 @@ impl Endpoint {
         let receive = Receive::new(id, length, flags);
         // FORCE_INDICATION asks for what was rejected, of whatever kind (C-394).
         let is_forced = flags & receive_flags::FORCE_INDICATION != 0;
-        self.normal.is_rejected &= !is_forced && !receive.consumes(DataKind::Normal);
-        self.expedited.is_rejected &= !is_forced && !receive.consumes(DataKind::Expedited);
+        for kind in [DataKind::Normal, DataKind::Expedited] {
+            if is_forced || receive.consumes(kind) {
+                self.lane_mut(kind).set_rejected(false);
+            }
+        }
         self.receives.push_back(receive);
         Outcome::Taken
     }
@@ -129,11 +132,11 @@ impl Endpoint {
     /// With no receive waiting: is there a handler to be shown something, or an end to be found? Not
     /// while a client call is due, which may bring a receive that the network can fill directly.
     fn wants_read_ahead(&self) -> bool {
-        if self.outputs.busy.is_some() || !self.outputs.calls.is_empty() {
+        if self.outputs.busy.is_some() || self.outputs.owes_call() {
             return false;
         }
         let for_handler =
-            self.handlers().normal().is_registered() && !self.normal.is_rejected && self.normal.held() == 0;
+            self.handlers().normal().is_registered() && !self.normal.is_rejected() && self.normal.held() == 0;
         let for_end = self.link.as_ref().is_some_and(|link| link.has_peer_released);
         for_handler || (for_end && self.normal.room(self.config.lookahead) > 0)
     }
@@ -180,11 +183,11 @@ impl Endpoint {
     /// Answer to [`NetworkCommand::CopyBuffered`].
     pub fn handle_copied(&mut self, now: Instant, id: RequestId) {
         self.now = now;
-        let Some(copying) = self.outputs.copying.take_if(|copying| copying.id == id) else { return };
+        let Some(copying) = self.outputs.copying.take() else { return };
         if !self.receives.iter().any(|receive| receive.id == id && receive.is_peek) {
-            self.lane_mut(copying.source).consume(copying.count);
+            self.lane_mut(copying.source).consume(usize::try_from(copying.count).unwrap_or(usize::MAX));
         }
-        self.add(id, copying.source, u32::try_from(copying.count).unwrap_or(u32::MAX));
+        self.add(id, copying.source, copying.count);
         self.settle();
     }
 

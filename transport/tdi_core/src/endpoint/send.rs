@@ -7,7 +7,7 @@ use super::Endpoint;
 use super::state::Release;
 use crate::ids::RequestId;
 use crate::network::{NetworkCommand, Progress};
-use crate::queue::Queue;
+use crate::queue::{Queue, RareQueue};
 use crate::request::Outcome;
 use crate::status::{Cause, During, fate};
 use crate::time::Instant;
@@ -24,7 +24,7 @@ pub(super) struct Send {
 /// Invariant, between two inputs: the first send of each queue has bytes left.
 #[derive(Debug, Default)]
 pub(super) struct Sends {
-    expedited: Queue<Send>,
+    expedited: RareQueue<Send>,
     normal: Queue<Send>,
 }
 
@@ -55,12 +55,11 @@ impl Sends {
     /// Takes out a send at a front of which nothing is left to transmit. An empty one ends only when its
     /// turn comes, so that completions keep their order.
     fn pop_done(&mut self) -> Option<Send> {
-        for queue in [&mut self.expedited, &mut self.normal] {
-            if queue.front().is_some_and(|send| send.sent == send.length) {
-                return queue.pop_front();
-            }
+        let is_done = |send: &Send| send.sent == send.length;
+        if self.expedited.front().is_some_and(is_done) {
+            return self.expedited.pop_front();
         }
-        None
+        if self.normal.front().is_some_and(is_done) { self.normal.pop_front() } else { None }
     }
 }
 
@@ -75,7 +74,7 @@ impl Endpoint {
             self.sends.normal.push_back(send);
         }
         if flags & send_flags::AND_DISCONNECT != 0 {
-            self.release(Release { request: None, deadline: None, patience: None, is_shut: false, is_silent: true });
+            self.release(Release::new(None, None, true));
         }
         self.complete_sends();
         Outcome::Taken

@@ -1,10 +1,12 @@
 //! Where an endpoint stands, with what each state owns.
 
+use alloc::boxed::Box;
 use core::net::SocketAddr;
 
 use super::Endpoint;
 use crate::ids::{AddressId, ConnectionNumber, RequestId};
 use crate::indication::ConnectionHandlers;
+use crate::short_address::ShortAddress;
 use crate::table::{self, StateName};
 use crate::time::Instant;
 
@@ -50,14 +52,23 @@ pub(super) enum Remote {
 pub(super) struct Release {
     /// The TDI_DISCONNECT, unless it was cancelled or there was none.
     pub(super) request: Option<RequestId>,
-    /// The client's own limit.
-    pub(super) deadline: Option<Instant>,
-    /// When `Config::unread_patience` ends, while it runs.
-    pub(super) patience: Option<Instant>,
+    pub(super) limit: Limit,
+    pub(super) until: Instant,
     /// FIN has been ordered.
     pub(super) is_shut: bool,
     /// After TDI_SEND_AND_DISCONNECT the remote node's disconnect is not indicated (C-373).
     pub(super) is_silent: bool,
+}
+
+/// What happens to a RELEASE at `Release::until`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// Nothing, whenever that is.
+    None,
+    /// The client's own limit runs out.
+    Client,
+    /// `Config::unread_patience` ends.
+    Patience,
 }
 
 /// The association with an address.
@@ -68,20 +79,48 @@ pub(super) struct Association {
     pub(super) seat: u32,
     /// The address's file object has been cleaned up.
     pub(super) is_closed: bool,
-    pub(super) handlers: ConnectionHandlers,
+    /// `None` for no handlers at all.
+    handlers: Option<Box<ConnectionHandlers>>,
 }
 
 /// The network's connection, from the first packet of its handshake on.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) number: ConnectionNumber,
-    pub(super) remote: SocketAddr,
-    pub(super) local: Option<SocketAddr>,
+    pub(super) remote: ShortAddress,
     /// Reading may succeed: nothing said yet that it would block.
     pub(super) is_readable: bool,
     pub(super) is_writable: bool,
     /// The network says that a FIN has arrived; reading will find it.
     pub(super) has_peer_released: bool,
+}
+
+impl Release {
+    pub(super) fn new(request: Option<RequestId>, deadline: Option<Instant>, is_silent: bool) -> Self {
+        let limit = if deadline.is_some() { Limit::Client } else { Limit::None };
+        Self { request, limit, until: deadline.unwrap_or(Instant(0)), is_shut: false, is_silent }
+    }
+
+    /// When there is something to do about it.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        (self.limit != Limit::None).then_some(self.until)
+    }
+}
+
+impl Association {
+    pub(super) fn new(address: AddressId, seat: u32, handlers: ConnectionHandlers) -> Self {
+        let mut association = Self { address, seat, is_closed: false, handlers: None };
+        association.set_handlers(handlers);
+        association
+    }
+
+    pub(super) fn handlers(&self) -> ConnectionHandlers {
+        self.handlers.as_deref().copied().unwrap_or_default()
+    }
+
+    pub(super) fn set_handlers(&mut self, handlers: ConnectionHandlers) {
+        self.handlers = (handlers != ConnectionHandlers::default()).then(|| Box::new(handlers));
+    }
 }
 
 impl State {
@@ -130,15 +169,15 @@ impl Endpoint {
 
     /// The handlers to call for a connection of this endpoint.
     pub(super) fn handlers(&self) -> ConnectionHandlers {
-        self.association.as_ref().map(|association| association.handlers).unwrap_or_default()
+        self.association.as_ref().map(Association::handlers).unwrap_or_default()
     }
 
     /// A new connection, whose commands and events carry a new number.
-    pub(super) fn begin_link(&mut self, remote: SocketAddr, local: Option<SocketAddr>) -> ConnectionNumber {
+    pub(super) fn begin_link(&mut self, remote: SocketAddr) -> ConnectionNumber {
         self.last_number = self.last_number.wrapping_add(1);
         let number = ConnectionNumber(self.last_number);
-        self.link =
-            Some(Link { number, remote, local, is_readable: true, is_writable: true, has_peer_released: false });
+        let remote = remote.into();
+        self.link = Some(Link { number, remote, is_readable: true, is_writable: true, has_peer_released: false });
         // Whoever begins anew needs no word about the end of the connection before.
         self.outputs.forget_disconnects();
         number

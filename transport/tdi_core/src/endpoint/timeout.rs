@@ -1,7 +1,7 @@
 //! Time limits.
 
 use super::Endpoint;
-use super::state::{Connected, State};
+use super::state::{Connected, Limit, State};
 use crate::status::{Cause, During, fate};
 use crate::time::Instant;
 
@@ -11,7 +11,7 @@ impl Endpoint {
         let waits = self.waits.iter().filter_map(|wait| wait.deadline).min();
         let state = match &self.state {
             State::Connecting { deadline, .. } | State::Offered { deadline } => Some(*deadline),
-            State::Connected(Connected { release: Some(release), .. }) => release.deadline.or(release.patience),
+            State::Connected(Connected { release: Some(release), .. }) => release.deadline(),
             State::Connected(_)
             | State::Idle
             | State::Listening { .. }
@@ -32,11 +32,12 @@ impl Endpoint {
             State::Connecting { deadline, .. } | State::Offered { deadline } if *deadline <= now => {
                 self.end_setup(Cause::TimedOut);
             }
-            State::Connected(Connected { release: Some(release), .. }) if is_due(release.deadline) => {
-                self.end_connection(Cause::TimedOut);
-            }
-            State::Connected(Connected { release: Some(release), .. }) if is_due(release.patience) => {
-                self.finish_release();
+            State::Connected(Connected { release: Some(release), .. }) if is_due(release.deadline()) => {
+                match release.limit {
+                    Limit::Client => self.end_connection(Cause::TimedOut),
+                    Limit::Patience => self.finish_release(),
+                    Limit::None => {}
+                }
             }
             State::Connected(_)
             | State::Connecting { .. }

@@ -413,7 +413,7 @@ impl Harness {
         client.model.connected();
         client.model.settle();
         let remote = peers()[0];
-        client.endpoint.handle_network(now, number, NetworkEvent::Connected { remote, local: remote });
+        client.endpoint.handle_network(now, number, NetworkEvent::Connected { remote });
     }
 
     /// Something arrives or room appears; the event may come later.

@@ -25,7 +25,7 @@ fn a_new_endpoint_is_idle_and_silent_and_refuses_everything_but_associate() {
 fn any_context_survives() {
     let id = EndpointId { index: 0, generation: 0 };
     for context in [0, 1, u64::MAX, 0x8000_0000_0000_0000, 0x0123_4567_89AB_CDEF] {
-        assert_eq!(Endpoint::new(id, context, Config::default()).context(), context);
+        assert_eq!(Endpoint::new(id, context, &Config::DEFAULT).context(), context);
     }
 }
 

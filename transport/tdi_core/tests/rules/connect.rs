@@ -6,7 +6,7 @@ use proves::proves;
 use tdi_core::time::SECOND;
 use tdi_core::{Instant, NetworkError, NetworkEvent, StateName};
 
-use crate::world::{ABORT, World, local, remote};
+use crate::world::{ABORT, World, remote};
 
 #[proves("C-262", "C-279", "C-281")]
 #[test]
@@ -32,16 +32,14 @@ fn a_successful_connect_tells_the_peer() {
     assert_eq!(world.requests[&connect].peer, Some(remote()));
 }
 
-#[proves("C-280")]
 #[test]
-fn the_local_address_is_known_once_connected() {
+fn the_remote_address_is_known_while_there_is_a_connection() {
     let mut world = World::associated();
     world.connect();
-    assert_eq!(world.endpoint().local(), None);
     world.handshake(0);
-    assert_eq!(world.endpoint().local(), Some(local()));
+    assert_eq!(world.endpoint().remote(), Some(remote()));
     world.disconnect(ABORT);
-    assert_eq!((world.endpoint().local(), world.endpoint().remote()), (None, None));
+    assert_eq!(world.endpoint().remote(), None);
 }
 
 #[proves("C-263", "C-266")]
@@ -172,7 +170,7 @@ fn events_of_an_earlier_connection_are_ignored() {
     world.skip();
     let now = world.now;
     for event in [
-        NetworkEvent::Connected { remote: remote(), local: local() },
+        NetworkEvent::Connected { remote: remote() },
         NetworkEvent::Broken(NetworkError::Reset),
         NetworkEvent::PeerReleased,
     ] {

@@ -399,7 +399,7 @@ fn without_a_request_the_end_of_a_release_is_told_by_the_handler() {
 
 #[test]
 fn a_release_without_limit_does_not_wait_for_data_that_nobody_takes() {
-    let patience = Config::default().unread_patience;
+    let patience = Config::DEFAULT.unread_patience;
     let mut world = World::connected();
     world.disconnect(RELEASE);
     world.peer_sends(b"unwanted");
@@ -414,7 +414,7 @@ fn a_release_without_limit_does_not_wait_for_data_that_nobody_takes() {
 #[proves("C-490")]
 #[test]
 fn patience_ends_when_the_data_is_wanted_again() {
-    let patience = Config::default().unread_patience;
+    let patience = Config::DEFAULT.unread_patience;
     let mut world = World::with_handlers();
     world.disconnect(RELEASE);
     world.answers.push_back(Answer::rejects());

@@ -168,7 +168,7 @@ fn rejected_expedited_data_does_not_hold_the_end_back() {
 
 #[test]
 fn more_urgent_data_than_there_is_room_for_ends_the_connection() {
-    let limit = Config::default().lookahead;
+    let limit = Config::DEFAULT.lookahead;
     let mut world = World::connected();
     assert_eq!(world.endpoint().expedited_room(), limit);
     world.peer_sends_urgent(&vec![1; limit]);

@@ -37,7 +37,7 @@ fn a_listen_takes_one_offer_and_tells_who_it_is() {
     world.offer(remote());
     world.expect("accept listen=SUCCESS");
     assert_eq!((world.state(), world.requests[&listen].peer), (StateName::Established, Some(remote())));
-    assert_eq!(world.endpoint().local(), Some(local()));
+    assert_eq!(world.endpoint().remote(), Some(remote()));
     world.send(b"hello");
     world.expect("send=SUCCESS/5");
 }

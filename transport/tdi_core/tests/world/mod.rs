@@ -194,7 +194,7 @@ impl World {
     pub fn open_endpoint(&mut self) -> usize {
         let index = self.sites.len();
         let id = EndpointId { index: index as u32, generation: 1 };
-        self.sites.push(Site { endpoint: Endpoint::new(id, 0xC0, Config::default()), wire: Wire::default() });
+        self.sites.push(Site { endpoint: Endpoint::new(id, 0xC0, &Config::DEFAULT), wire: Wire::default() });
         index
     }
 
@@ -219,7 +219,7 @@ impl World {
 
     /// The network says that the connection of `site` is up.
     pub fn handshake(&mut self, site: usize) {
-        self.network(site, NetworkEvent::Connected { remote: remote(), local: local() });
+        self.network(site, NetworkEvent::Connected { remote: remote() });
     }
 
     pub fn register(&mut self, event: TdiEvent) {

@@ -41,7 +41,7 @@ pub fn with_transport(network: Arc<dyn Network>, test: impl FnOnce(&'static Tran
         nt_object::set_deferred_delete(|body, delete| {
             nt_dispatcher::work::queue(Box::new(move || delete(body)));
         });
-        let transport = tdi_transport::start(network, tdi_core::Config::default()).expect("a transport");
+        let transport = tdi_transport::start(network, &tdi_core::Config::DEFAULT).expect("a transport");
         let running = Running(transport);
         test(transport);
         nt_dispatcher::work::drain();
