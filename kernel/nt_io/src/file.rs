@@ -19,6 +19,10 @@ use crate::irp::{self, Owner};
 
 /// Longest EA buffer that is looked at; a TDI address needs a few dozen bytes.
 const EA_MAX: u32 = 64 << 10;
+/// Longest EA buffer that is copied without an allocation.
+const SHORT_EA: usize = 128;
+/// Longest name, in code units, that is recorded without an allocation.
+const SHORT_NAME: usize = 64;
 
 /// `FILE_SYNCHRONOUS_IO_ALERT` and `FILE_SYNCHRONOUS_IO_NONALERT` of the create options.
 const SYNCHRONOUS_IO_ALERT: u32 = 0x10;
@@ -131,7 +135,7 @@ fn open_file(open: &Open<'_>, target: Target, caller: u64) -> Result<Opened, (Nt
     let plain = |status| (status, 0);
     let Target { device, rest, related } = target;
     let body = device as u64;
-    let ea = copy_ea(open.ea).inspect_err(|_| {
+    let mut ea = EaList::copy(open.ea).inspect_err(|_| {
         nt_object::dereference(body);
     })?;
     // SAFETY: referenced above.
@@ -146,7 +150,7 @@ fn open_file(open: &Open<'_>, target: Target, caller: u64) -> Result<Opened, (Nt
     // only: it is referenced no longer than that.
     let outcome = unsafe {
         (*file).related_file_object = related;
-        let outcome = send_create(file, open, ea);
+        let outcome = send_create(file, open, ea.bytes_mut());
         (*file).related_file_object = std::ptr::null_mut();
         outcome
     };
@@ -172,11 +176,25 @@ fn open_file(open: &Open<'_>, target: Target, caller: u64) -> Result<Opened, (Nt
             status: outcome.status.0,
             kind,
         };
-        gate::record_with_text(event, &String::from_utf16_lossy(open.name));
+        record_with_name(event, open.name);
     }
     nt_object::dereference(file as u64);
     let handle = handle.ok_or(plain(NtStatus::INSUFFICIENT_RESOURCES))?;
     Ok(Opened { status: outcome.status, information: outcome.information, handle })
+}
+
+/// Records an event with a name. Opens are frequent, so a short one is not allocated for.
+fn record_with_name(event: Event, name: &[u16]) {
+    let mut text = [0; 3 * SHORT_NAME];
+    if name.len() > SHORT_NAME {
+        return gate::record_with_text(event, &String::from_utf16_lossy(name));
+    }
+    let mut end = 0;
+    for character in char::decode_utf16(name.iter().copied()) {
+        let character = character.unwrap_or(char::REPLACEMENT_CHARACTER);
+        end += character.encode_utf8(&mut text[end..]).len();
+    }
+    gate::record_with_text(event, std::str::from_utf8(&text[..end]).unwrap_or_default());
 }
 
 /// What the transport made of the open, by the convention of `FsContext2` (C-089).
@@ -190,18 +208,39 @@ unsafe fn kind_of(file: *mut FileObject) -> OpenKind {
     }
 }
 
-/// The caller's EA buffer, copied and checked (C-033 to C-036).
-fn copy_ea((address, length): (u64, u32)) -> Result<Option<Box<[u8]>>, (NtStatus, u64)> {
-    if address == 0 || length == 0 {
-        return Ok(None);
+/// A copy of the caller's EA buffer.
+struct EaList {
+    length: usize,
+    short: [u8; SHORT_EA],
+    /// Used instead for long ones.
+    long: Vec<u8>,
+}
+
+impl EaList {
+    /// Copied and checked (C-033 to C-036).
+    fn copy((address, length): (u64, u32)) -> Result<Self, (NtStatus, u64)> {
+        let mut list = Self { length: 0, short: [0; SHORT_EA], long: Vec::new() };
+        if address == 0 || length == 0 {
+            return Ok(list);
+        }
+        if length > EA_MAX {
+            return Err((NtStatus::INVALID_PARAMETER, 0));
+        }
+        list.length = length as usize;
+        if list.length > SHORT_EA {
+            list.long.resize(list.length, 0);
+        }
+        gate::memory::read(address, list.bytes_mut()).map_err(|_| (NtStatus::ACCESS_VIOLATION, 0))?;
+        ea::check(list.bytes_mut()).map_err(|offset| (NtStatus::EA_LIST_INCONSISTENT, offset as u64))?;
+        Ok(list)
     }
-    if length > EA_MAX {
-        return Err((NtStatus::INVALID_PARAMETER, 0));
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self.short.get_mut(..self.length) {
+            Some(short) => short,
+            None => &mut self.long,
+        }
     }
-    let mut list = vec![0; length as usize].into_boxed_slice();
-    gate::memory::read(address, &mut list).map_err(|_| (NtStatus::ACCESS_VIOLATION, 0))?;
-    ea::check(&list).map_err(|offset| (NtStatus::EA_LIST_INCONSISTENT, offset as u64))?;
-    Ok(Some(list))
 }
 
 fn new_file(device: *mut DeviceObject, rest: &[u16], open: &Open<'_>, caller: u64) -> Option<*mut FileObject> {
@@ -248,15 +287,14 @@ unsafe fn forget_device(file: *mut FileObject) {
     }
 }
 
-unsafe fn send_create(file: *mut FileObject, open: &Open<'_>, ea: Option<Box<[u8]>>) -> IoStatusBlock {
+unsafe fn send_create(file: *mut FileObject, open: &Open<'_>, ea: &mut [u8]) -> IoStatusBlock {
     let context = SecurityContext {
         quality_of_service: 0,
         access_state: 0,
         desired_access: open.access,
         full_create_options: open.options & 0x00FF_FFFF,
     };
-    let ea_length = ea.as_ref().map_or(0, |ea| ea.len() as u64);
-    let system_buffer = ea.as_ref().map_or(0, |ea| ea.as_ptr() as u64);
+    let system_buffer = if ea.is_empty() { 0 } else { ea.as_mut_ptr() as u64 };
     // SAFETY: the caller's file object; the context and the EA copy live until the request is complete.
     unsafe {
         send(file, MajorFunction::CREATE, |irp, location| {
@@ -266,7 +304,7 @@ unsafe fn send_create(file: *mut FileObject, open: &Open<'_>, ea: Option<Box<[u8
                 std::ptr::from_ref(&context) as u64,
                 open.options.into(),
                 u64::from(open.file_attributes) | u64::from(open.share) << 16,
-                ea_length,
+                ea.len() as u64,
             ];
         })
     }

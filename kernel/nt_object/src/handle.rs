@@ -4,7 +4,7 @@
 //! looking a handle up takes no lock at all: the entry is read, the object referenced if its count is above
 //! zero (object memory is type-stable, so a stale address is harmless), and the entry read again.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arena::{Region, plan};
 use nt_abi::{Handle, NtStatus};
@@ -33,14 +33,14 @@ pub struct HandleEntry {
     pub caller: u64,
 }
 
-struct Shard {
-    free: Vec<u32>,
-}
+/// On cache lines of its own: shards are there so that processors need not share any.
+#[repr(align(128))]
+struct Shard(Mutex<Vec<u32>>);
 
 struct Table {
     region: Region,
     chunks: Mutex<u32>,
-    shards: [Mutex<Shard>; SHARDS],
+    shards: [Shard; SHARDS],
 }
 
 static TABLE: OnceLock<Option<Table>> = OnceLock::new();
@@ -49,7 +49,7 @@ fn table() -> Option<&'static Table> {
     let make = || {
         let length = HANDLES_MAX as usize * size_of::<Entry>();
         let region = Region::reserve(plan::OBJECTS + (3 << 34), length).ok()?;
-        let shards = std::array::from_fn(|_| Mutex::new(Shard { free: Vec::new() }));
+        let shards = std::array::from_fn(|_| Shard(Mutex::new(Vec::new())));
         Some(Table { region, chunks: Mutex::new(0), shards })
     };
     TABLE.get_or_init(make).as_ref()
@@ -66,29 +66,29 @@ impl Table {
         Some(unsafe { &*(address as *const Entry) })
     }
 
-    fn shard(&self, number: usize) -> std::sync::MutexGuard<'_, Shard> {
-        self.shards[number % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    fn free_entries(&self, number: usize) -> MutexGuard<'_, Vec<u32>> {
+        self.shards[number % SHARDS].0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take_entry(&self) -> Option<u32> {
         // SAFETY: reads a number of the calling thread's own block.
         let own = unsafe { (*gate::current()).processor } as usize;
-        let mut shard = self.shard(own);
-        if shard.free.is_empty() {
+        let mut free = self.free_entries(own);
+        if free.is_empty() {
             let mut used = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
             let end = used.checked_add(CHUNK).filter(|&end| end <= HANDLES_MAX)?;
             self.region.commit(u64::from(end) * size_of::<Entry>() as u64).ok()?;
             // Reversed: lower numbers go out first. Number 0 would be the null handle.
-            shard.free.extend((*used..end).rev().filter(|&number| number != 0));
+            free.extend((*used..end).rev().filter(|&number| number != 0));
             *used = end;
         }
-        shard.free.pop()
+        free.pop()
     }
 
     fn give_entry(&self, number: u32) {
         // SAFETY: reads a number of the calling thread's own block.
         let own = unsafe { (*gate::current()).processor } as usize;
-        self.shard(own).free.push(number);
+        self.free_entries(own).push(number);
     }
 }
 
@@ -142,6 +142,21 @@ pub fn reference_by_handle(handle: Handle, object_type: Option<u64>) -> Result<(
         return Err(NtStatus::OBJECT_TYPE_MISMATCH);
     }
     Ok((body, access))
+}
+
+/// The body that a handle names at this moment, which is **not** referenced: it may be gone a moment later. For who finds
+/// out by other means whether it is still what it was, and asks again then.
+///
+/// # Errors
+/// As [`reference_by_handle`].
+pub fn peek_by_handle(handle: Handle, object_type: u64) -> Result<u64, NtStatus> {
+    let (_, _, entry) = named(handle).ok_or(NtStatus::INVALID_HANDLE)?;
+    let body = entry.body().ok_or(NtStatus::INVALID_HANDLE)?;
+    match object::type_of(body) {
+        Some(found) if found.block() == object_type => Ok(body),
+        Some(_) => Err(NtStatus::OBJECT_TYPE_MISMATCH),
+        None => Err(NtStatus::INVALID_HANDLE),
+    }
 }
 
 /// Closes a handle: its type is told, then the handle's reference goes (C-124, C-135).

@@ -24,7 +24,7 @@ mod sync {
     pub const IS_MODEL: bool = false;
 }
 
-pub use handle::{HandleEntry, close, for_each_open, insert, reference_by_handle, tag_bits};
+pub use handle::{HandleEntry, close, for_each_open, insert, peek_by_handle, reference_by_handle, tag_bits};
 pub use kinds::ObjectType;
 pub use namespace::{Found, for_each_link, insert_link, insert_object, lookup, lookup_link, name_of, remove, upcase};
 pub use object::{

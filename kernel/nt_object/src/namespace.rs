@@ -16,6 +16,8 @@ use nt_abi::NtStatus;
 const LINKS_MAX: usize = 32;
 /// Longest name, in code units: what a UNICODE_STRING can hold.
 const NAME_MAX: usize = 0x7FFF;
+/// Names of this length, in code units, are looked up without an allocation.
+const SHORT_NAME: usize = 64;
 const SEPARATOR: u16 = b'\\' as u16;
 
 /// The directories that exist from the start. `\DosDevices` is a link to `\??` (K-098).
@@ -76,6 +78,18 @@ pub fn upcase(unit: u16) -> u16 {
     }
 }
 
+/// Calls `look` with a name in upper case; a short one needs no allocation.
+fn with_key<R>(name: &[u16], look: impl FnOnce(&[u16]) -> R) -> R {
+    let mut short = [0; SHORT_NAME];
+    match short.get_mut(..name.len()) {
+        Some(upper) => {
+            upper.iter_mut().zip(name).for_each(|(upper, &unit)| *upper = upcase(unit));
+            look(upper)
+        }
+        None => look(&key(name)),
+    }
+}
+
 fn key(name: &[u16]) -> Vec<u16> {
     name.iter().map(|&unit| upcase(unit)).collect()
 }
@@ -89,6 +103,10 @@ fn key(name: &[u16]) -> Vec<u16> {
 /// STATUS_OBJECT_TYPE_MISMATCH for a directory.
 pub fn lookup(name: &[u16]) -> Result<Found, NtStatus> {
     let names = NAMES.load();
+    // Whatever has a name stands in directories, so a name that is an object's needs no walk.
+    if let Some(&Entry::Object { body }) = with_key(name, |upper| names.get(upper)) {
+        return Ok(Found { body, rest: Vec::new() });
+    }
     let mut path = Cow::Borrowed(name);
     for _ in 0..LINKS_MAX {
         match walk(&names, &path)? {

@@ -185,9 +185,11 @@ pub fn read_unicode(address: u64) -> Result<Vec<u16>, Fault> {
 /// # Errors
 /// [`Fault`] when something in the range cannot be read.
 pub fn read_units(address: u64, count: usize) -> Result<Vec<u16>, Fault> {
-    let mut bytes = vec![0; count * 2];
-    read(address, &mut bytes)?;
-    Ok(bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect())
+    let mut units = vec![0_u16; count];
+    // SAFETY: the vector's own memory; every bit pattern is a code unit, and the machine stores them as drivers do.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(units.as_mut_ptr().cast::<u8>(), count * 2) };
+    read(address, bytes)?;
+    Ok(units)
 }
 
 /// Reads bytes up to the first NUL, which is left out, or up to `bytes_max`.

@@ -198,31 +198,29 @@ impl Transport {
     /// TDI_ASSOCIATE_ADDRESS (8.1): the handle is resolved here and now, in the sender's context (C-237).
     fn associate_address(&self, sent: &Sent) -> NtStatus {
         // The kind of file is judged first, as for every request: what is no endpoint has no use for a handle (C-199).
-        if self.endpoint_of(sent.file()).is_none() {
-            return NtStatus::INVALID_DEVICE_REQUEST;
-        }
+        let Some(mut endpoint) = self.endpoint_of(sent.file()) else { return NtStatus::INVALID_DEVICE_REQUEST };
+        // A reference of many endpoints to one address would be a word that all processors want. None is needed: only
+        // what the table of addresses knows under this very file object is an address of ours (C-241), and as long as
+        // that is locked the file object stays what it is. So the handle is asked again.
         let handle = nt_abi::Handle(sent.location.parameters[0]);
-        let resolved = nt_object::reference_by_handle(handle, Some(nt_io::file::FILE.block()));
-        let address_file = match resolved {
-            Ok((body, _)) => body,
+        let resolve = || nt_object::peek_by_handle(handle, nt_io::file::FILE.block());
+        let address_file = match resolve() {
+            Ok(body) => body,
             Err(status) => return status,
         };
-        let status = self.associate_with(sent, address_file as *mut FileObject);
-        nt_object::dereference(address_file);
-        status
-    }
-
-    fn associate_with(&self, sent: &Sent, address_file: *mut FileObject) -> NtStatus {
-        let Some(mut endpoint) = self.endpoint_of(sent.file()) else { return NtStatus::INVALID_DEVICE_REQUEST };
-        // Only what this table knows under this very file object is an address of ours (C-241).
-        let Some(mut address) = self.address_of(address_file) else { return NtStatus::INVALID_HANDLE };
+        let Some(mut address) = self.address_of(address_file as *mut FileObject) else {
+            return NtStatus::INVALID_HANDLE;
+        };
+        if resolve() != Ok(address_file) {
+            return NtStatus::INVALID_HANDLE;
+        }
         if address.network.is_none() || address.family != endpoint.family {
             return NtStatus::INVALID_HANDLE;
         }
         let status = endpoint.core.tdi_associate_address(&mut address.core);
         drop(address);
         if status.is_success() {
-            gate::record(Event::EndpointAssociated { endpoint: endpoint.file, address: address_file as u64 });
+            gate::record(Event::EndpointAssociated { endpoint: endpoint.file, address: address_file });
         }
         status
     }

@@ -17,13 +17,18 @@ const SHARDS: usize = 16;
 /// Indices that may pile up in a shard before half of them are given to the others.
 const PILE_MAX: usize = 1024;
 
+/// Free indices, on cache lines of their own: shards are there so that processors need not share any.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Shard(Mutex<Vec<u32>>);
+
 type Chunk<S> = OnceLock<Box<[S]>>;
 
 /// Slots of `S`, made by `S::default()` in chunks and used again for ever.
 #[derive(Debug)]
 pub(crate) struct Slab<S> {
     groups: [OnceLock<Box<[Chunk<S>]>>; GROUPS],
-    shards: [Mutex<Vec<u32>>; SHARDS],
+    shards: [Shard; SHARDS],
     common: Mutex<Common>,
 }
 
@@ -40,7 +45,7 @@ impl<S: Default> Slab<S> {
     pub(crate) const fn new() -> Self {
         Self {
             groups: [const { OnceLock::new() }; GROUPS],
-            shards: [const { Mutex::new(Vec::new()) }; SHARDS],
+            shards: [const { Shard(Mutex::new(Vec::new())) }; SHARDS],
             common: Mutex::new(Common { used: 0, free: Vec::new() }),
         }
     }
@@ -86,7 +91,7 @@ impl<S: Default> Slab<S> {
     fn own_shard(&self) -> MutexGuard<'_, Vec<u32>> {
         // SAFETY: reads a number of the calling thread's own block.
         let own = unsafe { (*gate::current()).processor } as usize;
-        lock(&self.shards[own % SHARDS])
+        lock(&self.shards[own % SHARDS].0)
     }
 
     #[cold]
