@@ -5,6 +5,7 @@ mod scenario;
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -60,11 +61,11 @@ fn empty(name: &str) -> std::path::PathBuf {
     folder
 }
 
-/// Runs `hello.sys` under a limit of the shell's.
-fn limited(limit: &str, arguments: &str) -> Output {
+/// Runs a sample under a limit of the shell's.
+fn limited(limit: &str, driver: &str, arguments: &str) -> Output {
     let line = format!("ulimit {limit}; exec \"$0\" run \"$1\" {arguments}");
     let mut command = Command::new("sh");
-    command.args(["-c", &line, env!("CARGO_BIN_EXE_drydock")]).arg(sample("hello.sys"));
+    command.args(["-c", &line, env!("CARGO_BIN_EXE_drydock")]).arg(sample(driver));
     command.current_dir(scenario::folder("limited")).output().expect("a shell")
 }
 
@@ -102,16 +103,46 @@ fn run_that_was_stopped_from_outside_is_not_blamed_on_the_driver() {
 
 #[test]
 fn lack_of_memory_at_the_start_is_the_hosts_failure() {
-    let output = limited("-v 1000000", "--json");
+    let output = limited("-v 1000000", "hello.sys", "--json");
     let verdict: Value = serde_json::from_slice(&output.stdout).expect("a verdict");
     assert_eq!((output.status.code(), &verdict["verdict"]), (Some(2), &"host_failed".into()), "{verdict}");
     assert_eq!(verdict["bugcheck"], Value::Null);
     assert!(verdict["failure"].as_str().is_some_and(|why| why.contains("memory")), "{verdict}");
 }
 
+/// A hundred connections at once under this limit of descriptors.
+fn connected_under(limit: &str) -> (Option<i32>, Value, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+    let port = listener.local_addr().expect("its address").port();
+    // All of them fit into the listener's queue, and nothing is sent.
+    let output = limited(
+        limit,
+        "tdi_client.sys",
+        &format!("--json --set Port={port} --set Path= --set Close=abort --set Endpoints=100"),
+    );
+    let verdict = serde_json::from_slice(&output.stdout).expect("a verdict");
+    (output.status.code(), verdict, String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn soft_limit_of_descriptors_does_not_limit_connections() {
+    let (status, verdict, account) = connected_under("-S -n 64");
+    assert_eq!((status, &verdict["verdict"]), (Some(0), &"clean".into()), "{verdict}");
+    assert!(account.contains("done: 100 connections, 0 failed"), "{account}");
+}
+
+#[test]
+fn hard_limit_of_descriptors_fails_connects_with_insufficient_resources_and_leaves_nothing_behind() {
+    let (status, verdict, account) = connected_under("-n 64");
+    assert_eq!((status, &verdict["verdict"]), (Some(2), &"driver_failed".into()), "{verdict}");
+    assert_eq!(verdict["findings"], Value::Array(Vec::new()));
+    assert_eq!(verdict["counts"]["opens"], verdict["counts"]["closes"]);
+    assert!(account.contains("connect failed with status c000009a"), "{account}");
+}
+
 #[test]
 fn limit_of_file_size_is_told_and_kills_nobody() {
-    let output = limited("-f 1", "--quiet --trace small.jsonl");
+    let output = limited("-f 1", "hello.sys", "--quiet --trace small.jsonl");
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("ulimit -f"), "{error}");
