@@ -15,6 +15,7 @@
  *   Endpoints       endpoints that are open together                  1
  *   Threads         system threads that share the endpoints; with 0   0
  *                   DriverEntry does the work and returns its status
+ *   Buffer          bytes of each endpoint's buffer                   65536
  *   Rounds          how often each thread repeats its work            1
  *   Timeout         limit for connecting, for each transfer and for   30000
  *                   the release of the connection, in milliseconds
@@ -30,9 +31,9 @@
 #include "common/response.h"
 #include "common/tdi_requests.h"
 
-#define BUFFER_BYTES 0x10000
+#define BUFFER_BYTES_MAX 0x100000
 #define TEXT_BYTES_MAX 256
-#define ENDPOINTS_MAX 4096
+#define ENDPOINTS_MAX 0x20000
 #define THREADS_MAX 64
 /* Above this many connections only the last line is printed. */
 #define LINES_MAX 64
@@ -69,6 +70,7 @@ typedef struct _SETTINGS {
     ULONG Endpoints;
     ULONG Threads;
     ULONG Rounds;
+    ULONG BufferBytes;
     LARGE_INTEGER Timeout;
 } SETTINGS;
 
@@ -122,6 +124,11 @@ static void CheckNotCleanedUp(PCONNECTION Connection, PCSTR Handler)
         Log("connection %u: %s called after cleanup", Connection->Number, Handler);
 }
 
+static BOOLEAN HasEnough(PCONNECTION Connection)
+{
+    return Settings.StopAfter != 0 && Connection->Response.Bytes >= Settings.StopAfter;
+}
+
 static NTSTATUS NTAPI ReceiveHandler(PVOID EventContext, CONNECTION_CONTEXT ConnectionContext, ULONG Flags,
                                      ULONG BytesIndicated, ULONG BytesAvailable, ULONG *BytesTaken, PVOID Data, PIRP *Irp)
 {
@@ -132,11 +139,11 @@ static NTSTATUS NTAPI ReceiveHandler(PVOID EventContext, CONNECTION_CONTEXT Conn
     UNREFERENCED_PARAMETER(BytesAvailable);
     CheckNotCleanedUp(connection, "receive handler");
 
-    if (Settings.StopAfter != 0 && connection->Response.Bytes >= Settings.StopAfter) {
-        KeSetEvent(&connection->Ended, IO_NO_INCREMENT, FALSE);
+    if (HasEnough(connection))
         return STATUS_DATA_NOT_ACCEPTED;
-    }
     AddToResponse(&connection->Response, Data, BytesIndicated);
+    if (HasEnough(connection))
+        KeSetEvent(&connection->Ended, IO_NETWORK_INCREMENT, FALSE);
     /* Less than BytesAvailable: the transport shows the rest in another call. */
     *BytesTaken = BytesIndicated;
     *Irp = NULL;
@@ -178,7 +185,7 @@ static void OpenConnection(PCONNECTION Connection)
 {
     KeInitializeEvent(&Connection->Ended, NotificationEvent, FALSE);
     InitializeResponse(&Connection->Response);
-    Connection->Buffer = ExAllocatePoolWithTag(NonPagedPool, BUFFER_BYTES, SAMPLE_TAG);
+    Connection->Buffer = ExAllocatePoolWithTag(NonPagedPool, Settings.BufferBytes, SAMPLE_TAG);
     if (Connection->Buffer == NULL) {
         Failed(Connection, "buffer", STATUS_INSUFFICIENT_RESOURCES);
         return;
@@ -205,13 +212,13 @@ static void SendRequest(PCONNECTION Connection)
 static NTSTATUS ReceiveByRequests(PCONNECTION Connection)
 {
     for (;;) {
-        ULONG wanted = BUFFER_BYTES, count;
+        ULONG wanted = Settings.BufferBytes, count;
         NTSTATUS status;
 
         if (Settings.StopAfter != 0) {
-            if (Connection->Response.Bytes >= Settings.StopAfter)
+            if (HasEnough(Connection))
                 return STATUS_SUCCESS;
-            wanted = (ULONG)min(BUFFER_BYTES, Settings.StopAfter - Connection->Response.Bytes);
+            wanted = (ULONG)min(Settings.BufferBytes, Settings.StopAfter - Connection->Response.Bytes);
         }
         status = Receive(&Connection->Endpoint, Connection->Buffer, wanted, Settings.Timeout, &count);
         if (!NT_SUCCESS(status) || count == 0)
@@ -246,7 +253,7 @@ static void LeaveReceivePending(PCONNECTION Connection)
 
     if (!NT_SUCCESS(Connection->Status) || !Settings.PendingReceive)
         return;
-    status = StartReceive(&Connection->Endpoint, &Connection->Pending, Connection->Buffer, BUFFER_BYTES);
+    status = StartReceive(&Connection->Endpoint, &Connection->Pending, Connection->Buffer, Settings.BufferBytes);
     if (!Failed(Connection, "pending receive", status))
         Connection->ReceivePending = TRUE;
 }
@@ -465,6 +472,8 @@ static NTSTATUS ReadSettings(PCUNICODE_STRING RegistryPath)
     Settings.Threads = min(ReadNumber(key, L"Threads", 0), THREADS_MAX);
     Settings.Endpoints = min(max(ReadNumber(key, L"Endpoints", 1), max(Settings.Threads, 1)), ENDPOINTS_MAX);
     Settings.Rounds = ReadNumber(key, L"Rounds", 1);
+    /* The request is sent from it, too. */
+    Settings.BufferBytes = max(min(ReadNumber(key, L"Buffer", 0x10000), BUFFER_BYTES_MAX), sizeof(Settings.Request));
     Settings.Timeout = Milliseconds(ReadNumber(key, L"Timeout", 30000));
     CloseParameters(key);
 

@@ -8,11 +8,13 @@
  *   Endpoints    endpoints opened and associated in advance, so      16
  *                the most connections at once
  *   Connections  how many connections to serve before unloading      1
+ *   Together     send nothing back before so many have been accepted 1
+ *   Buffer       bytes of each endpoint's buffer                     16384
  *   Timeout      how long Unload waits for them, in milliseconds     30000
  *
  * It prints the port, and at the end what it served:
  *   tdi_server: port 7
- *   tdi_server: done: 1 connections, 1000 bytes sent back
+ *   tdi_server: done: 1 connections, 1000 bytes sent back, 1 at once at most
  *
  * Worth a look before copying:
  *   - Every endpoint has one IRP, sent again and again. Requests may complete within IoCallDriver, so a completion routine that
@@ -24,8 +26,8 @@
 #include "common/parameters.h"
 #include "common/tdi_requests.h"
 
-#define BUFFER_BYTES 0x4000
-#define ENDPOINTS_MAX 4096
+#define BUFFER_BYTES_MAX 0x100000
+#define ENDPOINTS_MAX 0x20000
 #define TEXT_BYTES_MAX 32
 
 /* What a session's IRP is doing, or is to do next. */
@@ -34,6 +36,7 @@ typedef enum _STEP {
     StepListen,
     StepAccept,     /* the transport has the IRP, by ClientEventConnect */
     StepReceive,
+    StepGather,     /* waits in GatheringSessions until enough connections have been accepted */
     StepSend,
     StepRelease,
     StepAbort,
@@ -41,7 +44,7 @@ typedef enum _STEP {
 
 /* One endpoint and its connection. Nonpaged: used in completion routines and event handlers. */
 typedef struct _SESSION {
-    LIST_ENTRY Link;        /* in FreeSessions */
+    LIST_ENTRY Link;        /* in FreeSessions or GatheringSessions */
     TRANSPORT_FILE Endpoint;
     PIRP Irp;
     PMDL Mdl;
@@ -57,17 +60,22 @@ static struct {
     BOOLEAN UseEvents;
     ULONG Endpoints;
     LONG Connections;
+    LONG Together;
+    ULONG BufferBytes;
     LARGE_INTEGER Timeout;
 } Settings;
 
 static TRANSPORT_FILE Address;
 static PSESSION Sessions;
-static LIST_ENTRY FreeSessions;     /* guarded by FreeLock */
-static KSPIN_LOCK FreeLock;
+static LIST_ENTRY FreeSessions;     /* guarded by ListLock */
+static LIST_ENTRY GatheringSessions; /* guarded by ListLock */
+static KSPIN_LOCK ListLock;
 static volatile LONG Accepted;
 static volatile LONG Ended;
+static volatile LONG Open;          /* accepted and not ended */
+static volatile LONG MostOpen;
 static volatile LONG64 BytesSentBack;
-static volatile BOOLEAN Stopping;   /* written under FreeLock */
+static volatile BOOLEAN Stopping;   /* written under ListLock */
 static KEVENT Finished;             /* the connections asked for have been served */
 
 /* Sessions */
@@ -76,15 +84,67 @@ static void RestSession(PSESSION Session)
 {
     KIRQL irql;
 
-    KeAcquireSpinLock(&FreeLock, &irql);
+    KeAcquireSpinLock(&ListLock, &irql);
     if (Settings.UseEvents && !Stopping)
         InsertTailList(&FreeSessions, &Session->Link);
-    KeReleaseSpinLock(&FreeLock, irql);
+    KeReleaseSpinLock(&ListLock, irql);
     KeSetEvent(&Session->Idle, IO_NO_INCREMENT, FALSE);
+}
+
+static void Run(PSESSION Session);
+
+static PSESSION TakeFirst(PLIST_ENTRY List)
+{
+    return IsListEmpty(List) ? NULL : CONTAINING_RECORD(RemoveHeadList(List), SESSION, Link);
+}
+
+/* Whether the session has to wait for other connections; then it is in the list, and perhaps already on its way again. */
+static BOOLEAN Gather(PSESSION Session)
+{
+    BOOLEAN waits;
+    KIRQL irql;
+
+    KeAcquireSpinLock(&ListLock, &irql);
+    waits = Accepted < Settings.Together && !Stopping;
+    if (waits)
+        InsertTailList(&GatheringSessions, &Session->Link);
+    else
+        Session->Step = StepSend;
+    KeReleaseSpinLock(&ListLock, irql);
+    return waits;
+}
+
+static void ReleaseGathered(void)
+{
+    PSESSION session;
+    KIRQL irql;
+
+    for (;;) {
+        KeAcquireSpinLock(&ListLock, &irql);
+        session = TakeFirst(&GatheringSessions);
+        KeReleaseSpinLock(&ListLock, irql);
+        if (session == NULL)
+            return;
+        session->Step = StepSend;
+        Run(session);
+    }
+}
+
+static STEP BeginConnection(void)
+{
+    LONG open = InterlockedIncrement(&Open), most;
+
+    do
+        most = MostOpen;
+    while (open > most && InterlockedCompareExchange(&MostOpen, open, most) != most);
+    if (InterlockedIncrement(&Accepted) == Settings.Together)
+        ReleaseGathered();
+    return StepReceive;
 }
 
 static STEP AfterConnection(void)
 {
+    InterlockedDecrement(&Open);
     if (InterlockedIncrement(&Ended) == Settings.Connections)
         KeSetEvent(&Finished, IO_NO_INCREMENT, FALSE);
     return Stopping || Settings.UseEvents ? StepIdle : StepListen;
@@ -98,13 +158,12 @@ static STEP NextStep(PSESSION Session, NTSTATUS Status, ULONG_PTR Information)
     case StepAccept:
         if (!NT_SUCCESS(Status))
             return StepIdle;
-        InterlockedIncrement(&Accepted);
-        return StepReceive;
+        return BeginConnection();
     case StepReceive:
         if (!NT_SUCCESS(Status))
             return StepAbort;
         Session->Length = (ULONG)Information;
-        return Information == 0 ? StepRelease : StepSend;
+        return Information == 0 ? StepRelease : StepGather;
     case StepSend:
         if (!NT_SUCCESS(Status))
             return StepAbort;
@@ -119,8 +178,6 @@ static STEP NextStep(PSESSION Session, NTSTATUS Status, ULONG_PTR Information)
         return StepIdle;
     }
 }
-
-static void Run(PSESSION Session);
 
 /* Runs at DISPATCH_LEVEL or below, on any thread, also before IoCallDriver has returned. */
 static NTSTATUS NTAPI StepDone(PDEVICE_OBJECT Device, PIRP Irp, PVOID Context)
@@ -146,7 +203,7 @@ static void SendStep(PSESSION Session)
         break;
     case StepReceive:
         TdiBuildReceive(irp, endpoint->Device, endpoint->File, NULL, NULL, Session->Mdl, TDI_RECEIVE_NORMAL,
-                        BUFFER_BYTES);
+                        Settings.BufferBytes);
         break;
     case StepSend:
         TdiBuildSend(irp, endpoint->Device, endpoint->File, NULL, NULL, Session->Mdl, 0, Session->Length);
@@ -172,6 +229,8 @@ static void Run(PSESSION Session)
             RestSession(Session);
             return;
         }
+        if (Session->Step == StepGather && Gather(Session))
+            return;
         Session->Parties = 2;
         SendStep(Session);
     } while (InterlockedDecrement(&Session->Parties) == 0);
@@ -181,15 +240,14 @@ static void Run(PSESSION Session)
 
 static PSESSION TakeFreeSession(void)
 {
-    PSESSION session = NULL;
+    PSESSION session;
 
     /* The transport calls event handlers at DISPATCH_LEVEL. */
-    KeAcquireSpinLockAtDpcLevel(&FreeLock);
-    if (!Stopping && !IsListEmpty(&FreeSessions)) {
-        session = CONTAINING_RECORD(RemoveHeadList(&FreeSessions), SESSION, Link);
+    KeAcquireSpinLockAtDpcLevel(&ListLock);
+    session = Stopping ? NULL : TakeFirst(&FreeSessions);
+    if (session != NULL)
         KeClearEvent(&session->Idle);
-    }
-    KeReleaseSpinLockFromDpcLevel(&FreeLock);
+    KeReleaseSpinLockFromDpcLevel(&ListLock);
     return session;
 }
 
@@ -240,10 +298,10 @@ static NTSTATUS OpenSession(PSESSION Session)
     if (!NT_SUCCESS(status))
         return status;
     Session->Irp = IoAllocateIrp(Session->Endpoint.Device->StackSize, FALSE);
-    Session->Buffer = ExAllocatePoolWithTag(NonPagedPool, BUFFER_BYTES, SAMPLE_TAG);
+    Session->Buffer = ExAllocatePoolWithTag(NonPagedPool, Settings.BufferBytes, SAMPLE_TAG);
     if (Session->Irp == NULL || Session->Buffer == NULL)
         return STATUS_INSUFFICIENT_RESOURCES;
-    Session->Mdl = IoAllocateMdl(Session->Buffer, BUFFER_BYTES, FALSE, FALSE, NULL);
+    Session->Mdl = IoAllocateMdl(Session->Buffer, Settings.BufferBytes, FALSE, FALSE, NULL);
     if (Session->Mdl == NULL)
         return STATUS_INSUFFICIENT_RESOURCES;
     MmBuildMdlForNonPagedPool(Session->Mdl);
@@ -276,9 +334,10 @@ static void StopServer(void)
     ULONG i;
 
     /* Once this lock is released, an offer has either taken its session, which is then not idle, or takes none. */
-    KeAcquireSpinLock(&FreeLock, &irql);
+    KeAcquireSpinLock(&ListLock, &irql);
     Stopping = TRUE;
-    KeReleaseSpinLock(&FreeLock, irql);
+    KeReleaseSpinLock(&ListLock, irql);
+    ReleaseGathered();
     if (Sessions != NULL) {
         if (Settings.UseEvents && Address.File != NULL)
             SetEventHandler(&Address, TDI_EVENT_CONNECT, NULL, NULL);
@@ -329,6 +388,8 @@ static NTSTATUS ReadSettings(PCUNICODE_STRING RegistryPath)
     Settings.Local.Port = (USHORT)ReadNumber(key, L"Port", 7);
     Settings.Endpoints = min(max(ReadNumber(key, L"Endpoints", 16), 1), ENDPOINTS_MAX);
     Settings.Connections = (LONG)min(max(ReadNumber(key, L"Connections", 1), 1), MAXLONG);
+    Settings.Together = (LONG)min(ReadNumber(key, L"Together", 1), MAXLONG);
+    Settings.BufferBytes = min(max(ReadNumber(key, L"Buffer", 0x4000), 1), BUFFER_BYTES_MAX);
     Settings.Timeout = Milliseconds(ReadNumber(key, L"Timeout", 30000));
     CloseParameters(key);
 
@@ -346,7 +407,7 @@ static void NTAPI Unload(PDRIVER_OBJECT Driver)
     if (KeWaitForSingleObject(&Finished, Executive, KernelMode, FALSE, &Settings.Timeout) == STATUS_TIMEOUT)
         Log("gave up waiting: %d of %d connections have ended", Ended, Settings.Connections);
     StopServer();
-    Log("done: %d connections, %I64d bytes sent back", Accepted, BytesSentBack);
+    Log("done: %d connections, %I64d bytes sent back, %d at once at most", Accepted, BytesSentBack, MostOpen);
 }
 
 NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT Driver, PUNICODE_STRING RegistryPath)
@@ -355,8 +416,9 @@ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT Driver, PUNICODE_STRING RegistryPath)
 
     Driver->DriverUnload = Unload;
     KeInitializeEvent(&Finished, NotificationEvent, FALSE);
-    KeInitializeSpinLock(&FreeLock);
+    KeInitializeSpinLock(&ListLock);
     InitializeListHead(&FreeSessions);
+    InitializeListHead(&GatheringSessions);
     status = ReadSettings(RegistryPath);
     if (!NT_SUCCESS(status))
         return status;

@@ -23,14 +23,16 @@ const LLD: Tool = Tool { program: "lld-link-19", package: "lld-19" };
 const GIT: Tool = Tool { program: "git", package: "git" };
 const PYTHON: Tool = Tool { program: "python3", package: "python3" };
 const NGINX: Tool = Tool { program: "nginx", package: "nginx-light" };
+const OPENSSL: Tool = Tool { program: "openssl", package: "openssl" };
+const SOCAT: Tool = Tool { program: "socat", package: "socat" };
 const TSHARK: Tool = Tool { program: "tshark", package: "tshark" };
 
 /// For building the sample drivers.
 pub const SAMPLES: &[Tool] = &[MINGW, MAKE];
 
-/// For all tests: the samples, drivers with structured exceptions, servers and a packet reader that nobody here wrote, and the
-/// list of tracked files.
-pub const TESTS: &[Tool] = &[MINGW, MAKE, CLANG, LLD, GIT, PYTHON, NGINX, TSHARK];
+/// For all tests: the samples, drivers with structured exceptions, servers, clients and a packet reader that nobody here wrote, and
+/// the list of tracked files.
+pub const TESTS: &[Tool] = &[MINGW, MAKE, CLANG, LLD, GIT, PYTHON, NGINX, OPENSSL, SOCAT, TSHARK];
 
 /// Makes sure that the tools are there.
 ///

@@ -3,30 +3,25 @@
 mod scenario;
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
 
-use scenario::{Ran, Run};
+use scenario::clients::{
+    certificate, python_talks_at_once, s_client, s_clients_without_tls, socat, talk_at_once, tls_in_front_of,
+};
+use scenario::{Run, Running, folder, sample, simulated};
 
-fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).expect("a loopback port")
-}
+const WAYS: [&str; 2] = ["event", "listen"];
+const AT_ONCE: usize = 1000;
 
-/// Connects as soon as the server listens.
-fn connect(address: SocketAddr) -> TcpStream {
-    for _ in 0..6000 {
-        match TcpStream::connect(address) {
-            Ok(stream) => return stream,
-            Err(_) => thread::sleep(Duration::from_millis(10)),
-        }
-    }
-    panic!("the server never listened on {address}");
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+    listener.local_addr().expect("its address").port()
 }
 
 /// Sends `bytes` and its end, and takes what comes back.
 fn echoed(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
-    let stream = connect(address);
+    let stream = TcpStream::connect(address).expect("a connection");
     let mut reader = stream.try_clone().expect("a second handle");
     let reading = thread::spawn(move || {
         let mut back = Vec::new();
@@ -37,38 +32,47 @@ fn echoed(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     reading.join().expect("no panic").expect("the server's end")
 }
 
-/// The server, which ends by itself after so many connections.
-fn server(address: SocketAddr, accept: &str, connections: usize) -> Run {
-    let run = Run::sample("tdi_server.sys").set("Port", address.port()).set("Accept", accept);
-    run.set("Connections", connections)
+/// The server, which ends by itself after so many connections, and where it listens.
+fn serve(accept: &str, connections: usize, more: impl FnOnce(Run) -> Run) -> (Running, SocketAddr) {
+    let run = Run::sample("tdi_server.sys").set("Port", 0).set("Accept", accept).set("Connections", connections);
+    let mut serving = more(run.set("Timeout", 300_000)).start();
+    let address = serving.served_at();
+    (serving, address)
 }
 
-/// Runs it beside the test.
-fn serve(run: Run) -> thread::JoinHandle<Ran> {
-    thread::spawn(move || run.run())
+/// The server with endpoints for so many connections at once.
+fn serve_at_once(accept: &str, connections: usize) -> (Running, SocketAddr) {
+    serve(accept, connections, |run| run.set("Endpoints", connections).arg("--timeout").arg("300"))
+}
+
+/// So many connections were served, and all of them were open at the same time.
+#[track_caller]
+fn assert_all_were_open_at_once(serving: Running, connections: usize) {
+    let ran = serving.end().expect_clean();
+    let line = ran.line("tdi_server: done: ");
+    assert!(line.contains(&format!("done: {connections} connections, ")), "{line}");
+    assert!(line.contains(&format!(", {connections} at once at most")), "{line}");
 }
 
 #[test]
 fn bytes_come_back_by_event_and_by_listen() {
-    for accept in ["event", "listen"] {
-        let address = free_address();
-        let serving = serve(server(address, accept, 3));
+    for accept in WAYS {
+        let (serving, address) = serve(accept, 3, |run| run);
         let bytes: Vec<u8> = (0..1_000_000u32).map(|index| (index % 251) as u8).collect();
         for size in [0, 1, bytes.len()] {
             assert_eq!(echoed(address, &bytes[..size]), bytes[..size], "{accept}, {size} bytes");
         }
-        let ran = serving.join().expect("no panic").expect_clean();
+        let ran = serving.end().expect_clean();
         ran.line(&format!("done: 3 connections, {} bytes sent back", 1 + bytes.len()));
     }
 }
 
 #[test]
-fn thousand_connections_are_served_by_event_and_by_listen() {
-    const AT_ONCE: usize = 50;
-    for accept in ["event", "listen"] {
-        let address = free_address();
-        let serving = serve(server(address, accept, 1000).set("Endpoints", AT_ONCE));
-        let clients: Vec<_> = (0..AT_ONCE)
+fn fifty_endpoints_serve_a_thousand_connections_one_after_another() {
+    const ENDPOINTS: usize = 50;
+    for accept in WAYS {
+        let (serving, address) = serve(accept, 1000, |run| run.set("Endpoints", ENDPOINTS));
+        let clients: Vec<_> = (0..ENDPOINTS)
             .map(|client| {
                 thread::spawn(move || {
                     for round in 0..20 {
@@ -81,6 +85,112 @@ fn thousand_connections_are_served_by_event_and_by_listen() {
         for client in clients {
             client.join().expect("every byte came back");
         }
-        serving.join().expect("no panic").expect_clean();
+        serving.end().expect_clean();
+    }
+}
+
+#[test]
+fn thousand_connections_of_python_at_once_are_served_by_event_and_by_listen() {
+    for accept in WAYS {
+        let (serving, address) = serve_at_once(accept, AT_ONCE);
+        python_talks_at_once(address, AT_ONCE);
+        assert_all_were_open_at_once(serving, AT_ONCE);
+    }
+}
+
+#[test]
+fn thousand_socats_at_once_are_served_by_event_and_by_listen() {
+    for accept in WAYS {
+        let (serving, address) = serve_at_once(accept, AT_ONCE);
+        talk_at_once(AT_ONCE, || socat(address));
+        assert_all_were_open_at_once(serving, AT_ONCE);
+    }
+}
+
+/// The server sends nothing back before all are there. What comes back is no TLS, but it is what OpenSSL sent.
+#[test]
+fn thousand_s_clients_at_once_get_back_what_they_sent_by_event_and_by_listen() {
+    for accept in WAYS {
+        let more = |run: Run| run.set("Endpoints", AT_ONCE).set("Together", AT_ONCE).arg("--timeout").arg("300");
+        let (serving, address) = serve(accept, AT_ONCE, more);
+        for [written, read] in s_clients_without_tls(address, AT_ONCE) {
+            assert!(read.len() > 200, "no hello of a client: {read:?}");
+            assert_eq!(written[..read.len()], read);
+        }
+        assert_all_were_open_at_once(serving, AT_ONCE);
+    }
+}
+
+#[test]
+fn sessions_of_openssl_cross_the_server_once_socat_has_taken_their_tls_off() {
+    const SESSIONS: usize = 100;
+    let files = certificate(&folder("tls"));
+    for accept in WAYS {
+        let (serving, address) = serve_at_once(accept, SESSIONS);
+        let front = tls_in_front_of(address, &files);
+        talk_at_once(SESSIONS, || s_client(front.address, &files[0]));
+        assert_all_were_open_at_once(serving, SESSIONS);
+    }
+}
+
+/// Both samples in one process, or on hosts of one simulated network; all connections are open before the first is used.
+fn both_drivers(accept: &str, receive: &str, connections: usize, network: &[&str], host: &str) -> Run {
+    let request = format!("GET / HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let run = Run::sample("tdi_server.sys").arg(sample("tdi_client.sys")).args(["--trace", "/dev/null"]);
+    let run = network.iter().fold(run, |run, argument| run.arg(argument));
+    let run = run.set("Accept", accept).set("Receive", receive).set("Host", host).set("StopAfter", request.len());
+    run.set("Endpoints", connections).set("Connections", connections).set("Buffer", 1024)
+}
+
+fn assert_client_was_served(run: Run, connections: usize) {
+    let ran = run.run().expect_clean();
+    ran.line(&format!("tdi_client: done: {connections} connections, 0 failed"));
+    let line = ran.line("tdi_server: done: ");
+    assert!(line.contains(&format!("{connections} at once at most")), "{line}");
+    assert_eq!(ran.verdict["events_lost"], 0, "not every event was judged");
+}
+
+#[test]
+fn sample_client_is_served_by_the_sample_server_in_its_own_process() {
+    for accept in WAYS {
+        for receive in ["request", "event"] {
+            // Chosen beforehand, since the client's settings are there before the server runs.
+            let port = free_port();
+            let run = both_drivers(accept, receive, AT_ONCE, &[], "127.0.0.1").set("Port", port);
+            assert_client_was_served(run, AT_ONCE);
+        }
+    }
+}
+
+const ONE_HOST: &str = r#"
+    [[host]]
+    name = "both"
+    address = ["10.0.0.1"]
+"#;
+
+const TWO_HOSTS: &str = r#"
+    [default_link]
+    latency = "10ms"
+    jitter = "3ms"
+    [[host]]
+    name = "a"
+    address = ["10.0.0.1"]
+    driver = "tdi_client.sys"
+    [[host]]
+    name = "b"
+    address = ["10.0.0.2"]
+    driver = "tdi_server.sys"
+"#;
+
+#[test]
+fn sample_client_is_served_by_the_sample_server_on_one_and_across_two_simulated_hosts() {
+    for (name, text, host) in [("one-host", ONE_HOST, "127.0.0.1"), ("two-hosts", TWO_HOSTS, "10.0.0.2")] {
+        let network = simulated(name, text);
+        for accept in WAYS {
+            for receive in ["request", "event"] {
+                let run = both_drivers(accept, receive, AT_ONCE, &["--net", &network], host).set("Port", 80);
+                assert_client_was_served(run, AT_ONCE);
+            }
+        }
     }
 }

@@ -3,13 +3,17 @@
 
 #![allow(dead_code, reason = "each test binary uses its part of the vocabulary")]
 
+pub mod clients;
 pub mod server;
 
 use std::ffi::OsStr;
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
 
 use serde_json::Value;
 
@@ -103,15 +107,85 @@ impl Run {
     pub fn run(mut self) -> Ran {
         self.command.arg("--crash-dir").arg(&self.crash_folder);
         let Output { status, stdout, stderr } = self.command.output().expect("drydock can be started");
-        let (stdout, account) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr).into_owned());
-        let last = stdout.lines().last().unwrap_or_default();
-        let verdict = serde_json::from_str(last)
-            .unwrap_or_else(|error| panic!("last line of stdout is no JSON ({error}): {last:?}\n{account}"));
-        Ran { status: status.code(), account, verdict }
+        Ran::new(status.code(), &stdout, String::from_utf8_lossy(&stderr).into_owned())
+    }
+
+    /// Runs it beside the test.
+    pub fn start(mut self) -> Running {
+        self.command.arg("--crash-dir").arg(&self.crash_folder);
+        let command = self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("drydock can be started");
+        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        let (sender, lines) = mpsc::channel();
+        // Whether or not the test looks: a full pipe would hold the run up.
+        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Running { child, lines, account: String::new() }
+    }
+}
+
+/// A `drydock run` under way; it ends with this value.
+pub struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    account: String,
+}
+
+impl Running {
+    /// The next line of the account that contains `text`, as soon as it is there.
+    #[track_caller]
+    pub fn line(&mut self, text: &str) -> String {
+        for line in &self.lines {
+            self.account += &line;
+            self.account.push('\n');
+            if line.contains(text) {
+                return line;
+            }
+        }
+        panic!("the run ended without a line with {text:?}:\n{}", self.account);
+    }
+
+    /// Where the sample server listens, as soon as it does.
+    #[track_caller]
+    pub fn served_at(&mut self) -> SocketAddr {
+        let line = self.line("tdi_server: port ");
+        let port = line.rsplit(' ').next().map(|port| port.trim_end_matches('”'));
+        let port = port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("no port: {line}"));
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn end(mut self) -> Ran {
+        let mut stdout = Vec::new();
+        let pipe = self.child.stdout.take().expect("a pipe");
+        BufReader::new(pipe).read_to_end(&mut stdout).expect("its output");
+        let status = self.child.wait().expect("its end");
+        for line in &self.lines {
+            self.account += &line;
+            self.account.push('\n');
+        }
+        Ran::new(status.code(), &stdout, std::mem::take(&mut self.account))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // After its end these do nothing.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
 impl Ran {
+    #[track_caller]
+    fn new(status: Option<i32>, stdout: &[u8], account: String) -> Self {
+        let stdout = String::from_utf8_lossy(stdout);
+        let last = stdout.lines().last().unwrap_or_default();
+        let verdict = serde_json::from_str(last)
+            .unwrap_or_else(|error| panic!("last line of stdout is no JSON ({error}): {last:?}\n{account}"));
+        Self { status, account, verdict }
+    }
+
     /// The run must have been clean, with every open matched by one cleanup and one close.
     #[track_caller]
     pub fn expect_clean(self) -> Self {

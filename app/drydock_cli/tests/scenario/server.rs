@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server process that ends with this value.
 pub struct Process {
-    child: Child,
+    pub(super) child: Child,
     pub address: SocketAddr,
 }
 
