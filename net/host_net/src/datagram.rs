@@ -213,7 +213,7 @@ impl Reach {
     /// Whether a datagram may be sent to `remote`. Under the loopback policy groups are reached on the
     /// loopback interface.
     fn check_datagram_remote(self, remote: SocketAddr) -> Result<(), NetError> {
-        match self.check_remote(remote) {
+        match self.check_destination(remote) {
             Err(NetError::Denied(Policy::Loopback)) if remote.ip().is_multicast() => Ok(()),
             outcome => outcome,
         }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use net_api::{NetError, Policy};
+use net_api::{NetError, Policy, is_connectable};
 
 /// How far a host network reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +38,17 @@ impl Reach {
 
     /// Whether `remote` may be connected to.
     ///
-    /// The host would take the unspecified address for loopback; the systems drivers are written for
-    /// refuse it, and so does this.
+    /// The host would take the unspecified address for loopback and might look for a route to everybody; the systems
+    /// drivers are written for refuse them, and so does this.
     pub(crate) fn check_remote(self, remote: SocketAddr) -> Result<(), NetError> {
+        if !is_connectable(remote) {
+            return Err(NetError::AddressNotAvailable);
+        }
+        self.check_destination(remote)
+    }
+
+    /// Whether a datagram may go to `remote`, which may be everybody's address.
+    pub(crate) fn check_destination(self, remote: SocketAddr) -> Result<(), NetError> {
         if remote.ip().is_unspecified() || remote.port() == 0 {
             return Err(NetError::AddressNotAvailable);
         }
@@ -89,6 +97,10 @@ mod tests {
     fn addresses_nobody_can_have_are_not_available() {
         for reach in [Reach::Loopback, Reach::Everything] {
             for remote in ["0.0.0.0:80", "[::]:80", "127.0.0.1:0"] {
+                assert_eq!(reach.check_remote(at(remote)), Err(NetError::AddressNotAvailable), "{remote}");
+                assert_eq!(reach.check_destination(at(remote)), Err(NetError::AddressNotAvailable), "{remote}");
+            }
+            for remote in ["255.255.255.255:80", "224.0.0.1:80", "[ff02::1]:80"] {
                 assert_eq!(reach.check_remote(at(remote)), Err(NetError::AddressNotAvailable), "{remote}");
             }
             for local in ["255.255.255.255:0", "224.0.0.1:0", "[ff02::1]:0"] {

@@ -47,8 +47,8 @@ pub enum NetError {
     NotConnected,
     /// The local address is in use.
     AddressInUse,
-    /// The address is not one of this host's, is no address to connect to (unspecified, or port 0),
-    /// or the pair of local port and remote address is already taken by another connection.
+    /// The address is not one of this host's, is no address to connect to
+    /// ([`is_connectable`](crate::is_connectable)), or the pair of local port and remote address is already taken by another connection.
     AddressNotAvailable,
     /// No descriptor is left in this process or on the host.
     OutOfDescriptors,

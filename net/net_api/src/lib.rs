@@ -30,7 +30,9 @@ pub use datagram::{
     Arrival, Cast, DatagramAddress, DatagramOption, DatagramReceived, DatagramSent, Interface, Membership, Sharing,
 };
 pub use error::{NetError, Policy};
-pub use network::{Accepted, Capabilities, Connection, LocalAddress, Network, Progress, Received, Sent};
+pub use network::{
+    Accepted, Capabilities, Connection, LocalAddress, Network, Progress, Received, Sent, is_connectable,
+};
 pub use none::NoNetwork;
 pub use readiness::{EventSink, Key, Readiness};
 pub use time::{NetTime, Wait};

@@ -1,7 +1,7 @@
 //! The traits: network, local address, connection.
 
 use std::io::{IoSlice, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -245,4 +245,10 @@ pub trait Connection: Send + Sync {
     /// # Errors
     /// Why the connection is over.
     fn set_keep_alive_times(&self, idle: Duration, interval: Duration) -> Result<(), NetError>;
+}
+
+/// Whether `remote` is one node's address to connect to at all: not "any", not everybody's, and with a port.
+pub fn is_connectable(remote: SocketAddr) -> bool {
+    let ip = remote.ip();
+    remote.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::V4(Ipv4Addr::BROADCAST)
 }

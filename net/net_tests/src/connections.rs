@@ -19,6 +19,8 @@ pub(crate) const CASES: &[Case] = &[
         expected: &[
             "unspecified: the address is not available",
             "port 0: the address is not available",
+            "everybody: the address is not available",
+            "a group: the address is not available",
             "another family: the address is not available",
         ],
     },
@@ -116,6 +118,8 @@ fn no_address(world: &mut World, report: &mut Report) {
     };
     attempt("unspecified", "0.0.0.0:80");
     attempt("port 0", "127.0.0.1:0");
+    attempt("everybody", "255.255.255.255:80");
+    attempt("a group", "224.0.0.1:80");
     attempt("another family", "[::1]:80");
 }
 

@@ -3,7 +3,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 
-use net_api::{Key, NetError, Progress, Received, Sent};
+use net_api::{Key, NetError, Progress, Received, Sent, is_connectable};
 use smoltcp::socket::tcp::State;
 
 use crate::connection::{Connection, KeepAlive, Owner};
@@ -21,7 +21,7 @@ impl World {
         owner: Owner,
         key: Option<Key>,
     ) -> Result<Id, NetError> {
-        if remote.ip().is_unspecified() || remote.port() == 0 || remote.is_ipv4() != local.is_ipv4() {
+        if !is_connectable(remote) || remote.is_ipv4() != local.is_ipv4() {
             return Err(NetError::AddressNotAvailable);
         }
         let to = self.host_at(host, remote.ip()).filter(|_| self.hosts[host].is_up);

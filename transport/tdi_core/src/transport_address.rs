@@ -57,12 +57,25 @@ pub fn parse(bytes: &[u8], family: Family) -> Result<SocketAddr, AddressError> {
 
 /// The remote address of a TDI_CONNECT (C-267). The error completes the request.
 ///
-/// An address that cannot be connected to (port 0, or "any" as IP address) is as bad as none.
+/// An address that cannot be connected to (port 0; or "any", everybody or a group as IP address) is as bad as none:
+/// tdistat.h calls both TDI_BAD_ADDR (C-065), and no network need be asked.
 pub fn parse_remote(bytes: &[u8], family: Family) -> Result<SocketAddr, NtStatus> {
     match parse(bytes, family) {
-        Ok(remote) if remote.port() != 0 && !remote.ip().is_unspecified() => Ok(remote),
+        Ok(remote) if remote.port() != 0 && is_one_node(remote.ip()) => Ok(remote),
         Ok(_) | Err(_) => Err(NtStatus::INVALID_ADDRESS_COMPONENT),
     }
+}
+
+/// Where a TDI_SEND_DATAGRAM goes to: everybody's and groups' addresses are as good as one node's.
+pub fn parse_destination(bytes: &[u8], family: Family) -> Result<SocketAddr, NtStatus> {
+    match parse(bytes, family) {
+        Ok(remote) if remote.port() != 0 && !remote.ip().is_unspecified() => Ok(remote),
+        Ok(_) | Err(_) => Err(NtStatus::INVALID_ADDRESS),
+    }
+}
+
+fn is_one_node(ip: IpAddr) -> bool {
+    !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 /// The filter address of a TDI_LISTEN (C-290, C-292); parts may be 0 for "any" (C-291).

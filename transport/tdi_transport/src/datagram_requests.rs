@@ -200,8 +200,8 @@ unsafe fn room(irp: *mut Irp, length: u32) -> Result<u32, NtStatus> {
 
 /// Where a datagram goes (D-022).
 fn destination(information: &Information, family: Family) -> Result<SocketAddr, NtStatus> {
-    let parse = |bytes: &[u8]| transport_address::parse_remote(bytes, family);
-    information.with_remote_address(parse)?.map_err(|_| NtStatus::INVALID_ADDRESS)
+    let parse = |bytes: &[u8]| transport_address::parse_destination(bytes, family);
+    information.with_remote_address(parse)?
 }
 
 /// From whom a receive takes datagrams (D-043).

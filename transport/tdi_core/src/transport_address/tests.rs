@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use proves::proves;
 
 use super::{
-    AddressError, Family, Returned, check_local, encode, encode_into, parse, parse_filter, parse_local, parse_remote,
+    AddressError, Family, Returned, check_local, encode, encode_into, parse, parse_destination, parse_filter,
+    parse_local, parse_remote,
 };
 
 fn v4() -> SocketAddr {
@@ -101,14 +102,28 @@ fn an_element_that_runs_past_the_buffer_makes_the_list_unusable() {
 
 #[proves("C-267")]
 #[test]
-fn nobody_connects_to_port_0_or_to_any_address() {
-    for text in ["10.0.0.1:0", "0.0.0.0:80", "0.0.0.0:0"] {
+fn nobody_connects_to_port_0_or_to_the_address_of_any_everybody_or_a_group() {
+    let texts = ["10.0.0.1:0", "0.0.0.0:80", "0.0.0.0:0", "255.255.255.255:80", "224.0.0.1:80", "239.255.255.255:80"];
+    for text in texts.into_iter().chain(["[::1]:0", "[::]:80", "[ff02::1]:80"]) {
         let address: SocketAddr = text.parse().unwrap();
-        assert_eq!(parse_remote(encode(address).as_bytes(), Family::V4), Err(NtStatus::INVALID_ADDRESS_COMPONENT));
-        assert_eq!(parse_filter(encode(address).as_bytes(), Family::V4), Ok(address));
-        assert_eq!(parse_local(encode(address).as_bytes(), Family::V4), Ok(address));
+        let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
+        let bytes = encode(address);
+        assert_eq!(parse_remote(bytes.as_bytes(), family), Err(NtStatus::INVALID_ADDRESS_COMPONENT), "{text}");
+        assert_eq!(parse_filter(bytes.as_bytes(), family), Ok(address));
+        assert_eq!(parse_local(bytes.as_bytes(), family), Ok(address));
     }
-    assert_eq!(parse_remote(encode(v4()).as_bytes(), Family::V4), Ok(v4()));
+    for text in ["10.0.0.1:0", "0.0.0.0:80"] {
+        let address = encode(text.parse().unwrap());
+        assert_eq!(parse_destination(address.as_bytes(), Family::V4), Err(NtStatus::INVALID_ADDRESS));
+    }
+    for text in ["255.255.255.255:80", "224.0.0.1:80", "10.0.0.1:80"] {
+        let address: SocketAddr = text.parse().unwrap();
+        assert_eq!(parse_destination(encode(address).as_bytes(), Family::V4), Ok(address));
+    }
+    // An address like any other to whoever connects, though it may be some network's broadcast address.
+    for remote in [v4(), "10.0.0.255:80".parse().unwrap(), "240.0.0.1:80".parse().unwrap()] {
+        assert_eq!(parse_remote(encode(remote).as_bytes(), Family::V4), Ok(remote));
+    }
 }
 
 #[proves("C-095", "C-096")]
