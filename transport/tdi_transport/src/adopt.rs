@@ -5,8 +5,11 @@
 //! location since (D-283), so nothing of it is remembered but the IRP itself. What is no IRP at all cannot even
 //! be completed; it is reported and left alone.
 
+use std::fmt::Display;
+
 use gate::memory;
 use nt_abi::io::MAJOR_FUNCTIONS;
+use nt_abi::tdi::TdiRequest;
 use nt_abi::{FileObject, IoStackLocation, Irp, MajorFunction, NtStatus};
 use trace::Event;
 
@@ -46,7 +49,7 @@ impl Transport {
                 Some(Adopted { irp, location })
             }
             Err(fault) => {
-                gate::finding("C-218", format_args!("an event handler returned the IRP {irp:#x}, {fault}"), handler);
+                blame(handler, "C-218", format_args!("an event handler returned the IRP {irp:#x}, {fault}"));
                 None
             }
         }
@@ -79,6 +82,26 @@ impl Transport {
 }
 
 /// Whether a location holds this TDI request.
-pub(crate) fn is_request(location: &IoStackLocation, minor: nt_abi::tdi::TdiRequest) -> bool {
+pub(crate) fn is_request(location: &IoStackLocation, minor: TdiRequest) -> bool {
     location.major_function == MajorFunction::INTERNAL_DEVICE_CONTROL && location.minor_function == minor.0
+}
+
+/// Reports that the handler at `routine` broke a rule.
+pub(crate) fn blame(routine: u64, rule: &str, what: impl Display) {
+    // Places of findings are read as return addresses: the function is looked up one byte before.
+    gate::finding(rule, what, routine.wrapping_add(1));
+}
+
+/// Reports a handler that returned another request than the one its event is answered with (C-222).
+pub(crate) fn blame_request(routine: u64, location: &IoStackLocation, wanted: &str) {
+    let IoStackLocation { major_function, minor_function, .. } = location;
+    blame(
+        routine,
+        "C-222",
+        format_args!(
+            "an event handler returned an IRP with function {:#x}, minor {minor_function:#x}, where a {wanted} is \
+             wanted; it was completed with an error",
+            major_function.0
+        ),
+    );
 }

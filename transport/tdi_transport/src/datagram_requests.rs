@@ -13,7 +13,7 @@ use tdi_core::{AddressId, Completion, Handler, RemoteFilter, RequestId};
 use trace::Event;
 
 use crate::address::AddressState;
-use crate::adopt::{Adopted, is_request};
+use crate::adopt::{Adopted, blame, blame_request, is_request};
 use crate::connection_information::Information;
 use crate::datagram::{Outcome, Receive, Send, Step, cast_flag};
 use crate::dispatch::Sent;
@@ -150,13 +150,21 @@ impl Transport {
     fn indicate_datagram(&self, file: u64, handler: Handler, arrival: &Arrival, buffer: &[u8], with_control: bool) {
         let shown = buffer.get(..arrival.stored).unwrap_or_default();
         let answer = call_datagram_handler(file, handler, arrival, shown, with_control);
-        if answer.status != NtStatus::MORE_PROCESSING_REQUIRED || answer.irp == 0 {
+        if answer.status != NtStatus::MORE_PROCESSING_REQUIRED {
             return;
+        }
+        if answer.irp == 0 {
+            const NO_IRP: &str = "a datagram handler returned STATUS_MORE_PROCESSING_REQUIRED without an IRP; what it \
+                                  did not take of the datagram is lost";
+            return blame(handler.routine, "D-080", NO_IRP);
         }
         let Some(Adopted { irp, location }) = self.adopt(answer.irp, handler.routine) else { return };
         let is_ours = is_request(&location, TdiRequest::RECEIVE_DATAGRAM)
             && self.address_of(location.file_object).is_some_and(|address| address.datagrams.is_some());
         let rest = shown.get(answer.taken as usize..).unwrap_or_default();
+        if !is_ours {
+            blame_request(handler.routine, &location, "TDI_RECEIVE_DATAGRAM on an address");
+        }
         // SAFETY: adopted: a packet that the transport holds now, and that is completed once.
         unsafe {
             let _raised = Raised::to(Irql::DISPATCH);

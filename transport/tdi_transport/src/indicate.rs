@@ -8,7 +8,7 @@ use nt_io::completion;
 use tdi_core::{ClientFault, Handler, Indication, IndicationResult, ReturnedReceive};
 use trace::Event;
 
-use crate::adopt::{Adopted, is_request};
+use crate::adopt::{Adopted, blame, blame_request, is_request};
 use crate::decode;
 use crate::endpoint::{Caller, EndpointState};
 use crate::mdl::{self, Direction};
@@ -70,10 +70,16 @@ impl Transport {
                 let Answer { status, taken, irp } = indicate_receive(file, context, handler, flags, shown);
                 let adopted = match status {
                     NtStatus::MORE_PROCESSING_REQUIRED if irp != 0 => self.adopt(irp, handler.routine),
+                    NtStatus::MORE_PROCESSING_REQUIRED => {
+                        const NO_IRP: &str = "a receive handler returned STATUS_MORE_PROCESSING_REQUIRED without an \
+                                              IRP; it was taken for STATUS_SUCCESS";
+                        blame(handler.routine, "C-589", NO_IRP);
+                        None
+                    }
                     _ => None,
                 };
-                let receive =
-                    adopted.and_then(|adopted| self.adopt_receive(adopted, file, Owner::Endpoint(name.into())));
+                let owner = Owner::Endpoint(name.into());
+                let receive = adopted.and_then(|adopted| self.adopt_receive(adopted, handler.routine, file, owner));
                 let mut endpoint = self.lock_again(name);
                 self.hand_in(&mut endpoint, handler, IndicationResult::Receive { status, taken, receive, data });
                 if let Some(receive) = receive {
@@ -89,18 +95,26 @@ impl Transport {
         let fault = endpoint.core.handle_indication_result(now, result);
         if let Some(ClientFault::TookMoreThanAvailable { taken, available }) = fault {
             let message = format_args!("a receive handler took {taken} bytes of {available}; the number was cut");
-            gate::finding("C-588", message, handler.routine);
+            blame(handler.routine, "C-588", message);
         }
     }
 
     /// Enters the TDI_RECEIVE that a receive handler returned. What is not one, on this very endpoint, with a
     /// buffer that is there, completes with an error and the data is kept (C-222, C-589).
-    fn adopt_receive(&self, adopted: Adopted, endpoint_file: u64, owner: Owner) -> Option<ReturnedReceive> {
+    fn adopt_receive(
+        &self,
+        adopted: Adopted,
+        routine: u64,
+        endpoint_file: u64,
+        owner: Owner,
+    ) -> Option<ReturnedReceive> {
         let Adopted { irp, location } = adopted;
         let (length, flags) = decode::transfer(&location);
         let status = if !is_request(&location, TdiRequest::RECEIVE) {
+            blame_request(routine, &location, "TDI_RECEIVE");
             NtStatus::INVALID_DEVICE_REQUEST
         } else if adopted.file() as u64 != endpoint_file {
+            blame_request(routine, &location, "TDI_RECEIVE on the endpoint that it was called for");
             NtStatus::INVALID_CONNECTION
         } else {
             // SAFETY: adopted: a packet that the transport holds now. Entering it is the last step that can fail.

@@ -16,7 +16,7 @@ use tdi_core::{
 use trace::Event;
 
 use crate::address::{AddressState, BACKLOG};
-use crate::adopt::{Adopted, is_request};
+use crate::adopt::{Adopted, blame, blame_request, is_request};
 use crate::datagram::Step;
 use crate::decode;
 use crate::endpoint::{Caller, EndpointState, Link, Phase, Said};
@@ -253,6 +253,7 @@ impl Transport {
         };
         let Adopted { irp, location } = adopted;
         let status = if !is_request(&location, TdiRequest::ACCEPT) {
+            blame_request(handler.routine, &location, "TDI_ACCEPT");
             NtStatus::INVALID_DEVICE_REQUEST
         } else if let Err(status) = decode::accept(&location) {
             // One that could not tell who connects must not leave a connection behind.
@@ -379,5 +380,14 @@ fn call_connect_handler(file: u64, handler: Handler, offer: &Offer) -> Option<u6
     };
     drop(raised);
     gate::record(Event::IndicationReturned { endpoint: file, status: status.0, taken: 0 });
-    (status == NtStatus::MORE_PROCESSING_REQUIRED && irp != 0).then_some(irp)
+    let fault = match status {
+        NtStatus::MORE_PROCESSING_REQUIRED if irp != 0 => return Some(irp),
+        NtStatus::MORE_PROCESSING_REQUIRED => ("C-442", "STATUS_MORE_PROCESSING_REQUIRED without an IRP"),
+        status if status.is_success() => ("C-439", "a success, but STATUS_MORE_PROCESSING_REQUIRED accepts"),
+        _ => return None,
+    };
+    let (rule, what) = fault;
+    let message = format_args!("a connect handler returned {what} ({:#010x}); the offer was refused", status.0);
+    blame(handler.routine, rule, message);
+    None
 }

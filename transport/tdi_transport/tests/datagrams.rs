@@ -374,6 +374,33 @@ fn request_returned_by_the_handler_gets_the_rest_of_that_datagram() {
     });
 }
 
+#[proves("D-080")]
+#[test]
+fn misuse_of_the_datagram_handler_s_answer_is_a_finding() {
+    if !is_child() {
+        let said = findings_of("misuse_of_the_datagram_handler_s_answer_is_a_finding");
+        assert_eq!(said, ["D-080", "C-222"]);
+        return;
+    }
+    on_loopback(|| {
+        let (address, local) = open_udp("127.0.0.1:0");
+        let (socket, _) = peer();
+        let client = Client::new();
+        client.register(&address);
+        let answer = |answer| *client.answer.lock().expect("no panic") = Some(answer);
+        answer((NtStatus::MORE_PROCESSING_REQUIRED, 2, ptr::null_mut()));
+        socket.send_to(b"without", local).expect("room");
+        client.wait();
+        let wrong = Request::new(&address, TdiRequest::SEND_DATAGRAM, [0; 4], ptr::null_mut()).into_current();
+        answer((NtStatus::MORE_PROCESSING_REQUIRED, 0, wrong.irp));
+        socket.send_to(b"wrong", local).expect("room");
+        assert_eq!(wrong.wait(), (NtStatus::INVALID_DEVICE_REQUEST, 0));
+        let texts: Vec<_> = client.seen().into_iter().map(|(bytes, ..)| bytes).collect();
+        assert_eq!(texts, [b"without".to_vec(), b"wrong".to_vec()]);
+        address.close(Order::HandleFirst);
+    });
+}
+
 #[proves("D-035", "D-097", "D-098")]
 #[test]
 fn unreachable_port_is_reported_to_the_error_handler() {

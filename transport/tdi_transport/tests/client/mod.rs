@@ -6,6 +6,7 @@ pub mod handlers;
 
 use std::cell::UnsafeCell;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -60,6 +61,26 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.0.stop();
     }
+}
+
+/// Whether this process was started by [`findings_of`].
+pub fn is_child() -> bool {
+    std::env::var_os("DRYDOCK_TEST_CHILD").is_some()
+}
+
+/// Runs the test `name` of this program in a process of its own, where [`is_child`] is true, and gives the rules of
+/// its findings in order.
+#[track_caller]
+pub fn findings_of(name: &str) -> Vec<String> {
+    let output = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env("DRYDOCK_TEST_CHILD", "1")
+        .output()
+        .expect("this program can be started again");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let rule = |line: &str| Some(line.strip_prefix("finding ")?.split(' ').next()?.to_owned());
+    said.lines().filter_map(rule).collect()
 }
 
 /// Runs `work` on a kernel thread of its own.
