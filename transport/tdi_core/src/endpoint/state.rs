@@ -183,3 +183,17 @@ impl Endpoint {
         number
     }
 }
+
+#[cfg(all(test, debug_assertions))]
+mod tests {
+    use super::*;
+    use crate::endpoint::Config;
+    use crate::ids::EndpointId;
+
+    #[test]
+    #[should_panic(expected = "Unassociated to Established is in no table")]
+    fn a_step_that_is_in_no_table_is_caught_in_debug_builds() {
+        let mut endpoint = Endpoint::new(EndpointId { index: 0, generation: 1 }, 0, &Config::DEFAULT);
+        endpoint.enter(State::established());
+    }
+}

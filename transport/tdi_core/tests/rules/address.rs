@@ -3,7 +3,10 @@
 use nt_abi::NtStatus;
 use nt_abi::tdi::TdiEvent;
 use proves::proves;
-use tdi_core::{Handler, NetworkError, NetworkEvent, Offer, OfferId, RemoteFilter, StateName};
+use tdi_core::{
+    Address, AddressId, AddressMessage, AddressOutput, ConnectAnswer, Handler, NetworkError, NetworkEvent, Offer,
+    OfferId, RemoteFilter, RequestId, StateName,
+};
 
 use crate::world::{RELEASE, Welcome, World, handler, local, remote};
 
@@ -256,4 +259,73 @@ fn the_local_address_is_what_the_network_chose() {
     assert_eq!(world.addresses[0].local(), local());
     world.addresses[0].set_local(remote());
     assert_eq!(world.addresses[0].local(), remote());
+}
+
+#[proves("C-178")]
+#[test]
+fn a_listen_that_reaches_a_closed_address_takes_no_offer() {
+    // Its endpoint has not been told of the closing yet.
+    let mut world = World::associated();
+    world.addresses[0].handle_cleanup();
+    let endpoint = world.sites[0].endpoint.id();
+    let address = &mut world.addresses[0];
+    let id = RequestId { index: 9, generation: 1 };
+    address.handle_message(endpoint, AddressMessage::Listen { id, filter: RemoteFilter::ANY });
+    assert!(!address.has_listen_for(remote()));
+    address.handle_offer(Offer { id: OfferId(1), remote: remote(), local: local() });
+    let outputs: Vec<_> = std::iter::from_fn(|| address.poll_output()).collect();
+    assert_eq!(outputs, [AddressOutput::TellClosed(endpoint), AddressOutput::Refuse(OfferId(1))]);
+}
+
+/// An address that nobody polls but the test.
+fn alone() -> Address {
+    Address::new(AddressId { index: 0, generation: 1 }, local(), 4)
+}
+
+#[test]
+fn a_failure_that_nobody_was_told_of_keeps_its_address_from_being_quiet() {
+    let mut address = alone();
+    address.handle_failure(NtStatus::UNSUCCESSFUL);
+    assert!(address.is_quiet(), "nobody is to be told");
+    let handler = handler(TdiEvent::ERROR);
+    assert_eq!(address.tdi_set_event_handler(TdiEvent::ERROR, handler), NtStatus::SUCCESS);
+    address.handle_failure(NtStatus::UNSUCCESSFUL);
+    assert!(!address.is_quiet(), "due");
+    let told = AddressOutput::IndicateError { event: TdiEvent::ERROR, handler, status: NtStatus::UNSUCCESSFUL };
+    assert_eq!(address.poll_output(), Some(told));
+    assert!(!address.is_quiet(), "running");
+    address.handle_error_indicated();
+    assert!(address.is_quiet());
+}
+
+#[test]
+fn an_offer_for_the_connect_handler_keeps_its_address_from_being_quiet() {
+    let offer = |id| Offer { id: OfferId(id), remote: remote(), local: local() };
+    let mut address = alone();
+    let handler = handler(TdiEvent::CONNECT);
+    assert_eq!(address.tdi_set_event_handler(TdiEvent::CONNECT, handler), NtStatus::SUCCESS);
+    assert!(!address.is_quiet(), "listening is to begin");
+    assert_eq!(address.poll_output(), Some(AddressOutput::Listen(true)));
+    assert!(address.is_quiet());
+    address.handle_offer(offer(1));
+    assert!(!address.is_quiet(), "due");
+    assert_eq!(address.poll_output(), Some(AddressOutput::IndicateConnect { handler, offer: offer(1) }));
+    assert!(!address.is_quiet(), "running");
+    address.handle_connect_result(OfferId(1), ConnectAnswer::Accepted);
+    assert!(address.is_quiet());
+}
+
+#[test]
+fn an_offer_that_waits_for_the_next_listen_leaves_its_address_quiet() {
+    let offer = |id| Offer { id: OfferId(id), remote: remote(), local: local() };
+    let (mut address, endpoint) = (alone(), tdi_core::EndpointId { index: 0, generation: 1 });
+    let id = RequestId { index: 9, generation: 1 };
+    address.handle_message(endpoint, AddressMessage::Listen { id, filter: RemoteFilter::ANY });
+    address.handle_offer(offer(1));
+    address.handle_offer(offer(2));
+    let outputs: Vec<_> = std::iter::from_fn(|| address.poll_output()).collect();
+    let deliver = AddressOutput::Deliver { endpoint, listen: id, offer: offer(1) };
+    assert_eq!(outputs, [AddressOutput::Listen(true), deliver]);
+    assert!(address.is_quiet());
+    assert!(address.handle_offer_withdrawn(OfferId(2)), "it waits");
 }

@@ -31,6 +31,19 @@ fn a_network_that_claims_to_have_sent_more_than_asked_has_sent_what_was_asked() 
 }
 
 #[test]
+fn a_network_that_claims_to_have_sent_more_than_was_left_has_sent_what_was_left() {
+    let mut world = World::connected();
+    let (id, _) = begin(&mut world, "send", Request::Send { length: 3, flags: 0 });
+    let now = world.now;
+    world.endpoint().handle_sent(now, id, Progress::Moved { count: 1, exhausted: false });
+    let rest = NetworkCommand::Transmit { id, offset: 1, length: 2, expedited: false };
+    assert_eq!(world.endpoint().poll_output(), Some(Output::Network(rest)));
+    world.endpoint().handle_sent(now, id, MORE_THAN_ASKED);
+    world.run();
+    world.expect("send=SUCCESS/3");
+}
+
+#[test]
 fn a_network_that_claims_to_have_read_more_than_asked_has_read_what_was_asked() {
     let mut world = World::connected();
     let (id, command) = begin(&mut world, "receive", Request::Receive { length: 3, flags: 0 });

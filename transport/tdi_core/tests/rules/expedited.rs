@@ -178,3 +178,56 @@ fn more_urgent_data_than_there_is_room_for_ends_the_connection() {
     world.expect("RST");
     assert_eq!(world.state(), StateName::Associated);
 }
+
+#[proves("C-450")]
+#[test]
+fn the_release_is_told_behind_expedited_data_that_somebody_is_to_get() {
+    // Shown to its handler while the end of the stream is found.
+    let mut world = World::with_handlers();
+    world.during("!<x>", |world| {
+        world.peer_releases();
+        world.receive_with(10, NORMAL);
+        world.tell("back");
+    });
+    world.peer_sends_urgent(b"x");
+    world.expect("!<x> back receive=SUCCESS gone:RELEASE");
+    // ... and comes back from there, though no handler is left, to a receive that came later.
+    let mut world = World::with_handlers();
+    world.answers.push_back(Answer::rejects());
+    world.during("!<x>", |world| {
+        world.deregister(TdiEvent::RECEIVE_EXPEDITED);
+        world.deregister(TdiEvent::RECEIVE);
+        world.peer_releases();
+        world.receive_with(10, NORMAL);
+        world.receive_with(10, EXPEDITED);
+    });
+    world.peer_sends_urgent(b"x");
+    world.expect("!<x> receive=SUCCESS receive#2=SUCCESS/1 gone:RELEASE");
+    // Its handler has not been called yet.
+    let mut world = World::with_handlers();
+    world.during("<data>", |world| {
+        world.peer_sends_urgent(b"x");
+        world.peer_releases();
+    });
+    world.peer_sends(b"data");
+    world.expect("<data> !<x> gone:RELEASE");
+    // A receive is to get what the handler refuses.
+    let mut world = World::with_handlers();
+    world.answers.push_back(Answer::rejects());
+    world.during("!<x>", |world| {
+        world.receive_with(10, EXPEDITED);
+        world.peer_releases();
+        world.receive_with(10, NORMAL);
+    });
+    world.peer_sends_urgent(b"x");
+    world.expect("!<x> receive#2=SUCCESS receive=SUCCESS/1 gone:RELEASE");
+}
+
+#[test]
+fn the_release_does_not_wait_for_expedited_data_that_nobody_takes() {
+    let mut world = World::connected();
+    world.register(TdiEvent::DISCONNECT);
+    world.peer_sends_urgent(b"x");
+    world.peer_releases();
+    world.expect("gone:RELEASE");
+}
