@@ -46,7 +46,9 @@ pub fn folder(name: &str) -> PathBuf {
 /// A network file of this test binary's, as `--net` takes it.
 pub fn simulated(name: &str, text: &str) -> String {
     let file = folder("networks").join(name).with_extension("toml");
-    std::fs::write(&file, text).expect("a network file");
+    // Tests run side by side, and another may be reading the file of this name.
+    let draft = file.with_extension(format!("{:?}", std::thread::current().id()));
+    std::fs::write(&draft, text).and_then(|()| std::fs::rename(&draft, &file)).expect("a network file");
     format!("sim:{}", file.display())
 }
 
