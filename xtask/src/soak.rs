@@ -1,6 +1,7 @@
 //! `cargo xtask soak`: what takes too long for every change.
 //!
-//! Property tests with many more cases, endpoints against their model, waits from several threads, and every closing path of the
+//! Property tests with many more cases, endpoints against their model, waits from several threads, drivers with many thousand
+//! connections at once, and every closing path of the
 //! sample client over and over, in one thread and in many, with requests and with events; and every image of Debian's wine package
 //! through inspection and the loader.
 
@@ -52,6 +53,14 @@ pub struct Options {
     /// Schedules of each model that is explored at random
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     schedules: u64,
+
+    /// Connections at once between two processes, over sockets of the host
+    #[arg(long, value_name = "N", default_value_t = 9000)]
+    sockets: u32,
+
+    /// Connections at once between drivers on simulated hosts
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    simulated: u32,
 }
 
 /// Runs until the time is over or something is not as it should be.
@@ -89,6 +98,11 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             "--",
             "--nocapture",
         ]))
+    })?;
+    step("many connections at once", || {
+        let mut scale = workspace.cargo(["test", "--release", "--package", "drydock_cli", "--test", "scale"]);
+        scale.env("SCALE_SOCKETS", options.sockets.to_string());
+        run_command(scale.env("SCALE_SIMULATED", options.simulated.to_string()))
     })?;
     let mut build = workspace.cargo(["build", "--release", "--package", "drydock_cli"]);
     step("drydock, release build", || run_command(&mut build))?;
