@@ -6,7 +6,7 @@
 //! dispatches, which never accuses wrongly and lets some double completions through; the child stops those
 //! with bugcheck 0x44 anyway.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use trace::{Functions, STATUS_PENDING};
 
@@ -38,6 +38,8 @@ pub struct Completion {
 #[derive(Debug)]
 pub struct Requests {
     known: HashMap<u64, Request>,
+    /// File and IRP of those that nobody has completed: a cleanup asks for its file's, however many there are of others.
+    uncompleted: BTreeSet<(u64, u64)>,
     function: fn(u32) -> String,
 }
 
@@ -79,12 +81,13 @@ struct Total {
 impl Requests {
     /// None yet. `function` names their functions.
     pub fn new(function: fn(u32) -> String) -> Self {
-        Self { known: HashMap::new(), function }
+        Self { known: HashMap::new(), uncompleted: BTreeSet::new(), function }
     }
 
     /// Begins anew.
     pub fn forget(&mut self) {
         self.known.clear();
+        self.uncompleted.clear();
     }
 
     /// How many there are.
@@ -109,6 +112,7 @@ impl Requests {
                 return Dispatch::Again;
             }
             request.judge_abandoned(irp, number.into(), findings);
+            self.uncompleted.remove(&(request.file, irp));
             total = request.total;
             completions = request.early.min(1);
         }
@@ -131,6 +135,9 @@ impl Requests {
             total,
         };
         self.known.insert(irp, request);
+        if completions == 0 {
+            self.uncompleted.insert((file, irp));
+        }
         Dispatch::First
     }
 
@@ -163,6 +170,9 @@ impl Requests {
             }
             return None;
         }
+        if request.completions == 0 {
+            self.uncompleted.remove(&(request.file, irp));
+        }
         request.completions += 1;
         request.total.completions += 1;
         request.completed_with = (thread == request.thread).then_some(status);
@@ -176,10 +186,10 @@ impl Requests {
 
     /// The cleanup of `file`, begun at event `since`, is over: no request older than that may be left.
     pub fn outlived(&self, since: u64, file: u64, findings: &mut Findings) {
-        let left = |request: &&Request| {
-            request.file == file && request.since < since && request.completions == 0 && !request.functions.is_create()
-        };
-        let mut left: Vec<_> = self.known.iter().filter(|(_, request)| left(request)).collect();
+        let of_file = self.uncompleted.range((file, 0)..=(file, u64::MAX));
+        let known = of_file.filter_map(|(_, irp)| Some((irp, self.known.get(irp)?)));
+        let mut left: Vec<_> =
+            known.filter(|(_, request)| request.since < since && !request.functions.is_create()).collect();
         left.sort_by_key(|(_, request)| request.since);
         for (&irp, request) in left {
             let message = format!("{} was not completed when the cleanup of its file was", request.name(irp));

@@ -192,6 +192,25 @@ fn request_that_outlives_the_cleanup_of_its_endpoint_is_found() {
 }
 
 #[test]
+fn every_request_that_outlives_the_cleanup_is_found_and_none_of_another_file() {
+    let run = Run::default().endpoint(1).endpoint(2);
+    let run = [(7, 1), (8, 2), (9, 1)]
+        .into_iter()
+        .fold(run, |run, (irp, file)| run.dispatch(irp, file, RECEIVE).returns(irp, STATUS_PENDING));
+    let run = run.request(1, CLEANUP).event(Event::HostNote {});
+    let run = [7, 8, 9].into_iter().fold(run, |run, irp| run.complete_later(irp, CANCELLED));
+    run.request(1, CLOSE).request(2, CLEANUP).request(2, CLOSE).breaks(&["C-160", "C-160"]);
+}
+
+#[test]
+fn packet_that_nobody_completed_for_one_file_and_that_went_to_another_outlives_no_cleanup() {
+    let run = Run::default().endpoint(1).endpoint(2).dispatch(7, 1, RECEIVE).returns(7, CANCELLED);
+    let run = run.dispatch(7, 2, RECEIVE).returns(7, STATUS_PENDING).request(1, CLEANUP).event(Event::HostNote {});
+    // That nobody completed it the first time is another finding.
+    run.complete_later(7, 0).request(1, CLOSE).breaks(&["K-047"]);
+}
+
+#[test]
 fn request_sent_after_cleanup_began_may_outlive_it() {
     let run = Run::default().endpoint(1).dispatch(8, 1, CLEANUP).on(2).dispatch(7, 1, RECEIVE).on(0);
     let run =
