@@ -37,12 +37,14 @@ pub fn judge(
     // Where the driver was when somebody stopped the run is no fault of it.
     let record = trace
         .bugcheck()
-        .filter(|record| end.end.stopped.is_none() || BugCheck(record.code) != BugCheck::DPC_WATCHDOG_VIOLATION);
+        .filter(|record| end.end.stopped.is_none() || BugCheck(record.code) != BugCheck::DPC_WATCHDOG_VIOLATION)
+        // A process that came to its end has written none: somebody else has.
+        .filter(|_| !success);
     let host = if record.is_some() || finished { None } else { fault_of_host(end) };
     let bugcheck = match &record {
         Some(record) => Some(recorded(record)),
         None if host.is_some() || finished || (failure.is_some() && success) => None,
-        None => Some(unexplained(end)),
+        None => Some(unexplained(plan, end)),
     };
     let outcome = match (&bugcheck, &host, &failure, findings.is_empty()) {
         (Some(_), ..) => Outcome::Bugcheck,
@@ -167,29 +169,28 @@ fn recorded(record: &BugCheckRecord) -> Bugcheck {
     }
 }
 
-/// A child that went without a record: the driver destroyed its process, or we are wrong.
-fn unexplained(end: &ChildEnd) -> Bugcheck {
+/// A child that went without a record: the driver destroyed its process, or we are wrong. An only driver is named.
+fn unexplained(plan: &Plan, end: &ChildEnd) -> Bugcheck {
     let why = if end.end.asked {
-        "did not stop within its time limit and could not say where it was".to_string()
+        "did not stop within its time limit and could not say where it was: it was stopped itself, or its signals were blocked".to_string()
     } else {
-        end.in_words()
+        format!("{} without a record: the driver overwrote it or made a system call of its own", end.in_words())
     };
     let said = match end.last_words.trim() {
         "" => String::new(),
         words => format!("; it said: {words}"),
     };
     let code = BugCheck::DRYDOCK_INTERNAL_ERROR;
+    let driver = if plan.drivers.len() == 1 { plan.driver_names() } else { String::new() };
     Bugcheck {
         code: code.0,
         name: code.name().unwrap_or_default().into(),
         parameters: [0; 4],
-        driver: String::new(),
+        driver,
         offset: None,
         source: None,
         in_call: false,
-        message: format!(
-            "the process that hosted the driver {why} without a record: the driver overwrote it or made a raw system call{said}"
-        ),
+        message: format!("the process that hosted the driver {why}{said}"),
     }
 }
 

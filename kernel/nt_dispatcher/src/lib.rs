@@ -17,6 +17,7 @@
 mod bell;
 pub mod clock;
 mod clock_thread;
+mod describe;
 pub mod dpc;
 pub mod event;
 pub mod event_object;

@@ -18,10 +18,12 @@ use trace::Event;
 use crate::event::signal_state;
 use crate::executor::{self, seeded};
 use crate::park::Parker;
-use crate::{clock_thread, poller, wait};
+use crate::{clock_thread, describe, poller, wait};
 
 /// Stack of a driver thread. NT gives 24 KiB; host code below an import needs more.
 pub(crate) const STACK_BYTES: usize = 512 << 10;
+/// Most threads. Each takes Linux six mappings, of which a process has 65,530.
+const THREADS_MAX: usize = 8192;
 /// Bytes of a thread object; drivers read nothing past the header.
 const BODY_BYTES: u64 = 0x400;
 /// Where the thread's id lies in its object, its priority, and its base priority's increment.
@@ -133,6 +135,15 @@ pub(crate) fn is_in_region() -> bool {
     gate::irql() >= Irql::APC || current_record().regions.load(Ordering::Relaxed) > 0
 }
 
+/// Says what the thread with this record waits for, if it does. For signal handlers.
+fn describe_wait(record: u64, to: &mut dyn std::fmt::Write) {
+    // SAFETY: blocks name records, which are never freed, or none.
+    let object = unsafe { (record as *const Record).as_ref() }.map_or(0, |record| record.parker.object());
+    if object != 0 {
+        describe::wait_on(object, to);
+    }
+}
+
 /// Whether the calling thread runs a driver's routine. Others are the host's and serve everybody.
 pub(crate) fn is_drivers() -> bool {
     current_record().is_drivers.load(Ordering::Relaxed)
@@ -185,8 +196,11 @@ struct Identity {
 }
 
 impl Identity {
-    /// For a thread that will run on `stack`.
+    /// For a thread that will run on `stack`; `OutOfMemory` if there are too many.
     fn prepare(body: u64, stack: Range<u64>) -> std::io::Result<Self> {
+        if running().len() >= THREADS_MAX {
+            return Err(std::io::ErrorKind::OutOfMemory.into());
+        }
         let processor = lease();
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let block = Block::new(stack, body, number, processor as u16)?;
@@ -213,6 +227,15 @@ impl Identity {
         let identity = Self::prepare(body, host_stack()?)?;
         identity.block.install();
         Ok(identity)
+    }
+
+    /// For a thread that could not be started.
+    fn give_back(self) {
+        running().remove(&self.body);
+        LEASED.fetch_and(!(1 << self.processor), Ordering::Relaxed);
+        FREE_RECORDS.lock().unwrap_or_else(PoisonError::into_inner).push(self.record);
+        // SAFETY: nobody has run on it.
+        unsafe { self.block.release() };
     }
 
     /// Ends the thread: tells whom it concerns, signals the object, gives everything back.
@@ -272,6 +295,7 @@ pub fn adopt_current() -> std::io::Result<()> {
 /// As [`adopt_current`].
 pub(crate) fn adopt_current_and(alone: impl FnOnce()) -> std::io::Result<()> {
     // The object needs this thread's caches, and those need a block: a first one serves until the second.
+    gate::fault::set_wait_description(describe_wait);
     let first = Block::new(host_stack()?, 0, NUMBERS.load(Ordering::Relaxed), 0)?;
     first.install();
     let body = new_object(0).ok_or(std::io::ErrorKind::OutOfMemory)?;
@@ -377,13 +401,17 @@ fn spawn(body: u64, start: Start, context: u64) -> std::io::Result<()> {
         };
         return seeded::spawn(prepare, move |identity| live(identity, start, context));
     }
-    let run = move || match Identity::take_on(body) {
-        Ok(identity) => live(identity, start, context),
-        // Out of blocks after the creator was told of success: nobody could tell what the driver still expects.
-        Err(_) => std::process::abort(),
+    // Here, where a lack of room can still be told.
+    let identity = Identity::prepare(body, 0..0)?;
+    let Identity { block, record, processor, .. } = identity;
+    let run = move || {
+        let stack = host_stack().expect("the C library knows the stack that it made");
+        // SAFETY: nobody runs on the block yet.
+        unsafe { block.set_stack(stack) };
+        block.install();
+        live(Identity { body, block, record, processor }, start, context);
     };
-    std::thread::Builder::new().stack_size(STACK_BYTES).spawn(run)?;
-    Ok(())
+    std::thread::Builder::new().stack_size(STACK_BYTES).spawn(run).map(drop).inspect_err(|_| identity.give_back())
 }
 
 fn live(identity: Identity, start: Start, context: u64) {

@@ -1,5 +1,6 @@
 //! Driver objects: making them, starting and unloading drivers (K-087 to K-090, K-101 to K-103).
 
+use gate::fault::Stage;
 use nt_abi::io::{DriverExtension, MAJOR_FUNCTIONS, device_flags};
 use nt_abi::{DeviceObject, DriverObject, Irp, NtStatus, UnicodeString};
 use nt_object::ObjectType;
@@ -82,11 +83,14 @@ pub unsafe fn start(driver: *mut DriverObject, name: &str) -> NtStatus {
     let path = Box::leak(Box::new(leak(&path.encode_utf16().collect::<Vec<_>>())));
     gate::record_with_text(Event::DriverEntryCalled { driver: driver as u64 }, name);
     // SAFETY: the caller's promise.
+    gate::fault::set_stage(Stage::Entry, unsafe { (*driver).driver_init });
+    // SAFETY: the caller's promise.
     let status = unsafe {
         let status = gate::call::call2((*driver).driver_init, driver as u64, std::ptr::from_mut(path) as u64);
         for_each_device(driver, |device| (*device).flags &= !device_flags::DEVICE_INITIALIZING);
         NtStatus(status as u32)
     };
+    gate::fault::set_stage(Stage::Between, 0);
     gate::record(Event::DriverEntryReturned { driver: driver as u64, status: status.0 });
     status
 }
@@ -104,8 +108,10 @@ pub unsafe fn unload(driver: *mut DriverObject) -> bool {
         return false;
     }
     gate::record(Event::UnloadCalled { driver: driver as u64 });
+    gate::fault::set_stage(Stage::Unload, routine);
     // SAFETY: the caller's promise.
     unsafe { gate::call::call1(routine, driver as u64) };
+    gate::fault::set_stage(Stage::Between, 0);
     gate::record(Event::UnloadReturned { driver: driver as u64 });
     true
 }

@@ -469,6 +469,19 @@ pub(crate) unsafe fn send_and_wait_on(
     }
 }
 
+/// The routine that requests of a kind for the file's device go to, 0 if the handle is of no use. For reports.
+pub fn dispatch_routine(handle: Handle, major: MajorFunction) -> u64 {
+    let Ok((body, _)) = nt_object::reference_by_handle(handle, Some(FILE.block())) else { return 0 };
+    // SAFETY: the file is referenced, and so is its device by it.
+    let routine = unsafe {
+        let device = device::related(body as *mut FileObject);
+        let driver = if device.is_null() { std::ptr::null_mut() } else { (*device).driver_object };
+        driver.as_ref().map_or(0, |driver| driver.major_function[usize::from(major.0)])
+    };
+    nt_object::dereference(body);
+    routine
+}
+
 /// Sends a device control request on behalf of the command line and waits for it.
 ///
 /// # Errors

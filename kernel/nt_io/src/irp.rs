@@ -323,7 +323,7 @@ pub unsafe fn mark_pending(irp: *mut Irp) {
 pub unsafe fn call_driver(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus {
     // SAFETY: the caller's promise.
     unsafe {
-        if device.is_null() || !(device as u64).is_multiple_of(8) {
+        if device.is_null() || !device.is_aligned() {
             // As the access to such a device would end on NT.
             let parameters = [NtStatus::ACCESS_VIOLATION.0.into(), gate::caller(), 0, device as u64];
             let message = format_args!("IoCallDriver was given {device:p}, which is no device.");
@@ -338,7 +338,9 @@ pub unsafe fn call_driver(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus 
         (*location).device_object = device;
         let major = (*location).major_function;
         let index = usize::from(major.0).min(MAJOR_FUNCTIONS - 1);
-        let routine = (*(*device).driver_object).major_function[index];
+        // What is no device leads to what is no driver, and that can lie anywhere.
+        let table = &raw const (*(*device).driver_object).major_function;
+        let routine = table.cast::<u64>().add(index).read_unaligned();
         gate::count(Counter::Irps, 1);
         gate::record(Event::IrpDispatched {
             irp: irp as u64,

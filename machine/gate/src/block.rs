@@ -86,13 +86,30 @@ impl Block {
             (*host).dispatcher = 0;
             (*host).spin_lock_count = 0;
             (*host).in_handler = false;
+            (*host).has_answered.store(false, Ordering::Relaxed);
         }
         Ok(block)
+    }
+
+    /// Says which stack the thread will run on, if that was not known to [`Block::new`].
+    ///
+    /// # Safety
+    /// Nobody runs on the block.
+    pub unsafe fn set_stack(&self, stack: Range<u64>) {
+        let host = self.host();
+        // SAFETY: a committed page; nobody else touches it, as the caller promises.
+        unsafe { ((*host).stack_low, (*host).stack_high) = (stack.start, stack.end) };
     }
 
     /// The host's part.
     pub fn host(&self) -> *mut HostThread {
         self.0.host.get()
+    }
+
+    /// The `KTHREAD` of the thread on it.
+    pub(crate) fn thread_object(&self) -> u64 {
+        // SAFETY: a committed page; the word changes only when the block is given to another thread.
+        unsafe { (*self.0.kpcr.get()).current_thread }
     }
 
     /// Makes this the calling host thread's block: GS base and alternate signal stack.
@@ -101,7 +118,7 @@ impl Block {
     /// code runs any more; the alternate signal stack stays in use until the thread ends or installs another.
     pub fn install(&'static self) {
         let stack = libc::stack_t {
-            ss_sp: (self.base() + SIGNAL_STACK_OFFSET as u64) as *mut libc::c_void,
+            ss_sp: (self.address() + SIGNAL_STACK_OFFSET as u64) as *mut libc::c_void,
             ss_flags: 0,
             ss_size: SIGNAL_STACK,
         };
@@ -112,7 +129,7 @@ impl Block {
         let id = unsafe { libc::gettid() } as u32;
         // SAFETY: the block is committed; `host_id` is atomic.
         unsafe { (*self.host()).host_id.store(id, Ordering::Relaxed) };
-        set_gs_base(self.base());
+        set_gs_base(self.address());
     }
 
     /// Makes this the block of the fiber that the calling host thread goes on with. Sets the GS base only: the
@@ -125,7 +142,7 @@ impl Block {
             let id = (*from).host_id.swap(0, Ordering::Relaxed);
             (*self.host()).host_id.store(id, Ordering::Relaxed);
         }
-        set_gs_base(self.base());
+        set_gs_base(self.address());
     }
 
     /// Gives the block back: its ring at once, the rest with the next [`Block::new`].
@@ -139,13 +156,15 @@ impl Block {
         unsafe {
             (*host).ring.release();
             (*host).host_id.store(0, Ordering::Relaxed);
+            // Whoever looks for threads inside imports finds none here.
+            (*host).caller = 0;
         }
         if let Some(blocks) = BLOCKS.get() {
             blocks.free().push(self);
         }
     }
 
-    fn base(&self) -> u64 {
+    pub(crate) fn address(&self) -> u64 {
         std::ptr::from_ref(self) as u64
     }
 }

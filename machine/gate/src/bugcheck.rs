@@ -12,6 +12,7 @@ pub use nt_abi::exception::BugCheck;
 use nt_abi::exception::Context;
 use trace::BugCheckReport;
 
+use crate::block::Block;
 use crate::text::Text;
 use crate::thread::HostThread;
 use crate::{block, frames, image, recorder, seh, stub};
@@ -38,7 +39,7 @@ pub fn at(code: BugCheck, parameters: [u64; 4], rip: u64) -> ! {
 pub fn with_message(code: BugCheck, parameters: [u64; 4], rip: u64, message: impl Display) -> ! {
     let mut text = Text::<1024>::new();
     text.push(format_args!("{message}"));
-    stop(&Stop { code, parameters, rip, import: serving(), registers: None, message: text.as_str() })
+    stop(&Stop { code, parameters, rip, import: serving(), registers: None, on: None, message: text.as_str() })
 }
 
 /// Ends the run because Drydock does not have `what` (a service, an information class, a flag), which the driver
@@ -75,6 +76,7 @@ pub fn install_panic_hook() {
             rip: caller,
             import: serving(),
             registers: None,
+            on: None,
             message: text.as_str(),
         })
     }));
@@ -90,6 +92,8 @@ pub(crate) struct Stop<'a> {
     pub import: Option<&'static stub::Import>,
     /// Of the interrupted code, if this comes from a signal.
     pub registers: Option<Registers>,
+    /// The thread that is to blame, if not the calling one. It is inside an import and stays there.
+    pub on: Option<&'static Block>,
     pub message: &'a str,
 }
 
@@ -147,14 +151,12 @@ pub(crate) fn stop(stop: &Stop<'_>) -> ! {
 }
 
 fn record(stop: &Stop<'_>, with_frames: bool) {
-    let block = block::installed();
-    // SAFETY: this thread's own block; nothing else of this thread runs.
-    let host = block.map(|block| unsafe { &*block.host().cast_const() });
     let import = stop.import;
     let mut buffer = [0; 32];
     let frames = match &stop.registers {
         _ if !with_frames => 0,
         Some(registers) => frames::collect(&registers.context(), true, &mut buffer),
+        None if let Some(on) = stop.on => frames::collect_of(on, &mut buffer),
         None => frames::collect(&seh::capture(), false, &mut buffer),
     };
     STOP.store(std::ptr::null_mut(), Ordering::Relaxed);
@@ -170,7 +172,7 @@ fn record(stop: &Stop<'_>, with_frames: bool) {
         image_base: place.map_or(0, |(image, _)| image.base),
         offset: place.map_or(0, |(_, offset)| offset),
         driver: place.map_or("", |(image, _)| image.name),
-        thread: host.map_or(0, |_| crate::thread::current_thread_object()),
+        thread: stop.on.or_else(block::installed).map_or(0, Block::thread_object),
         import: import.map(|import| import.number),
         import_name: import_name.as_str(),
         registers: stop.registers.map_or([0; 16], |registers| registers.integer),

@@ -32,7 +32,7 @@ use crate::{block, frames, host_frames, image, memory, shared_page, stub};
 
 pub(crate) use emulate::name_at;
 pub use time_stamp::set_time_stamp_clock;
-pub use watchdog::WATCHDOG_SIGNAL;
+pub use watchdog::{Stage, WATCHDOG_SIGNAL, routine_of_stage, set_stage, set_wait_description};
 
 /// How far below a stack's lowest address an access still counts as its overflow.
 const GUARD_BYTES: u64 = 64 << 10;
@@ -227,11 +227,14 @@ extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, context:
     let host = block.host();
     // SAFETY: the calling thread's block.
     unsafe {
-        if (*host).in_handler {
-            internal(
+        // As a byte: who writes over this record leaves what is no truth value.
+        match (&raw const (*host).in_handler).cast::<u8>().read_volatile() {
+            0 => {}
+            1 => internal(
                 &interrupted,
                 format_args!("A fault inside the fault handler, at host address {:#x}.", interrupted.rip()),
-            );
+            ),
+            _ => overwritten(&interrupted),
         }
         (*host).in_handler = true;
     }
@@ -393,6 +396,7 @@ fn driver_fault(interrupted: &Interrupted<'_>, blame: u64, message: std::fmt::Ar
         rip: blame,
         import,
         registers: Some(interrupted.registers()),
+        on: None,
         message: text.as_str(),
     })
 }
@@ -458,6 +462,7 @@ fn missing_import(interrupted: &Interrupted<'_>, host: *mut HostThread, import: 
         rip: blame,
         import: Some(import),
         registers: Some(interrupted.registers()),
+        on: None,
         message: text.as_str(),
     })
 }
@@ -475,6 +480,7 @@ fn ran_after_unload(interrupted: &Interrupted<'_>, image: &LoadedImage) -> ! {
         rip,
         import: None,
         registers: Some(interrupted.registers()),
+        on: None,
         message: text.as_str(),
     })
 }
@@ -499,6 +505,7 @@ fn stack_overflow(interrupted: &Interrupted<'_>, blame: u64) -> ! {
         rip: blame,
         import: if image::find(interrupted.rip()).is_some() { None } else { bugcheck::serving() },
         registers: Some(interrupted.registers()),
+        on: None,
         message: if is_outside {
             "The stack pointer led out of the thread's stack, so not even an exception could be raised there."
         } else {
@@ -541,26 +548,36 @@ fn host_fault(interrupted: &Interrupted<'_>, host: Option<*mut HostThread>) -> !
         let caller = crate::caller();
         stack_overflow(interrupted, if caller != 0 { caller } else { frames::innermost(interrupted.get(RSP), high) });
     }
+    let what = Failed(interrupted);
     let Some(import) = bugcheck::serving() else {
-        internal(
-            interrupted,
-            format_args!(
-                "Drydock {} {} at host address {rip:#x}.",
-                Access(interrupted.operation()),
-                Place(interrupted.address())
-            ),
-        )
+        internal(interrupted, format_args!("Drydock {what} at host address {rip:#x}."))
     };
     driver_fault(
         interrupted,
         crate::caller(),
         format_args!(
-            "While serving {}, Drydock {} {}: the driver passed a bad pointer, or Drydock is wrong (host address {rip:#x}).",
+            "While serving {}, Drydock {what}: the driver passed a bad pointer, or Drydock is wrong (host address {rip:#x}).",
             import.name,
-            Access(interrupted.operation()),
-            Place(interrupted.address()),
         ),
     );
+}
+
+/// Ends the run because somebody wrote over what the host keeps of this thread. Nothing of it can be trusted, but a driver that
+/// ran here is on the stack.
+fn overwritten(interrupted: &Interrupted<'_>) -> ! {
+    let rip = interrupted.rip();
+    let stack = interrupted.get(RSP);
+    let blame = if image::find(rip).is_some() { rip } else { frames::innermost(stack, u64::MAX) };
+    bugcheck::stop(&Stop {
+        code: BugCheck::DRYDOCK_INTERNAL_ERROR,
+        parameters: [interrupted.trap(), interrupted.address(), rip, 0],
+        rip: blame,
+        import: None,
+        registers: Some(interrupted.registers()),
+        on: None,
+        message: "What Drydock keeps of this thread was written over: a driver writes where it has nothing. The innermost driver \
+                  frame is named; what wrote may be another.",
+    })
 }
 
 /// Ends the run by a fault of our own.
@@ -573,8 +590,26 @@ fn internal(interrupted: &Interrupted<'_>, message: std::fmt::Arguments<'_>) -> 
         rip: 0,
         import: bugcheck::serving(),
         registers: Some(interrupted.registers()),
+        on: None,
         message: text.as_str(),
     })
+}
+
+/// What the interrupted code tried in vain. The processor tells no address but of page faults.
+struct Failed<'a>(&'a Interrupted<'a>);
+
+impl std::fmt::Display for Failed<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(interrupted) = self;
+        match interrupted.trap() {
+            trap::PAGE_FAULT => {
+                write!(f, "{} {}", Access(interrupted.operation()), Place(interrupted.address()))
+            }
+            trap::PROTECTION => f.write_str("used an address that no memory can have"),
+            trap::INVALID_OPCODE => f.write_str("came to an instruction that there is not"),
+            trap => write!(f, "met processor exception {trap}"),
+        }
+    }
 }
 
 /// What an access tried to do, as a verb; counted as in [`Interrupted::operation`].

@@ -6,6 +6,7 @@
 
 use nt_abi::exception::Context;
 
+use crate::block::Block;
 use crate::thread::HostThread;
 use crate::unwind::RSP;
 use crate::walk::{Step, Walk};
@@ -22,8 +23,21 @@ pub(crate) fn collect(context: &Context, is_interrupted: bool, into: &mut [u64])
     let rest = unwound(context, block.host(), is_interrupted, &mut frames);
     if let Some(stack) = rest {
         // SAFETY: the calling thread's block.
-        let high = unsafe { (*block.host()).stack_high };
-        frames.scan(stack, high);
+        let (low, high) = unsafe { ((*block.host()).stack_low, (*block.host()).stack_high) };
+        // After an overflow the stack pointer lies below what can be read.
+        frames.scan(if stack < high { stack.max(low) } else { stack }, high);
+    }
+    frames.found
+}
+
+/// [`collect`] for another thread, which is inside an import and stays there. Its registers are unknown, so its stack is looked
+/// through word by word, from where the import returns.
+pub(crate) fn collect_of(block: &Block, into: &mut [u64]) -> usize {
+    // SAFETY: blocks are never unmapped.
+    let (entry, high) = unsafe { ((*block.host()).entry, (*block.host()).stack_high) };
+    let mut frames = Frames { into, found: 0 };
+    if entry != 0 {
+        frames.scan(entry, high);
     }
     frames.found
 }

@@ -7,7 +7,7 @@
 use std::arch::asm;
 use std::cell::UnsafeCell;
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use arena::SlotCache;
 use nt_abi::Irql;
@@ -90,6 +90,8 @@ pub struct HostThread {
     pub host_id: AtomicU32,
     /// Whether a signal handler runs on this thread.
     pub in_handler: bool,
+    /// Whether this thread has answered the watchdog.
+    pub(crate) has_answered: AtomicBool,
 }
 
 /// The two pages of a thread that GS leads to.

@@ -107,6 +107,10 @@ pub const FILES: &[(&str, c_long)] = &[
 /// `clone3` hides its flags behind a pointer, where no filter can look: glibc falls back to `clone` on ENOSYS.
 pub const ABSENT: &[(&str, c_long)] = &[("clone3", libc::SYS_clone3)];
 
+/// The signals that may be sent.
+pub const SIGNALS: &[i32] =
+    &[libc::SIGABRT, libc::SIGUSR2, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
+
 /// Installs the list on all threads of the process.
 pub fn apply(policy: Policy) -> io::Result<()> {
     // One filter can refuse with one error only, so what is absent gets a filter of its own, with everything else allowed.
@@ -130,12 +134,11 @@ fn allowed(policy: Policy) -> io::Result<BTreeMap<i64, Vec<SeccompRule>>> {
     // Threads of this process, no other kind of child.
     let thread = libc::CLONE_THREAD as u64;
     rules.insert(libc::SYS_clone, vec![rule(&[has_bits(0, thread, thread)?])?]);
-    // Signals to this process alone: the watchdog asks threads what they do, and abort ends the process.
-    let own = u64::from(std::process::id());
-    for number in [libc::SYS_tgkill, libc::SYS_kill] {
-        let to_us =
-            SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, own).map_err(io::Error::other)?;
-        rules.insert(number, vec![rule(&[to_us])?]);
+    // Signals to this process alone, and only those that the host sends: the watchdog asks threads what they do, abort ends the
+    // process, and a handler lets a fault that somebody else sent have its effect. None can end it as if from outside.
+    for (number, signal) in [(libc::SYS_kill, 1), (libc::SYS_tgkill, 2)] {
+        let own = SIGNALS.iter().map(|value| rule(&[equal(0, std::process::id())?, equal(signal, *value as u32)?]));
+        rules.insert(number, own.collect::<io::Result<Vec<_>>>()?);
     }
     // Nothing that makes the kernel send signals to others, and no socket but to the network.
     rules.insert(libc::SYS_fcntl, one_of(1, &[libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_DUPFD_CLOEXEC])?);
@@ -158,11 +161,12 @@ const SIOCATMARK: i32 = 0x8905;
 
 /// A rule for each of the values that an argument may have.
 fn one_of(argument: u8, values: &[i32]) -> io::Result<Vec<SeccompRule>> {
-    let equal = |value: &i32| {
-        let value = u64::from(*value as u32);
-        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value).map_err(io::Error::other)
-    };
-    values.iter().map(|value| rule(&[equal(value)?])).collect()
+    values.iter().map(|value| rule(&[equal(argument, *value as u32)?])).collect()
+}
+
+/// That the argument's low half is `value`.
+fn equal(argument: u8, value: u32) -> io::Result<SeccompCondition> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value.into()).map_err(io::Error::other)
 }
 
 /// That the argument, seen through `mask`, is `value`.

@@ -269,7 +269,8 @@ pub fn read_bugcheck(lines: &[Line], geometry: Geometry) -> Option<BugCheckRecor
     use bugcheck::*;
     let words = Words::at(lines, geometry.bugcheck(), BUGCHECK_LINES)?;
     let state = words.cell(STATE).load(Acquire);
-    if state == FREE {
+    // What was written over is no record.
+    if ![CLAIMED, READY].contains(&state) || words.get(CODE) > u64::from(u32::MAX) {
         return None;
     }
     let lengths = words.get(LENGTHS);

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use gate::fault::Stage;
 use nt_abi::object::attributes;
-use nt_abi::{Handle, IoStatusBlock, NtStatus};
+use nt_abi::{Handle, IoStatusBlock, MajorFunction, NtStatus};
 use nt_dispatcher::wait;
 use nt_io::file::{self, Open};
 
@@ -30,24 +31,27 @@ impl Opened {
         let outcome = match action {
             Action::Open { device, name } => self.open(device, name),
             Action::Close { name } => self.close(name),
-            Action::Ioctl { target, code, input, output_max } => self.on(target, |handle| {
-                let mut output = vec![0; *output_max as usize];
-                let iosb = file::device_control(handle, *code, input, &mut output)?;
-                Ok((iosb, output))
-            }),
-            Action::Read { target, length, offset } => self.on(target, |handle| {
+            Action::Ioctl { target, code, input, output_max } => {
+                self.on(target, MajorFunction::DEVICE_CONTROL, |handle| {
+                    let mut output = vec![0; *output_max as usize];
+                    let iosb = file::device_control(handle, *code, input, &mut output)?;
+                    Ok((iosb, output))
+                })
+            }
+            Action::Read { target, length, offset } => self.on(target, MajorFunction::READ, |handle| {
                 let mut output = vec![0; *length as usize];
                 let iosb = file::read(handle, &mut output, *offset)?;
                 Ok((iosb, output))
             }),
             Action::Write { target, data, offset } => {
-                self.on(target, |handle| Ok((file::write(handle, data, *offset)?, Vec::new())))
+                self.on(target, MajorFunction::WRITE, |handle| Ok((file::write(handle, data, *offset)?, Vec::new())))
             }
             Action::Wait { milliseconds } => {
                 wait::delay(-i64::from(*milliseconds) * MILLISECOND_100NS);
                 succeeded()
             }
         };
+        gate::fault::set_stage(Stage::Between, 0);
         let (iosb, output) = outcome.unwrap_or_else(|status| (IoStatusBlock::new(status, 0), Vec::new()));
         let filled = if iosb.status.is_error() { 0 } else { (iosb.information as usize).min(output.len()) };
         Message::Done { index, status: iosb.status.0, information: iosb.information, out: hex(&output[..filled]) }
@@ -76,7 +80,11 @@ impl Opened {
         }
     }
 
-    fn on(&self, target: &Target, request: impl FnOnce(Handle) -> Outcome) -> Outcome {
+    fn on(&self, target: &Target, major: MajorFunction, request: impl FnOnce(Handle) -> Outcome) -> Outcome {
+        let request = |handle| {
+            gate::fault::set_stage(Stage::Request, file::dispatch_routine(handle, major));
+            request(handle)
+        };
         match target {
             Target::Opened(name) => request(*self.0.get(name).ok_or(NtStatus::INVALID_HANDLE)?),
             Target::Device(device) => {

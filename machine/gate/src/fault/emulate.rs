@@ -159,6 +159,7 @@ fn fast_fail(interrupted: &Interrupted<'_>) -> ! {
         rip: interrupted.rip(),
         import: None,
         registers: Some(interrupted.registers()),
+        on: None,
         message: text.as_str(),
     })
 }

@@ -13,7 +13,7 @@ use crate::text::Text;
 use crate::thread::{self, HostThread};
 use crate::unwind::{Broken, RSP};
 use crate::walk::{Frame, Step, Walk};
-use crate::{image, memory};
+use crate::{block, frames, image, memory};
 
 /// A search that is calling a handler.
 #[derive(Clone, Copy, Debug)]
@@ -249,6 +249,7 @@ fn end(
         rip: blame(record, context),
         import,
         registers: Some(Registers::of(context)),
+        on: None,
         message,
     })
 }
@@ -261,7 +262,16 @@ fn blame(record: &ExceptionRecord, context: &Context) -> u64 {
     if image::find(context.rip).is_some() {
         return context.rip;
     }
-    memory::read_value(context.integer[RSP]).unwrap_or(0)
+    let stack = context.integer[RSP];
+    let top = memory::read_value(stack).unwrap_or(0);
+    if image::find(top).is_some() {
+        return top;
+    }
+    // The host called there, for the driver whose frame is the next on the stack.
+    block::installed().map_or(0, |block| {
+        // SAFETY: the calling thread's block.
+        frames::innermost(stack, unsafe { (*block.host()).stack_high })
+    })
 }
 
 fn describe<const N: usize>(

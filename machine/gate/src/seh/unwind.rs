@@ -198,6 +198,7 @@ fn end(code: NtStatus, context: &Context, message: &str) -> ! {
         rip: context.rip,
         import: None,
         registers: Some(Registers::of(context)),
+        on: None,
         message,
     })
 }
