@@ -1,4 +1,4 @@
-//! Where a process turns into the child.
+//! Where a process turns into the child, or into a reader of debug information.
 
 use std::env;
 use std::io::{self, BufRead};
@@ -8,6 +8,7 @@ use std::process;
 use crate::child;
 use crate::plan::Plan;
 use crate::supervisor::HOST_ENTRY_CALLED;
+use crate::symbol_reader;
 
 /// What the child is called: its `argv[0]`. Not a variable of the environment, which a user could have set for good.
 pub const HOST_NAME: &str = "drydock host";
@@ -26,6 +27,10 @@ pub const FRAMES_VARIABLE: &str = "DRYDOCK_FRAMES";
 /// The place where a child turns off from `main`. Call it first: in a process that [`crate::Dock::run`]
 /// started it does not return; in any other it only remembers that this program can be started so.
 pub fn host_entry() {
+    if symbol_reader::is_asked_for() {
+        // The supervisor tells of a reader that gave no answer.
+        process::exit(symbol_reader::serve().map_or(1, |()| 0));
+    }
     if env::args_os().next().is_none_or(|name| name != HOST_NAME) {
         HOST_ENTRY_CALLED.get_or_init(|| ());
         return;

@@ -28,6 +28,7 @@ mod plan;
 mod scenario;
 mod stop;
 mod supervisor;
+mod symbol_reader;
 mod verdict;
 
 pub use dock::Dock;

@@ -108,7 +108,7 @@ pub fn run(mut plan: Plan, wanted: Wanted, host_program: Option<PathBuf>) -> Res
     let complete = messages.contains(&Message::Finished);
     let report = outputs.broken_rules(reader.lost(), complete);
     let (mut verdict, death) = judge::judge(plan, &reader, &messages, &end, report, outputs.take_prints());
-    places::add(&mut verdict, plan);
+    places::add(&mut verdict, plan, &host_program);
     outputs.finish(&reader, &mut verdict, death);
     Ok(verdict)
 }

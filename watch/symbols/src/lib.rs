@@ -3,7 +3,8 @@
 //! Read from DWARF inside the image (mingw-w64, clang for the gnu target) or from a PDB beside it (Microsoft's
 //! compiler, clang for the msvc target). Nothing is known of an image with neither; reports then have offsets only.
 //!
-//! Pure: bytes in, places out. A file that makes no sense gives no places, never a panic of a caller.
+//! Pure: bytes in, places out. A file that makes no sense gives no places; but the crates that read the formats panic on some, so
+//! strangers' files are read in a process of its own (`drydock`'s `symbol_reader`).
 
 #![forbid(unsafe_code)]
 
@@ -41,18 +42,8 @@ enum Source {
 }
 
 impl Symbols {
-    /// Looks into the image at `path`, and beside it for a PDB of the same name. `None` if neither tells anything, or the
-    /// PDB belongs to another build.
-    ///
-    /// # Errors
-    /// When the image cannot be read, or is larger than 1 GiB.
-    pub fn beside(path: &Path) -> io::Result<Option<Self>> {
-        let image = read(path)?;
-        let pdb = read(&path.with_extension("pdb")).ok();
-        Ok(Self::new(&image, pdb))
-    }
-
-    /// The same from bytes.
+    /// Looks into an image, and into the PDB that lies beside it. `None` if neither tells anything, or the PDB belongs to another
+    /// build.
     pub fn new(image: &[u8], pdb: Option<Vec<u8>>) -> Option<Self> {
         let from_pdb = pdb.and_then(|pdb| Pdb::read(pdb, image)).map(Source::Pdb);
         let source = from_pdb.or_else(|| Dwarf::read(image).map(|dwarf| Source::Dwarf(Box::new(dwarf))))?;
@@ -67,6 +58,14 @@ impl Symbols {
             Source::Pdb(pdb) => pdb.place(offset),
         }
     }
+}
+
+/// The image at `path`, and what lies beside it under the name of its PDB.
+///
+/// # Errors
+/// When the image cannot be read, or is larger than 1 GiB.
+pub fn files(path: &Path) -> io::Result<(Vec<u8>, Option<Vec<u8>>)> {
+    Ok((read(path)?, read(&path.with_extension("pdb")).ok()))
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
