@@ -56,6 +56,7 @@ impl Dock {
     /// read, write and remove what lies in it, and reach nothing else.
     pub fn files(mut self, folder: impl AsRef<Path>) -> Self {
         self.plan.files = Some(folder.as_ref().into());
+        self.wanted.files = Some(folder.as_ref().into());
         self
     }
 

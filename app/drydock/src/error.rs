@@ -26,6 +26,10 @@ pub enum DockError {
     NothingToCapture,
     /// An output would overwrite what the run reads, or another output.
     WouldOverwrite(PathBuf),
+    /// An output would lie among the drivers' files.
+    InDriversFolder(PathBuf),
+    /// The registry file makes no sense.
+    Registry(String),
     /// Setting up the child failed.
     Setup {
         /// What was attempted.
@@ -84,6 +88,12 @@ impl fmt::Display for DockError {
                 "{} is what this run is made of, or named for two outputs; choose another file",
                 path.display()
             ),
+            Self::InDriversFolder(path) => write!(
+                f,
+                "{} lies in the folder of --files, which is the drivers' to write in; choose another place",
+                path.display()
+            ),
+            Self::Registry(why) => write!(f, "the registry file makes no sense: {why}"),
             Self::NothingToCapture => f.write_str(
                 "only a simulated network has wires to capture from; add --net sim:FILE.toml, or capture with tcpdump",
             ),
@@ -112,7 +122,9 @@ impl std::error::Error for DockError {
             | Self::NothingToCapture
             | Self::Network(_)
             | Self::NoSuchDriver { .. }
-            | Self::WouldOverwrite(_) => None,
+            | Self::WouldOverwrite(_)
+            | Self::InDriversFolder(_)
+            | Self::Registry(_) => None,
             Self::Setup { source, .. } | Self::Input { source, .. } | Self::Output { source, .. } => Some(source),
         }
     }

@@ -37,7 +37,9 @@ pub fn judge(
     // Where the driver was when somebody stopped the run is no fault of it.
     let record = trace
         .bugcheck()
-        .filter(|record| end.end.stopped.is_none() || BugCheck(record.code) != BugCheck::DPC_WATCHDOG_VIOLATION)
+        .filter(|record| {
+            (end.end.stopped.is_none() && !end.undebugged) || BugCheck(record.code) != BugCheck::DPC_WATCHDOG_VIOLATION
+        })
         // A process that came to its end has written none: somebody else has.
         .filter(|_| !success);
     let host = if record.is_some() || finished { None } else { fault_of_host(end) };
@@ -102,6 +104,9 @@ fn fault_of_host(end: &ChildEnd) -> Option<String> {
     if let Some(signal) = end.end.stopped {
         let name = Signal::try_from(signal).map_or("a signal", Signal::as_str);
         return Some(format!("the run was stopped by {name} before it came to its end"));
+    }
+    if end.undebugged && end.end.asked {
+        return Some("no debugger was attached within the time limit; no driver has run".into());
     }
     const LIMITS: &str = "raise the limit ('ulimit -a', the container's or cgroup's) or free some";
     if end.end.status.code() == Some(HOST_FAILED_EXIT) {
@@ -208,7 +213,7 @@ mod tests {
 
     fn ended(raw: i32, last_words: &str) -> ChildEnd {
         let end = End { status: ExitStatus::from_raw(raw), asked: false, stopped: None, killed: false };
-        ChildEnd { end, last_words: last_words.into() }
+        ChildEnd { end, last_words: last_words.into(), undebugged: false }
     }
 
     fn judged(write: impl FnOnce(&'static TraceWriter, &File), end: &ChildEnd) -> Verdict {

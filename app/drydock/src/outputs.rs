@@ -35,6 +35,8 @@ pub struct Wanted {
     pub crash_directory: Option<PathBuf>,
     /// Files that the run was described by: no output overwrites them.
     pub inputs: Vec<PathBuf>,
+    /// The folder that drivers have files in: no output goes there.
+    pub files: Option<PathBuf>,
     /// Where it is said how to attach a debugger, if one is waited for.
     pub debugger: Option<Box<dyn Write>>,
     /// The verdict must rest on every event.
@@ -76,6 +78,18 @@ impl Outputs {
         let regular = |path: &&PathBuf| path.is_file();
         let mut taken: Vec<_> = wanted.inputs.iter().filter_map(identity).collect();
         let create = |path: &PathBuf| File::create(path).map_err(DockError::file(path));
+        if let Some(folder) = wanted.files.as_ref().and_then(|folder| folder.canonicalize().ok()) {
+            // A file that is not there yet has a folder that is.
+            let place = |path: &PathBuf| {
+                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                path.canonicalize().or_else(|_| parent.canonicalize())
+            };
+            let lies_there = |path: &&PathBuf| place(path).is_ok_and(|place| place.starts_with(&folder));
+            let outputs = [&wanted.trace, &wanted.figure, &wanted.capture];
+            if let Some(path) = outputs.into_iter().flatten().find(lies_there) {
+                return Err(DockError::InDriversFolder(path.clone()));
+            }
+        }
         // Only a file that is there shows that it is another's. A pipe is opened once, or its reader would see an end.
         for path in [&wanted.trace, &wanted.figure].into_iter().flatten().filter(|path| !path.exists()) {
             create(path)?;
@@ -176,7 +190,7 @@ impl Outputs {
         self.tell(&lines);
         let mut options = Options::new(names::nt());
         options.events_lost = verdict.events_lost;
-        options.stop = stop(verdict);
+        options.stop = stop(verdict, reader.end_ns());
         if let Some(path) = self.wanted.figure.clone()
             && let Err(error) = std::fs::write(&path, figure::draw(&self.figure, &options))
         {
@@ -249,13 +263,21 @@ fn new_crash_file(folder: &Path) -> io::Result<(PathBuf, File)> {
     Err(io::Error::other(format!("{} holds {CRASH_FILES_MAX} crash files already", folder.display())))
 }
 
-/// What ended the run early, for figures.
-fn stop(verdict: &Verdict) -> Option<Stop> {
+/// What ended the run early, for figures. `end_ns` is when the process had ended: what stopped it from outside came after a
+/// silence, every other end right after the last event.
+fn stop(verdict: &Verdict, end_ns: Option<u64>) -> Option<Stop> {
+    let after_silence = end_ns.unwrap_or(0);
     match (&verdict.bugcheck, verdict.outcome) {
-        (Some(bugcheck), _) => Some(Stop { text: format!("Bugcheck {bugcheck}"), driver: bugcheck.driver.clone() }),
-        (None, Outcome::HostFailed) => {
-            Some(Stop { text: verdict.failure.clone().unwrap_or_default(), driver: String::new() })
+        (Some(bugcheck), _) => {
+            let is_silent = BugCheck(bugcheck.code) == BugCheck::DPC_WATCHDOG_VIOLATION;
+            let time_ns = if is_silent { after_silence } else { 0 };
+            Some(Stop { text: format!("Bugcheck {bugcheck}"), driver: bugcheck.driver.clone(), time_ns })
         }
+        (None, Outcome::HostFailed) => Some(Stop {
+            text: verdict.failure.clone().unwrap_or_default(),
+            driver: String::new(),
+            time_ns: after_silence,
+        }),
         _ => None,
     }
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
 use nix::sys::signal::Signal;
+use nt_executive::registry;
 use sim_net::{NetworkFile, Sim};
 use trace::{TraceFile, TraceOptions, TraceReader};
 
@@ -40,6 +41,8 @@ pub struct ChildEnd {
     pub end: End,
     /// What it wrote to stderr: the panic message of a fault of ours, for example.
     pub last_words: String,
+    /// It still waited for a debugger.
+    pub undebugged: bool,
 }
 
 /// Runs the plan in a child process.
@@ -61,6 +64,7 @@ pub fn run(mut plan: Plan, wanted: Wanted, host_program: Option<PathBuf>) -> Res
         check_drivers(&plan, file)?;
     }
     let plan = &plan;
+    check_inputs(plan)?;
     // Whoever asked for events gets all of them: then the child waits for the reader instead of overwriting.
     let lossless = wanted.needs_every_event() || plan.seed.is_some();
     let trace =
@@ -80,9 +84,8 @@ pub fn run(mut plan: Plan, wanted: Wanted, host_program: Option<PathBuf>) -> Res
     let last_words = child.stderr.take().map(|stderr| thread::spawn(move || tail(stderr)));
     let mut waiting = child.stdin.take().zip(debugger).map(|(go, to)| debugger::Waiting::new(child.id(), go, to));
     let child = Limited::new(child);
-    if waiting.is_none() {
-        child.begin(plan.timeout);
-    }
+    // A debugger that never comes must not hold the run for ever either, if it has a limit at all.
+    child.begin(plan.timeout);
 
     let end = loop {
         outputs.take(reader.drain());
@@ -104,13 +107,29 @@ pub fn run(mut plan: Plan, wanted: Wanted, host_program: Option<PathBuf>) -> Res
         outputs.could_not_write(Some(path), &error);
     }
 
-    let end = ChildEnd { end, last_words };
+    let end = ChildEnd { end, last_words, undebugged: waiting.is_some() };
     let complete = messages.contains(&Message::Finished);
     let report = outputs.broken_rules(reader.lost(), complete);
     let (mut verdict, death) = judge::judge(plan, &reader, &messages, &end, report, outputs.take_prints());
     places::add(&mut verdict, plan, &host_program);
     outputs.finish(&reader, &mut verdict, death);
     Ok(verdict)
+}
+
+/// What the run is made of must be there and make sense, before anything is written or started.
+fn check_inputs(plan: &Plan) -> Result<(), DockError> {
+    for path in &plan.drivers {
+        let metadata = path.metadata().map_err(DockError::input(path))?;
+        if !metadata.is_file() {
+            let why = io::Error::other("it is no regular file; name the driver's .sys file");
+            return Err(DockError::input(path)(why));
+        }
+        File::open(path).map_err(DockError::input(path))?;
+    }
+    match plan.registry.as_ref().map(|text| registry::check(text)) {
+        Some(Err(error)) => Err(DockError::Registry(error.to_string())),
+        _ => Ok(()),
+    }
 }
 
 /// Every driver that a network file gives a host must be loaded: a slip in its name would put it on another host.

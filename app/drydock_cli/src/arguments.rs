@@ -1,8 +1,10 @@
 //! What can be said on the command line.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use drydock::{Action, Network, Setting, Value};
 
@@ -20,7 +22,7 @@ const RUN_EXAMPLE: &str = "Examples:
   drydock run hello.sys --gdb
 
 Exit status: 0 clean, 1 findings, 2 bugcheck, driver failure, or a run that the host did not let come about or to its
-end, 64 wrong use, 128 + N ended by signal N. With --scenario: 0 as expected, 1 not as expected, 2 and 64 as above.";
+end, 64 wrong use or a file that cannot be read, 128 + N ended by signal N. With --scenario: 0 as expected, 1 not as expected, 2 and 64 as above.";
 
 const TEST_EXAMPLE: &str = "Example:
   drydock test tests/driver --junit results.xml
@@ -90,7 +92,7 @@ pub struct TestOptions {
     pub paths: Vec<PathBuf>,
 
     /// Write the results as JUnit XML
-    #[arg(long, value_name = "FILE.xml")]
+    #[arg(long, value_name = "FILE.xml", value_parser = OsStringValueParser::new().try_map(output))]
     pub junit: Option<PathBuf>,
 }
 
@@ -138,7 +140,7 @@ pub struct RunOptions {
     pub out_size: u32,
 
     /// Draw what happened as an SVG sequence diagram
-    #[arg(long, value_name = "FILE.svg")]
+    #[arg(long, value_name = "FILE.svg", value_parser = OsStringValueParser::new().try_map(output))]
     pub figure: Option<PathBuf>,
 
     /// Print the same diagram as text at the end
@@ -146,11 +148,11 @@ pub struct RunOptions {
     pub text_figure: bool,
 
     /// Write every event as JSON Lines
-    #[arg(long, value_name = "FILE.jsonl")]
+    #[arg(long, value_name = "FILE.jsonl", value_parser = OsStringValueParser::new().try_map(output))]
     pub trace: Option<PathBuf>,
 
     /// Write what crosses the simulated wires (with --net sim:)
-    #[arg(long, value_name = "FILE.pcapng")]
+    #[arg(long, value_name = "FILE.pcapng", value_parser = OsStringValueParser::new().try_map(output))]
     pub pcap: Option<PathBuf>,
 
     /// Where a crash file goes: drydock-crash-1.txt, or the first number after it that is free
@@ -169,7 +171,8 @@ pub struct RunOptions {
     #[arg(long)]
     pub show_policy: bool,
 
-    /// Wait for a debugger before the first DriverEntry, and print what to say to gdb; no time limit unless --timeout is given
+    /// Wait for a debugger before the first DriverEntry, and print what to say to gdb; no time limit unless --timeout is given,
+    /// which then counts for the wait and again from the attach
     #[arg(long)]
     pub gdb: bool,
 
@@ -208,6 +211,14 @@ fn network(text: &str) -> Result<Network, String> {
 fn folder(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_dir() { Ok(path) } else { Err("expected a folder that exists".into()) }
+}
+
+/// A file that is written. Not `-`, which other programs take for stdout: that belongs to the account.
+fn output(text: OsString) -> Result<PathBuf, String> {
+    if text == "-" {
+        return Err("expected a file; for a pipe say /dev/stdout, for a file of that name ./-".into());
+    }
+    Ok(text.into())
 }
 
 fn setting(text: &str) -> Result<Setting, String> {
@@ -284,6 +295,9 @@ mod tests {
             "drydock run a.sys --in 00",
             "drydock run a.sys --scenario b.toml",
             "drydock run a.sys --files /no/such/folder",
+            "drydock run a.sys --figure -",
+            "drydock run a.sys --trace -",
+            "drydock test a.toml --junit -",
             "drydock run --scenario b.toml --files /",
             "drydock test",
             "drydock inspect",

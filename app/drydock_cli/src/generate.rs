@@ -8,7 +8,7 @@ use clap_mangen::Man;
 use drydock::DockError;
 
 use crate::arguments::Arguments;
-use crate::run::RunError;
+use crate::run::{self, RunError};
 
 /// Prints a completion script.
 pub fn completions(shell: Shell) -> Result<u8, RunError> {
@@ -75,8 +75,7 @@ fn section(subcommand: &Command) -> io::Result<Vec<u8>> {
 }
 
 fn print(text: &[u8]) -> Result<u8, RunError> {
-    let written = io::Write::write_all(&mut io::stdout(), text);
-    written.map(|()| 0).map_err(|error| RunError::Dock(DockError::output("stdout", error)))
+    run::print(|out| io::Write::write_all(out, text)).map(|()| 0)
 }
 
 #[cfg(test)]

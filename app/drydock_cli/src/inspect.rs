@@ -2,15 +2,15 @@
 
 use std::io::{self, Write};
 
-use drydock::{DockError, InspectionVerdict, Report};
+use drydock::{InspectionVerdict, Report};
 
 use crate::arguments::InspectOptions;
-use crate::run::RunError;
+use crate::run::{self, RunError};
 
 /// Judges the images and prints a report for each; gives the exit status.
 pub fn inspect(options: &InspectOptions) -> Result<u8, RunError> {
-    let reports = drydock::inspect(&options.images).map_err(RunError::Dock)?;
-    print(&reports, options.json).map_err(|error| RunError::Dock(DockError::output("stdout", error)))?;
+    let reports = drydock::inspect(&options.images).map_err(RunError::Image)?;
+    run::print(|out| print(out, &reports, options.json))?;
     Ok(reports.iter().map(status).max().unwrap_or(0))
 }
 
@@ -22,8 +22,7 @@ fn status(report: &Report) -> u8 {
     }
 }
 
-fn print(reports: &[Report], json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+fn print(out: &mut io::StdoutLock<'_>, reports: &[Report], json: bool) -> io::Result<()> {
     if json {
         return writeln!(out, "{}", drydock::inspection_json(reports));
     }

@@ -1,5 +1,6 @@
 //! `drydock run`.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
@@ -10,8 +11,10 @@ use crate::arguments::RunOptions;
 /// Why nothing was run.
 #[derive(Debug)]
 pub enum RunError {
-    /// The command line makes no sense together.
-    Usage(String),
+    /// The command line makes no sense together: why, and the command whose help says more.
+    Usage(String, &'static str),
+    /// An image to be judged cannot be read.
+    Image(DockError),
     /// The run could not be set up or written down.
     Dock(DockError),
 }
@@ -20,14 +23,17 @@ impl RunError {
     /// 64 for wrong use, 2 for everything that kept a driver from being run.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::Usage(_) => crate::EX_USAGE,
+            Self::Usage(..) => crate::EX_USAGE,
             Self::Dock(
                 DockError::Network(_)
                 | DockError::NoSuchDriver { .. }
                 | DockError::NothingToCapture
-                | DockError::WouldOverwrite(_),
+                | DockError::WouldOverwrite(_)
+                | DockError::InDriversFolder(_)
+                | DockError::Registry(_)
+                | DockError::Input { .. },
             ) => crate::EX_USAGE,
-            Self::Dock(_) => 2,
+            Self::Dock(_) | Self::Image(_) => 2,
         }
     }
 }
@@ -35,8 +41,8 @@ impl RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(why) => write!(f, "{why} (see 'drydock run --help')"),
-            Self::Dock(error) => write!(f, "{error}"),
+            Self::Usage(why, command) => write!(f, "{why} (see 'drydock {command} --help')"),
+            Self::Dock(error) | Self::Image(error) => write!(f, "{error}"),
         }
     }
 }
@@ -44,14 +50,14 @@ impl fmt::Display for RunError {
 /// Runs the drivers and prints the account and the verdict; gives the exit status.
 pub fn run(options: &RunOptions) -> Result<u8, RunError> {
     let scenario = options.scenario.as_ref().map(Scenario::load).transpose();
-    let scenario = scenario.map_err(|error| RunError::Usage(error.to_string()))?;
+    let scenario = scenario.map_err(|error| RunError::Usage(error.to_string(), "run"))?;
     let mut dock = match &scenario {
         Some(scenario) => scenario.dock(),
         None => dock_of(options)?,
     };
     if options.show_policy {
-        let written = write!(io::stdout(), "{}", dock.policy());
-        return written.map(|()| 0).map_err(|error| RunError::Dock(DockError::output("stdout", error)));
+        print(|out| write!(out, "{}", dock.policy()))?;
+        return Ok(0);
     }
     dock = dock.crash_directory(&options.crash_dir);
     if let Some(path) = &options.scenario {
@@ -82,11 +88,7 @@ pub fn run(options: &RunOptions) -> Result<u8, RunError> {
         dock = dock.debugger(Box::new(io::stderr()));
     }
     let verdict = dock.run().map_err(RunError::Dock)?;
-    match print_verdict(&verdict, options.json) {
-        // A reader that has seen enough, such as head, is no failure.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        outcome => outcome.map_err(|error| RunError::Dock(DockError::output("stdout", error)))?,
-    }
+    print(|out| print_verdict(out, &verdict, options.json))?;
     for unwritten in &verdict.unwritten {
         crate::complain(format_args!("drydock: {unwritten}"));
     }
@@ -115,11 +117,11 @@ fn dock_of(options: &RunOptions) -> Result<Dock, RunError> {
     for setting in &options.settings {
         dock = dock.setting(setting.clone());
     }
-    for action in options.actions().map_err(RunError::Usage)? {
+    for action in options.actions().map_err(|why| RunError::Usage(why, "run"))? {
         dock = dock.action(action);
     }
     if let Some(path) = &options.registry {
-        let cannot = |error| RunError::Usage(format!("cannot read {}: {error}", path.display()));
+        let cannot = |error| RunError::Usage(format!("cannot read {}: {error}", path.display()), "run");
         if !path.metadata().map_err(cannot)?.is_file() {
             return Err(cannot(io::Error::other("it is no regular file")));
         }
@@ -134,8 +136,18 @@ fn dock_of(options: &RunOptions) -> Result<Dock, RunError> {
     })
 }
 
-fn print_verdict(verdict: &Verdict, json: bool) -> io::Result<()> {
+/// Writes to stdout. A reader that has seen enough, such as head, is no failure.
+pub fn print(write: impl FnOnce(&mut io::StdoutLock<'_>) -> io::Result<()>) -> Result<(), RunError> {
     let mut out = io::stdout().lock();
+    match write(&mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(RunError::Dock(DockError::output("stdout", error)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn print_verdict(out: &mut io::StdoutLock<'_>, verdict: &Verdict, json: bool) -> io::Result<()> {
     if json {
         return writeln!(out, "{}", verdict.to_json());
     }
@@ -170,14 +182,30 @@ fn colour(outcome: Outcome) -> String {
         Outcome::Findings => 33,
         Outcome::Bugcheck | Outcome::DriverFailed | Outcome::HostFailed => 31,
     };
-    if io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+    if io::stdout().is_terminal() && !forbids_colour(std::env::var_os("NO_COLOR").as_deref()) {
         format!("\x1b[1;{code}m{outcome}\x1b[0m")
     } else {
         outcome.to_string()
     }
 }
 
+/// Whether a value of NO_COLOR says no; an empty one does not (no-color.org).
+fn forbids_colour(no_color: Option<&OsStr>) -> bool {
+    no_color.is_some_and(|value| !value.is_empty())
+}
+
 /// Columns for the text figure.
 fn terminal_width() -> usize {
     std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(120)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_no_color_is_as_good_as_none() {
+        assert!(!forbids_colour(None) && !forbids_colour(Some(OsStr::new(""))));
+        assert!(forbids_colour(Some(OsStr::new("0"))));
+    }
 }

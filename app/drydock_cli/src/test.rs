@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use drydock::{DockError, Outcome, Scenario, printable};
 
 use crate::arguments::TestOptions;
-use crate::run::RunError;
+use crate::run::{self, RunError};
 
 /// How every report begins.
 const XML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
@@ -39,21 +39,23 @@ pub fn test(options: &TestOptions) -> Result<u8, RunError> {
         None => None,
     };
     let mut tested = Vec::new();
+    // What goes wrong with stdout is told at the end: the report is another output.
+    let mut told = Ok(());
     for file in &files {
         let one = run_one(file);
         if drydock::stop_signal().is_some() {
             // The run was broken off, which says nothing about the driver.
             break;
         }
-        tell(&one).map_err(|error| RunError::Dock(DockError::output("stdout", error)))?;
+        told = told.and_then(|()| run::print(|out| tell(out, &one)));
         tested.push(one);
     }
     if let Some((path, file)) = &mut report {
         file.write_all(junit(&tested).as_bytes()).map_err(cannot_write(path))?;
     }
     let failed = tested.iter().filter(|one| !one.differences.is_empty()).count();
-    let summary = writeln!(io::stdout(), "{} passed, {failed} failed", tested.len() - failed);
-    summary.map_err(|error| RunError::Dock(DockError::output("stdout", error)))?;
+    told?;
+    run::print(|out| writeln!(out, "{} passed, {failed} failed", tested.len() - failed))?;
     if let Some(signal) = drydock::stop_signal() {
         return Ok(128u8.saturating_add(signal as u8));
     }
@@ -76,7 +78,7 @@ fn scenario_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, RunError> {
             files.push(path.clone());
             continue;
         }
-        let cannot = |error: io::Error| RunError::Usage(format!("cannot read {}: {error}", path.display()));
+        let cannot = |error: io::Error| RunError::Usage(format!("cannot read {}: {error}", path.display()), "test");
         let mut found = Vec::new();
         for entry in path.read_dir().map_err(cannot)? {
             let entry = entry.map_err(cannot)?.path();
@@ -86,7 +88,7 @@ fn scenario_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, RunError> {
         }
         found.sort();
         if found.is_empty() {
-            return Err(RunError::Usage(format!("{} holds no scenario file (*.toml)", path.display())));
+            return Err(RunError::Usage(format!("{} holds no scenario file (*.toml)", path.display()), "test"));
         }
         files.extend(found);
     }
@@ -117,8 +119,7 @@ fn run_one(file: &Path) -> Tested {
     Tested { name, took: started.elapsed(), differences, status }
 }
 
-fn tell(one: &Tested) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+fn tell(out: &mut io::StdoutLock<'_>, one: &Tested) -> io::Result<()> {
     let word = if one.differences.is_empty() { "ok" } else { "FAILED" };
     writeln!(out, "{word:<6} {} ({:.3} s)", one.name, one.took.as_secs_f64())?;
     for difference in &one.differences {
@@ -126,7 +127,7 @@ fn tell(one: &Tested) -> io::Result<()> {
             writeln!(out, "       {}", printable(line))?;
         }
     }
-    out.flush()
+    Ok(())
 }
 
 /// JUnit XML as CI systems read it: one suite, a case for each scenario.

@@ -45,6 +45,126 @@ fn no_output_overwrites_what_the_run_was_described_by() {
 }
 
 #[test]
+fn outputs_do_not_go_among_the_drivers_files() {
+    let folder = scenario::folder("drivers-files");
+    let theirs = folder.join("theirs.txt");
+    fs::write(&theirs, "the driver's").expect("a file can be written");
+    let text = |path: &std::path::Path| path.to_str().expect("a path that is text").to_owned();
+    let hello = text(&scenario::sample("hello.sys"));
+    for output in [text(&theirs), text(&folder.join("new.txt"))] {
+        for option in ["--trace", "--figure"] {
+            let ran = drydock(&["run", &hello, "--files", &text(&folder), option, &output]);
+            let stderr = String::from_utf8_lossy(&ran.stderr);
+            assert_eq!(ran.status.code(), Some(64), "{stderr}");
+            assert!(stderr.contains("the folder of --files"), "{stderr}");
+        }
+    }
+    assert_eq!(fs::read_to_string(&theirs).expect("the driver's file"), "the driver's");
+    assert!(!folder.join("new.txt").exists());
+}
+
+#[test]
+fn what_cannot_be_read_is_wrong_use_and_named_once() {
+    let hello = scenario::sample("hello.sys").into_os_string().into_string().expect("a path that is text");
+    let bad = scenario::folder("bad-registry").join("bad.reg");
+    fs::write(&bad, "no registry file\n").expect("a file can be written");
+    let bad = bad.to_str().expect("a path that is text");
+    for (arguments, word) in [
+        (&["run", "no-such.sys"][..], "cannot read no-such.sys: "),
+        (&["run", "/"], "cannot read /: it is no regular file"),
+        (&["run", &hello, "--registry", bad], "the registry file makes no sense: line 1: "),
+        (&["run", &hello, "--registry", "no-such.reg"], "cannot read no-such.reg: "),
+        (&["run", "--scenario", "no-such.toml"], "cannot read no-such.toml: "),
+    ] {
+        let output = drydock(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(64), true), "{arguments:?}: {stderr}");
+        assert!(stderr.starts_with(&format!("drydock: {word}")), "{arguments:?}: {stderr}");
+        assert_eq!(stderr.matches("no-such").count(), usize::from(word.contains("no-such")), "{stderr}");
+    }
+    let output = drydock(&["test", scenario::folder("no-scenarios").to_str().expect("a path that is text")]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("see 'drydock test --help'"), "{output:?}");
+}
+
+/// Starts a command whose stdout nobody reads, and gives its status.
+fn unread(arguments: &[&str]) -> Option<i32> {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_drydock"));
+    let output =
+        command.args(arguments).stdout(writer).stderr(Stdio::piped()).output().expect("drydock can be started");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
+    output.status.code()
+}
+
+#[test]
+fn closed_pipe_is_no_failure_and_costs_no_report() {
+    let hello = scenario::sample("hello.sys").into_os_string().into_string().expect("a path that is text");
+    let folder = scenario::folder("closed-pipe");
+    let text = |name: &str| folder.join(name).into_os_string().into_string().expect("a path that is text");
+    fs::write(folder.join("one.toml"), format!("drivers = ['{hello}']\n")).expect("a file can be written");
+    let _ = fs::remove_file(folder.join("results.xml"));
+    assert_eq!(unread(&["inspect", &hello]), Some(0));
+    assert_eq!(unread(&["inspect", "--json", &hello]), Some(0));
+    assert_eq!(unread(&["run", &hello]), Some(0));
+    assert_eq!(unread(&["run", "--show-policy"]), Some(0));
+    assert_eq!(unread(&["man"]), Some(0));
+    assert_eq!(unread(&["test", &text("one.toml"), "--junit", &text("results.xml")]), Some(0));
+    let report = fs::read_to_string(folder.join("results.xml")).expect("the report");
+    assert!(report.contains(r#"tests="1" failures="0""#), "{report}");
+}
+
+/// The names of all keys in a value.
+fn keys(value: &Value, into: &mut std::collections::BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                into.insert(key.clone());
+                keys(value, into);
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| keys(value, into)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_json_key_is_documented() {
+    let document = include_str!("../../../docs/json.md");
+    let mut found = std::collections::BTreeSet::new();
+    let ran = Run::sample("crashing.sys").ioctl(r"\Device\Crashing", 0x22_2000).run();
+    keys(&ran.verdict, &mut found);
+    keys(&Run::sample("leaky.sys").ioctl(r"\Device\Nothing", 0x22_2000).run().verdict, &mut found);
+    let images = ["crashing.sys", "tdi_client.sys", "tdi_filter.sys"].map(scenario::sample);
+    let images: Vec<&str> = images.iter().filter_map(|path| path.to_str()).collect();
+    let output = drydock(&[&["inspect", "--json"], &images[..]].concat());
+    keys(&serde_json::from_slice(&output.stdout).expect("JSON"), &mut found);
+    assert!(found.contains("untold") && found.contains("while_starting") && found.contains("status"), "{found:?}");
+    for key in found {
+        assert!(document.contains(&format!("`{key}`")), "{key} is not in docs/json.md");
+    }
+}
+
+#[test]
+fn two_drivers_of_one_file_name_are_refused() {
+    let hello = scenario::sample("hello.sys");
+    let other = scenario::folder("same-name").join("hello.sys");
+    fs::copy(&hello, &other).expect("a copy");
+    let ran = Run::of(hello).arg(other).run().expect("driver_failed", 2);
+    let why = ran.verdict["failure"].as_str().expect("a reason");
+    assert!(why.contains(r"a driver named \Driver\hello is loaded already"), "{why}");
+}
+
+#[test]
+fn refusals_of_the_network_are_explained_once() {
+    for (network, host) in [("none", "127.0.0.1"), ("loopback", "192.0.2.1")] {
+        let run = Run::sample("tdi_client.sys").set("Host", host).set("Port", 9).set("Connections", 3);
+        let ran = run.args(["--net", network]).run();
+        assert_eq!(ran.account.matches(&format!("(--net {network})")).count(), 1, "{}", ran.account);
+    }
+}
+
+#[test]
 fn one_file_cannot_be_two_outputs() {
     let both =
         scenario::folder("two-outputs").join("both").into_os_string().into_string().expect("a path that is text");
@@ -269,11 +389,12 @@ fn trace_is_one_json_object_a_line_in_order_of_time() {
 
 #[test]
 fn outputs_that_cannot_be_written_are_refused_before_the_run() {
-    let ran = drydock(&["run", "a.sys", "--figure", "/no/such/folder/close.svg"]);
+    let hello = scenario::sample("hello.sys").into_os_string().into_string().expect("a path that is text");
+    let ran = drydock(&["run", &hello, "--figure", "/no/such/folder/close.svg"]);
     let stderr = String::from_utf8_lossy(&ran.stderr);
     assert_eq!(ran.status.code(), Some(2), "{stderr}");
     assert!(stderr.contains("/no/such/folder/close.svg"), "{stderr}");
-    let ran = drydock(&["run", "a.sys", "--crash-dir", "/no/such/folder"]);
+    let ran = drydock(&["run", &hello, "--crash-dir", "/no/such/folder"]);
     let stderr = String::from_utf8_lossy(&ran.stderr);
     assert_eq!((ran.status.code(), stderr.contains("/no/such/folder")), (Some(2), true), "{stderr}");
 }

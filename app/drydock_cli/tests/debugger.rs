@@ -39,3 +39,14 @@ fn drivers_wait_for_a_debugger_and_their_sections_are_named() {
     assert!(account.contains("calls DriverEntry of hello"), "{account}");
     assert_eq!(run.wait().expect("a child").code(), Some(0), "{account}");
 }
+
+#[test]
+fn time_limit_holds_while_no_debugger_comes() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_drydock"));
+    command.arg("run").arg(sample("hello.sys")).args(["--gdb", "--timeout", "1", "--json"]);
+    let output = command.current_dir(scenario::folder("no-debugger")).output().expect("drydock");
+    let verdict: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a verdict");
+    assert_eq!((output.status.code(), &verdict["verdict"]), (Some(2), &"host_failed".into()), "{verdict}");
+    let why = verdict["failure"].as_str().expect("a reason");
+    assert!(why.contains("no debugger was attached within the time limit"), "{why}");
+}

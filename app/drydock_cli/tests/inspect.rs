@@ -56,3 +56,17 @@ fn what_is_no_image_is_explained_and_what_is_no_file_is_an_error() {
         assert!(error.contains(path) && error.contains("cannot read"), "{error}");
     }
 }
+
+#[test]
+fn names_in_an_image_steer_no_terminal() {
+    let folder = scenario::folder("hostile-names");
+    let mut image = std::fs::read(sample("crashing.sys")).expect("the sample");
+    let name = b"RtlRoutineThatNoKernelHas";
+    let place = image.windows(name.len()).position(|bytes| bytes == name).expect("the import's name");
+    image[place..place + 8].copy_from_slice(b"\x1b[2J\nabc");
+    let path = folder.join("a\x1b[2J\n.sys");
+    std::fs::write(&path, image).expect("a driver");
+    let text = text(&inspect(&[&path]));
+    assert!(text.contains(r"\u{1b}[2J\nabc") && text.contains(r"a\u{1b}[2J\n.sys: "), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text}");
+}

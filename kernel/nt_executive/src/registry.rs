@@ -171,6 +171,14 @@ pub fn set_value_at(path: &str, name: &str, data: &Data) -> Result<(), NtStatus>
     registry.tree.set_value(id, Value { name: utf16(name), kind, data }, now())
 }
 
+/// Whether a registry file makes sense, without doing what it says.
+///
+/// # Errors
+/// The first line that makes none.
+pub fn check(file: &[u8]) -> Result<(), reg_file::Error> {
+    reg_file::parse(file).map(drop)
+}
+
 /// Does what a registry file says; gives how many changes that were.
 ///
 /// # Errors

@@ -1,7 +1,9 @@
-//! A report as text.
+//! A report as text. What an image says of itself is written without what steers a terminal.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
+
+use trace::printable;
 
 use crate::report::{
     Blocks, Checksum, Facts, Import, ImportState, Instruction, Module, Name, NameKind, Report, Signature, Treatment,
@@ -17,17 +19,17 @@ const OFFSETS_MAX: usize = 6;
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.image {
-            Some(image) => writeln!(f, "{}: {image}", self.name)?,
-            None => writeln!(f, "{}: {} bytes", self.name, self.file_size)?,
+            Some(image) => writeln!(f, "{}: {image}", printable(&self.name))?,
+            None => writeln!(f, "{}: {} bytes", printable(&self.name), self.file_size)?,
         }
         writeln!(f, "  {}", self.verdict)?;
         for note in &self.notes {
-            writeln!(f, "  {note}")?;
+            writeln!(f, "  {}", printable(note))?;
         }
         for technology in &self.technologies {
-            writeln!(f, "\n{}: {}", technology.name, technology.meaning)?;
+            writeln!(f, "\n{}: {}", technology.name, printable(&technology.meaning))?;
             if !technology.evidence.is_empty() {
-                writeln!(f, "  seen: {}", technology.evidence.join(", "))?;
+                writeln!(f, "  seen: {}", printable(&technology.evidence.join(", ")))?;
             }
         }
         imports(f, &self.imports)?;
@@ -66,7 +68,7 @@ impl Display for Verdict {
                 write!(f, "Drydock loads it, but {imports} missing: a call of one stops the driver, by name")?;
                 f.write_str(if *while_starting { ", most likely while it starts." } else { "." })
             }
-            Self::Refused { reason } => write!(f, "Drydock cannot run it: {reason}."),
+            Self::Refused { reason } => write!(f, "Drydock cannot run it: {}.", printable(reason)),
         }
     }
 }
@@ -95,7 +97,7 @@ fn imports(f: &mut Formatter<'_>, modules: &[Module]) -> fmt::Result {
             }
         }
         let (total, left) = (module.imports.len(), missing.values().map(Vec::len).sum::<usize>());
-        writeln!(f, "  {}: {} of {total} are implemented", module.name, total - left)?;
+        writeln!(f, "  {}: {} of {total} are implemented", printable(&module.name), total - left)?;
         for (blocks, imports) in missing {
             writeln!(f, "    {blocks}:")?;
             for import in imports.iter().take(PRINTED_MAX) {
@@ -108,7 +110,7 @@ fn imports(f: &mut Formatter<'_>, modules: &[Module]) -> fmt::Result {
 }
 
 fn missing_import(f: &mut Formatter<'_>, import: &Import) -> fmt::Result {
-    write!(f, "      {}", import.name)?;
+    write!(f, "      {}", printable(&import.name))?;
     if import.site_count != 0 {
         write!(f, " ({})", offsets(&import.sites, import.site_count))?;
     }
@@ -186,7 +188,7 @@ fn uses(f: &mut Formatter<'_>, uses: &[TdiUse]) -> fmt::Result {
     writeln!(f, "\nWhat it uses of TDI, and what takes its place")?;
     for tdi in uses {
         writeln!(f, "  {}", tdi.what)?;
-        writeln!(f, "    seen: {}", tdi.evidence.join(", "))?;
+        writeln!(f, "    seen: {}", printable(&tdi.evidence.join(", ")))?;
         writeln!(f, "    WSK:  {}", tdi.wsk)?;
         if let Some(wfp) = tdi.wfp {
             writeln!(f, "    WFP:  {wfp}")?;
@@ -216,5 +218,5 @@ fn first(names: &[String]) -> String {
     if names.len() > PRINTED_MAX {
         text.push(format!("{} more", names.len() - PRINTED_MAX));
     }
-    text.join(", ")
+    printable(&text.join(", ")).into_owned()
 }

@@ -111,6 +111,11 @@ impl TraceReader {
         self.hand_out(u64::MAX)
     }
 
+    /// When [`TraceReader::finish`] was called, in nanoseconds since the start; `None` in virtual time, which stood still by then.
+    pub fn end_ns(&self) -> Option<u64> {
+        (!self.virtual_time).then(|| self.calibration.nanoseconds(self.calibration.last().ticks))
+    }
+
     /// A counter, added up over all rings.
     pub fn count(&self, counter: Counter) -> u64 {
         self.sum(CONTROL_COUNTERS, counter as usize)

@@ -1,8 +1,11 @@
 //! What the network's failures are called: the one place where [`NetError`] becomes something of TDI.
 
-use net_api::NetError;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use net_api::{NetError, Policy};
 use nt_abi::NtStatus;
 use tdi_core::NetworkError;
+use trace::Event;
 
 /// For connections; `tdi_core` chooses the status.
 pub(crate) fn network_error(error: NetError) -> NetworkError {
@@ -15,7 +18,10 @@ pub(crate) fn network_error(error: NetError) -> NetworkError {
         NetError::AddressInUse => NetworkError::AddressInUse,
         NetError::AddressNotAvailable => NetworkError::AddressNotAvailable,
         NetError::OutOfDescriptors | NetError::OutOfMemory => NetworkError::NoResources,
-        NetError::Denied(_) => NetworkError::AccessDenied,
+        NetError::Denied(policy) => {
+            tell_refusal(policy);
+            NetworkError::AccessDenied
+        }
         NetError::Aborted | NetError::NotConnected | NetError::TooLong | NetError::Unsupported | NetError::Other(_) => {
             NetworkError::Aborted
         }
@@ -52,9 +58,29 @@ pub(crate) fn datagram_status(error: NetError) -> NtStatus {
         NetError::TimedOut => NtStatus::IO_TIMEOUT,
         NetError::AddressNotAvailable => NtStatus::INVALID_ADDRESS,
         NetError::AddressInUse => NtStatus::ADDRESS_ALREADY_EXISTS,
-        NetError::Denied(_) => NtStatus::ACCESS_DENIED,
+        NetError::Denied(policy) => {
+            tell_refusal(policy);
+            NtStatus::ACCESS_DENIED
+        }
         NetError::Unsupported => NtStatus::NOT_SUPPORTED,
         NetError::OutOfDescriptors | NetError::OutOfMemory => NtStatus::INSUFFICIENT_RESOURCES,
         NetError::Reset | NetError::Aborted | NetError::NotConnected | NetError::Other(_) => NtStatus::UNSUCCESSFUL,
+    }
+}
+
+/// Says once why the network refuses: no driver can know that the user has chosen it.
+fn tell_refusal(policy: Policy) {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    let why = match policy {
+        Policy::None => {
+            "this run has no network (--net none): whatever drivers connect to, listen for or send is refused"
+        }
+        Policy::Loopback => {
+            "this run's network reaches this machine only (--net loopback): everything else is refused; --net host does not"
+        }
+        Policy::Host | Policy::Simulated => return,
+    };
+    if !TOLD.swap(true, Ordering::Relaxed) {
+        gate::record_with_text(Event::HostNote {}, why);
     }
 }

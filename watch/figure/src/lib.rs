@@ -50,6 +50,8 @@ pub struct Stop {
     pub text: String,
     /// File name of the driver to blame; empty if none is.
     pub driver: String,
+    /// When it was, in nanoseconds, if it was later than the last event.
+    pub time_ns: u64,
 }
 
 impl Options {

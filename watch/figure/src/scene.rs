@@ -75,6 +75,7 @@ impl Scene {
             reading.take_ready().filter_map(drawable).for_each(|step| collector.add(step));
         }
         reading.take_all().filter_map(drawable).for_each(|step| collector.add(step));
+        last_ns = last_ns.max(options.stop.as_ref().map_or(0, |stop| stop.time_ns));
         let count = collector.count;
         let mut steps = collector.fold(options.rows_max);
 

@@ -272,11 +272,19 @@ fn handler_that_accepts_is_not_drawn_as_a_failure() {
 }
 
 #[test]
+fn early_end_after_a_silence_is_drawn_at_its_time() {
+    let stop = Some(crate::Stop { text: "Time is up".into(), driver: String::new(), time_ns: 7_000_000_000 });
+    let text = crate::text(&runs::asked(), &crate::Options { stop, ..runs::options() });
+    let line = text.lines().find(|line| line.contains("Time is up")).expect("the end");
+    assert!(line.trim_start().starts_with("7,000.000 ms"), "{text}");
+}
+
+#[test]
 fn early_end_is_drawn_as_a_box_over_all_lifelines() {
     let text =
         format!("Bugcheck 0x1e <KMODE_EXCEPTION_NOT_HANDLED>: {}", "what the driver did, at length; ".repeat(20));
     for driver in ["tdi_client.sys", "unknown.sys", ""] {
-        let stop = Some(crate::Stop { text: text.clone(), driver: driver.into() });
+        let stop = Some(crate::Stop { text: text.clone(), driver: driver.into(), time_ns: 0 });
         let options = crate::Options { stop, ..runs::options() };
         for records in [runs::asked(), Vec::new()] {
             let svg = crate::draw(&records, &options);
