@@ -1,7 +1,7 @@
 //! `cargo xtask soak`: what takes too long for every change.
 //!
-//! Property tests with many more cases, endpoints against their model, waits from several threads, drivers with many thousand
-//! connections at once, and every closing path of the
+//! Property tests with many more cases, endpoints against their model, waits from several threads, drivers on random
+//! networks and with many thousand connections at once, and every closing path of the
 //! sample client over and over, in one thread and in many, with requests and with events; and every image of Debian's wine package
 //! through inspection and the loader.
 
@@ -54,6 +54,10 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     schedules: u64,
 
+    /// Simulated runs of the sample drivers that differ in everything
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    swarm: u64,
+
     /// Connections at once between two processes, over sockets of the host
     #[arg(long, value_name = "N", default_value_t = 9000)]
     sockets: u32,
@@ -73,9 +77,8 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     step("endpoints against their model", || {
         let mut model =
             workspace.cargo(["test", "--release", "--package", "tdi_core", "--test", "model", "--", "--nocapture"]);
-        let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_secs());
         model.env("TDI_CORE_MODEL_STEPS", options.steps.to_string());
-        run_command(model.env("TDI_CORE_MODEL_SEED", seed.to_string()))
+        run_command(model.env("TDI_CORE_MODEL_SEED", new_seed().to_string()))
     })?;
     step("waits from several threads", || {
         let mut hammer = workspace.cargo(["test", "--release", "--package", "nt_dispatcher", "--test", "hammer"]);
@@ -99,6 +102,11 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             "--nocapture",
         ]))
     })?;
+    step("swarm of simulated runs", || {
+        let mut swarm = workspace.cargo(["test", "--release", "--package", "drydock_cli", "--test", "swarm"]);
+        swarm.args(["--", "--nocapture"]).env("SWARM_RUNS", options.swarm.to_string());
+        run_command(swarm.env("SWARM_SEED", new_seed().to_string()))
+    })?;
     step("many connections at once", || {
         let mut scale = workspace.cargo(["test", "--release", "--package", "drydock_cli", "--test", "scale"]);
         scale.env("SCALE_SOCKETS", options.sockets.to_string());
@@ -109,6 +117,11 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     step("samples", || samples::build(workspace))?;
     let end = Instant::now() + Duration::from_secs(60 * options.minutes);
     step("closing paths", || close_until(workspace, end))
+}
+
+/// Another one each time.
+fn new_seed() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_secs())
 }
 
 /// The hundreds of PE images in Debian's wine package, unpacked but not installed.
