@@ -4,8 +4,9 @@ mod scenario;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
+use scenario::peers::{FAR, Peer, two_hosts};
 use scenario::server::python_datagrams;
-use scenario::{Ran, Run, simulated};
+use scenario::{Ran, Run};
 
 const WAYS: [&str; 3] = ["request", "event", "handover"];
 
@@ -59,29 +60,10 @@ fn silent_server_ends_the_client_with_timeout_and_nothing_left_behind() {
     }
 }
 
-/// A network of two hosts whose link has these properties, and what reaches a UDP echo server across it.
+/// A network of two hosts whose links have these properties, and what reaches a UDP echo server across it.
 fn echo_across(name: &str, link: &str, more: &str) -> (String, SocketAddr) {
-    let text = format!(
-        r#"
-        seed = 1
-        [[host]]
-        name = "client"
-        address = ["10.0.0.1"]
-        [[host]]
-        name = "server"
-        address = ["10.0.0.2"]
-        [[link]]
-        between = ["client", "server"]
-        {link}
-        [[peer]]
-        host = "server"
-        kind = "echo"
-        protocol = "udp"
-        port = 7
-        {more}
-    "#
-    );
-    (simulated(name, &text), SocketAddr::from(([10, 0, 0, 2], 7)))
+    let text = format!("[default_link]\n{link}\n{}{more}\n", Peer::EchoDatagrams.text());
+    (two_hosts(name, &text), SocketAddr::new(FAR.parse().expect("an address"), Peer::PORT))
 }
 
 #[test]
@@ -108,7 +90,7 @@ fn longest_datagram_crosses_a_simulated_network_in_fragments() {
 /// A driver that waits for its own time limit lets virtual time go on without the network's doing anything.
 #[test]
 fn datagram_sent_after_a_silence_takes_as_long_as_any_other() {
-    let silence = "[[fault]]\nat = \"0s\"\nuntil = \"1500ms\"\npartition = [\"server\"]";
+    let silence = "[[fault]]\nat = \"0s\"\nuntil = \"1500ms\"\npartition = [\"far\"]";
     let (network, server) = echo_across("silence", "latency = \"10ms\"", silence);
     let ran = client(server, "request").args(["--net", &network]).run().expect_clean();
     assert_eq!(counts(&ran), [1, 1, 2, 0], "{ran:#?}");

@@ -8,8 +8,9 @@ use std::os::fd::AsRawFd;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, connect, getsockname, listen, socket,
 };
+use scenario::peers::{FAR, Peer, two_hosts};
 use scenario::server::{After, Observer};
-use scenario::{Ran, Run, simulated};
+use scenario::{Ran, Run};
 
 const ANSWER: &[u8] = b"HTTP/1.0 200 OK\r\nContent-Length: 1000000\r\n\r\nonly this much";
 
@@ -75,21 +76,8 @@ fn reset_in_mid_body_ends_the_receive_with_connection_reset() {
 /// Virtual time goes on only when the client waits: this reset always meets a pending receive.
 #[test]
 fn reset_under_a_pending_receive_ends_it_with_connection_reset() {
-    let text = r#"
-        [[host]]
-        name = "client"
-        address = ["10.0.0.1"]
-        [[host]]
-        name = "server"
-        address = ["10.0.0.2"]
-        [[peer]]
-        host = "server"
-        kind = "reset"
-        port = 80
-        bytes = 10
-    "#;
-    let network = simulated("reset", text);
-    let server = SocketAddr::from(([10, 0, 0, 2], 80));
+    let network = two_hosts("reset", &Peer::Reset(10).text());
+    let server = SocketAddr::new(FAR.parse().expect("an address"), Peer::PORT);
     for receive in ["request", "event"] {
         let ran = Run::client(server).args(["--net", &network]).set("Receive", receive).run();
         ran.line("10.0.0.2:80 is connected to endpoint #1");

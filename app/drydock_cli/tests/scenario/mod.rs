@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test binary uses its part of the vocabulary")]
 
 pub mod clients;
+pub mod peers;
 pub mod server;
 
 use std::ffi::OsStr;
