@@ -1,7 +1,7 @@
 //! Stack locations to requests: what a client asks for, in the core's words.
 
 use gate::memory;
-use nt_abi::tdi::{self, TdiRequest, receive_flags};
+use nt_abi::tdi::{self, TdiRequest, disconnect_flags, receive_flags};
 use nt_abi::{IoStackLocation, Irp, MajorFunction, NtStatus};
 use tdi_core::transport_address::{self, Family};
 use tdi_core::{RemoteFilter, Request, relative_timeout};
@@ -110,7 +110,14 @@ pub(crate) fn accept(location: &IoStackLocation) -> Result<Request, NtStatus> {
     }
 }
 
+/// Data can go with a RELEASE only, and this transport carries none (C-214, C-346): it must not be lost in silence. Whatever
+/// else the information holds, or whether it is there at all, keeps no client from ending its connection.
 fn disconnect(location: &IoStackLocation) -> Result<Request, NtStatus> {
-    let [flags, _, _, specific] = location.parameters;
+    let [flags, information, _, specific] = location.parameters;
+    if flags as u32 == disconnect_flags::RELEASE
+        && Information::read(information).is_ok_and(|given| given.is_some_and(|given| given.has_user_data()))
+    {
+        return Err(NtStatus::INVALID_PARAMETER);
+    }
     Ok(Request::Disconnect { flags: flags as u32, timeout: timeout(specific)? })
 }

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 
 use gate::memory;
 use nt_abi::tdi::{TdiEvent, TdiRequest};
-use nt_abi::{DeviceObject, DriverObject, FileObject, IoStackLocation, Irp, MajorFunction, NtStatus};
+use nt_abi::{DeviceObject, DriverObject, FileObject, IoStackLocation, Irp, Irql, MajorFunction, NtStatus};
 use nt_io::{cancel, completion, irp};
 use tdi_core::{AddressId, EndpointId, Handler, Outcome};
 use trace::Event;
@@ -199,6 +199,11 @@ impl Transport {
     fn associate_address(&self, sent: &Sent) -> NtStatus {
         // The kind of file is judged first, as for every request: what is no endpoint has no use for a handle (C-199).
         let Some(mut endpoint) = self.endpoint_of(sent.file()) else { return NtStatus::INVALID_DEVICE_REQUEST };
+        if gate::irql() > Irql::PASSIVE {
+            const LATE: &str =
+                "a TDI_ASSOCIATE_ADDRESS was sent above PASSIVE_LEVEL, where handles cannot be looked up";
+            gate::finding("C-202", LATE, gate::caller());
+        }
         // A reference of many endpoints to one address would be a word that all processors want. None is needed: only
         // what the table of addresses knows under this very file object is an address of ours (C-241), and as long as
         // that is locked the file object stays what it is. So the handle is asked again.

@@ -10,6 +10,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use nt_abi::exception::BugCheck;
 use nt_abi::{DeviceObject, Irp, Irql};
 use nt_io::cancel;
 use tdi_core::{AddressId, EndpointId, RequestId};
@@ -70,11 +71,16 @@ impl Requests {
         Self { slots: Slab::new() }
     }
 
-    /// Enters an IRP and writes its name into it. `None` when a million are pending.
+    /// Enters an IRP and writes its name into it. `None` when a million are pending. One that is here already, which its
+    /// driver has sent again, ends the run: it could only be completed twice.
     ///
     /// # Safety
     /// `irp` is a packet the transport holds.
     pub(crate) unsafe fn insert(&self, irp: *mut Irp, owner: Owner) -> Option<RequestId> {
+        // SAFETY: the caller's promise.
+        if unsafe { self.holds(irp) } {
+            sent_again(irp);
+        }
         let index = self.slots.take()?;
         let slot = self.slots.get(index)?;
         let generation = slot.generation.load(Ordering::Relaxed) | 1;
@@ -136,6 +142,16 @@ impl Requests {
             }
         });
     }
+}
+
+#[cold]
+fn sent_again(irp: *mut Irp) -> ! {
+    let message = format_args!(
+        "IoCallDriver was given the IRP {irp:p}, whose last request is still pending: it would be completed twice. Wait for \
+         its completion before it is used again."
+    );
+    let code = BugCheck::MULTIPLE_IRP_COMPLETE_REQUESTS;
+    gate::bugcheck::with_message(code, [irp as u64, 0, 0, 0], gate::caller(), message)
 }
 
 fn pack(id: RequestId) -> u64 {

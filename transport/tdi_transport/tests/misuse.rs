@@ -1,4 +1,4 @@
-//! Event handlers of connections that answer what no rule allows: each is a finding about the client, and the
+//! Clients that do what no rule allows, in the event handlers of connections above all: each is a finding, and the
 //! transport goes on. An IRP that completed twice would end the run by bugcheck 0x44.
 
 mod client;
@@ -177,5 +177,54 @@ fn handler_and_completion_routine_that_return_at_another_level_are_findings() {
         assert_eq!((status, buffer.bytes.as_ref()), (NtStatus::SUCCESS, b"more".as_slice()));
         endpoint.close(Order::ReferenceFirst);
         address.close(Order::ReferenceFirst);
+    });
+}
+
+#[proves("C-202")]
+#[test]
+fn associating_above_passive_level_is_a_finding() {
+    if !is_child() {
+        assert_eq!(findings_of("associating_above_passive_level_is_a_finding"), ["C-202"]);
+        return;
+    }
+    on_loopback(|| {
+        let address = open_address("127.0.0.1:0");
+        let endpoints = [open_endpoint(1), open_endpoint(2)];
+        assert_eq!(endpoints[0].associate(&address), NtStatus::SUCCESS);
+        let raised = nt_dispatcher::irql::Raised::to(Irql::DISPATCH);
+        assert_eq!(endpoints[1].associate(&address), NtStatus::SUCCESS);
+        drop(raised);
+        for file in endpoints.iter().chain([&address]) {
+            file.close(Order::ReferenceFirst);
+        }
+    });
+}
+
+#[proves("C-210")]
+#[test]
+fn request_that_is_sent_again_while_it_is_pending_ends_the_run() {
+    if !is_child() {
+        let output = again("request_that_is_sent_again_while_it_is_pending_ends_the_run");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(gate::bugcheck::BUGCHECK_EXIT), "{said}");
+        assert!(said.contains("bugcheck MULTIPLE_IRP_COMPLETE_REQUESTS "), "{said}");
+        return;
+    }
+    on_loopback(|| {
+        let (_address, endpoint, _client, _stream) = connected();
+        let buffer = Buffer::zeroed(4);
+        // SAFETY: a packet of our own with a location for each time.
+        unsafe {
+            let irp = nt_io::irp::allocate(4, nt_io::irp::Owner::Driver, 0).expect("a packet");
+            (*irp).mdl_address = buffer.mdl();
+            for _ in 0..2 {
+                let location = nt_io::irp::next_location(irp);
+                (*location).major_function = nt_abi::MajorFunction::INTERNAL_DEVICE_CONTROL;
+                (*location).minor_function = TdiRequest::RECEIVE.0;
+                (*location).parameters = [4 | u64::from(nt_abi::tdi::receive_flags::NORMAL) << 32, 0, 0, 0];
+                (*location).file_object = endpoint.object;
+                assert_eq!(nt_io::irp::call_driver(endpoint.device(), irp), NtStatus::PENDING);
+            }
+        }
     });
 }

@@ -67,7 +67,7 @@ fn connect_that_nobody_answers_times_out() {
     });
 }
 
-#[proves("C-203", "C-207", "C-269", "C-268", "C-284")]
+#[proves("C-203", "C-207", "C-269", "C-268", "C-284", "D-009")]
 #[test]
 fn failed_connects_have_the_status_of_their_reason() {
     let reasons = [
@@ -153,7 +153,7 @@ fn send_over_a_chain_goes_on_as_the_network_makes_room() {
     });
 }
 
-#[proves("C-387", "C-402", "C-403")]
+#[proves("C-382", "C-387", "C-402", "C-403")]
 #[test]
 fn receive_scatters_over_its_chain() {
     scripted(|network| {
@@ -262,7 +262,7 @@ fn write_and_read_requests_send_and_receive() {
     });
 }
 
-#[proves("C-360", "C-362")]
+#[proves("C-358", "C-360", "C-362")]
 #[test]
 fn buffer_that_is_too_short_or_not_there_fails_the_request_and_nothing_else() {
     scripted(|network| {
@@ -271,6 +271,9 @@ fn buffer_that_is_too_short_or_not_there_fails_the_request_and_nothing_else() {
         let word = |length: u64| [length, 0, 0, 0];
         for minor in [TdiRequest::SEND, TdiRequest::RECEIVE] {
             let request = |length, mdl| endpoint.request(minor, word(length), mdl).wait();
+            let idle = open_endpoint(2);
+            assert_eq!(idle.request(minor, word(4), short.mdl()).wait(), (NtStatus::INVALID_CONNECTION, 0));
+            idle.close(Order::ReferenceFirst);
             assert_eq!(request(5, short.mdl()), (NtStatus::INVALID_PARAMETER, 0));
             assert_eq!(request(1, ptr::null_mut()), (NtStatus::INVALID_PARAMETER, 0));
             assert_eq!(request(1, 0x1000 as *mut _), (NtStatus::ACCESS_VIOLATION, 0));
@@ -394,7 +397,7 @@ fn remote_address_length_counts_the_whole_transport_address() {
     });
 }
 
-#[proves("C-056", "C-191", "C-192", "C-320")]
+#[proves("C-056", "C-191", "C-192", "C-320", "D-167")]
 #[test]
 fn parameters_that_no_macro_writes_are_not_read() {
     const GARBAGE: u64 = 0xDEAD_BEEF_DEAD_BEEF;
@@ -534,6 +537,14 @@ fn user_data_fails_a_request_and_options_of_no_length_are_not_looked_at() {
         assert_eq!(ask(TdiRequest::LISTEN, [0, data.pointer(), 0, 0]).wait(), refused);
         assert_eq!(ask(TdiRequest::LISTEN, [QUERY_ACCEPT, data.pointer(), 0, 0]).wait(), refused);
         assert_eq!(network.lines(), 0);
+        // Data of a release is not lost in silence, and nothing in the information keeps a connection from being ended.
+        let line = network.lines();
+        assert_eq!(endpoint.connect(remote()), NtStatus::SUCCESS);
+        let ask_end = |flags: u32| ask(TdiRequest::DISCONNECT, [flags.into(), data.pointer(), 0, 0]).wait();
+        assert_eq!(ask_end(disconnect_flags::RELEASE), refused);
+        assert_eq!(network.line(line).farewell(), None, "the connection is as it was");
+        assert_eq!(ask_end(disconnect_flags::ABORT), (NtStatus::SUCCESS, 0));
+        assert_eq!(network.line(line).farewell(), Some(Farewell::Rst));
         // A listen's flags may also stand in its options, in four bytes.
         let flags = QUERY_ACCEPT as u32;
         let mut listens = with(|block| (block.options_length, block.remote_address_length) = (4, 0));
@@ -555,7 +566,7 @@ fn user_data_fails_a_request_and_options_of_no_length_are_not_looked_at() {
     });
 }
 
-#[proves("C-233", "C-417", "C-236", "C-251")]
+#[proves("C-233", "C-417", "C-236", "C-251", "D-116")]
 #[test]
 fn requests_that_never_pend_cannot_be_cancelled_either() {
     scripted(|_| {
@@ -616,7 +627,7 @@ fn no_cancellation_is_lost_on_the_way_into_the_queue() {
     });
 }
 
-#[proves("C-210", "C-223", "C-576")]
+#[proves("C-210", "C-223", "C-576", "D-008")]
 #[test]
 fn cancellation_from_another_thread_ends_a_request_whenever_it_comes() {
     scripted(|network| {

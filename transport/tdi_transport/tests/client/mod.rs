@@ -6,7 +6,7 @@ pub mod handlers;
 
 use std::cell::UnsafeCell;
 use std::net::SocketAddr;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -63,20 +63,24 @@ impl Drop for Running {
     }
 }
 
-/// Whether this process was started by [`findings_of`].
+/// Whether this process was started by [`again`].
 pub fn is_child() -> bool {
     std::env::var_os("DRYDOCK_TEST_CHILD").is_some()
 }
 
-/// Runs the test `name` of this program in a process of its own, where [`is_child`] is true, and gives the rules of
-/// its findings in order.
-#[track_caller]
-pub fn findings_of(name: &str) -> Vec<String> {
-    let output = Command::new(std::env::current_exe().expect("this program"))
+/// Runs the test `name` of this program in a process of its own, where [`is_child`] is true.
+pub fn again(name: &str) -> Output {
+    Command::new(std::env::current_exe().expect("this program"))
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env("DRYDOCK_TEST_CHILD", "1")
         .output()
-        .expect("this program can be started again");
+        .expect("this program can be started again")
+}
+
+/// Runs the test `name` again and gives the rules of its findings in order.
+#[track_caller]
+pub fn findings_of(name: &str) -> Vec<String> {
+    let output = again(name);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     let rule = |line: &str| Some(line.strip_prefix("finding ")?.split(' ').next()?.to_owned());
