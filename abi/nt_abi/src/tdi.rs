@@ -287,11 +287,38 @@ pub mod private {
     /// The code with which drivers for newer systems set.
     pub const IOCTL_TCP_SET_INFORMATION_EX_ANY: u32 = 0x0012_0028;
 
+    pub const GENERIC_ENTITY: u32 = 0;
+    pub const IF_ENTITY: u32 = 0x200;
+    pub const AT_ENTITY: u32 = 0x280;
+    pub const CL_NL_ENTITY: u32 = 0x301;
+    pub const ER_ENTITY: u32 = 0x380;
     pub const CO_TL_ENTITY: u32 = 0x400;
     pub const CL_TL_ENTITY: u32 = 0x401;
+    pub const INFO_CLASS_GENERIC: u32 = 0x100;
     pub const INFO_CLASS_PROTOCOL: u32 = 0x200;
+    pub const INFO_TYPE_PROVIDER: u32 = 0x100;
     pub const INFO_TYPE_ADDRESS_OBJECT: u32 = 0x200;
     pub const INFO_TYPE_CONNECTION: u32 = 0x300;
+
+    /// What is asked of a provider. LIST and TYPE are of the generic class, the others of a protocol's.
+    pub mod entity_id {
+        pub const LIST: u32 = 0;
+        pub const TYPE: u32 = 1;
+        pub const ENTRY: u32 = 1;
+        pub const TABLE: u32 = 0x101;
+        pub const ADDRESSES: u32 = 0x102;
+        pub const INTERFACE_OF_ADDRESS: u32 = 0x103;
+    }
+
+    /// What an entity is.
+    pub mod entity_type {
+        pub const IF_MIB: u32 = 0x202;
+        pub const AT_ARP: u32 = 0x280;
+        pub const CL_NL_IP: u32 = 0x303;
+        pub const ER_ICMP: u32 = 0x380;
+        pub const CL_TL_UDP: u32 = 0x403;
+        pub const CO_TL_TCP: u32 = 0x404;
+    }
 
     /// What is set on a connection.
     pub mod tcp_socket {

@@ -32,6 +32,7 @@ mod address;
 mod connection;
 mod datagram;
 mod error;
+mod interfaces;
 mod network;
 mod options;
 mod reach;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use net_api::{
-    Capabilities, DatagramAddress, EventSink, Key, LocalAddress, NetError, NetTime, Network, Policy, Readiness,
-    Sharing, Wait,
+    Capabilities, DatagramAddress, EventSink, InterfaceEntry, Key, LocalAddress, NetError, NetTime, Network, Policy,
+    Readiness, Sharing, Wait,
 };
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -19,6 +19,7 @@ use crate::accept::Listener;
 use crate::address::HostAddress;
 use crate::datagram::HostDatagramAddress;
 use crate::error::net_error;
+use crate::interfaces::interfaces;
 use crate::reach::Reach;
 
 /// Events fetched by one system call. More only means one more call.
@@ -31,6 +32,7 @@ const STUCK_POLL_MAX: Duration = Duration::from_millis(100);
 /// The host's TCP sockets as a network.
 pub struct HostNetwork {
     shared: Arc<Shared>,
+    interfaces: Vec<InterfaceEntry>,
 }
 
 impl HostNetwork {
@@ -52,7 +54,7 @@ impl HostNetwork {
 
     fn new(reach: Reach) -> Result<Self, NetError> {
         let shared = Shared::new(reach).map_err(net_error)?;
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(shared), interfaces: interfaces(reach) })
     }
 }
 
@@ -79,6 +81,10 @@ impl Network for HostNetwork {
 
     fn open_datagram_address(&self, local: SocketAddr, sharing: Sharing) -> Result<Arc<dyn DatagramAddress>, NetError> {
         Ok(Arc::new(HostDatagramAddress::open(&self.shared, local, sharing)?))
+    }
+
+    fn interfaces(&self) -> Vec<InterfaceEntry> {
+        self.interfaces.clone()
     }
 
     fn poll(&self, now: NetTime, wait: Wait, sink: &dyn EventSink) -> usize {

@@ -21,6 +21,7 @@
 
 mod datagram;
 mod error;
+mod interface;
 mod network;
 mod none;
 mod readiness;
@@ -30,6 +31,7 @@ pub use datagram::{
     Arrival, Cast, DatagramAddress, DatagramOption, DatagramReceived, DatagramSent, Interface, Membership, Sharing,
 };
 pub use error::{NetError, Policy};
+pub use interface::InterfaceEntry;
 pub use network::{
     Accepted, Capabilities, Connection, LocalAddress, Network, Progress, Received, Sent, is_connectable,
 };

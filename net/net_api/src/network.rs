@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{DatagramAddress, EventSink, Key, NetError, NetTime, Policy, Readiness, Sharing, Wait};
+use crate::{DatagramAddress, EventSink, InterfaceEntry, Key, NetError, NetTime, Policy, Readiness, Sharing, Wait};
 
 /// What a network can and cannot do; a scenario that needs more is expected to differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +107,11 @@ pub trait Network: Send + Sync {
     /// # Errors
     /// As [`Network::open_address`].
     fn open_datagram_address(&self, local: SocketAddr, sharing: Sharing) -> Result<Arc<dyn DatagramAddress>, NetError>;
+
+    /// The interfaces of the host whose network this is, as far as the policy shows them, by number. None by default.
+    fn interfaces(&self) -> Vec<InterfaceEntry> {
+        Vec::new()
+    }
 
     /// Says what time it is, for networks in virtual time: calls from now on happen then. Whoever lets time
     /// go on without a [`Network::poll`] says so before the next call.

@@ -87,6 +87,15 @@ pub(crate) const CASES: &[Case] = &[
         expected: &["near's local is far's remote", "far's local is near's remote"],
     },
     Case {
+        name: "interfaces",
+        run: interfaces,
+        expected: &[
+            "this side's address: on one of them",
+            "the loopback interface: one",
+            "numbers: told apart, from 1",
+        ],
+    },
+    Case {
         name: "capabilities",
         run: capabilities,
         expected: &[
@@ -313,4 +322,14 @@ fn capabilities(world: &mut World, report: &mut Report) {
     report.note(format!("longest datagram: {}", one.datagram_bytes_max));
     report.note(format!("groups: {}", one.multicast));
     report.note(format!("delivery errors: {}", one.delivery_errors));
+}
+
+fn interfaces(world: &mut World, report: &mut Report) {
+    let all = world.near.network.interfaces();
+    let with_address = all.iter().filter(|one| one.addresses.iter().any(|(ip, _)| *ip == world.near.ip)).count();
+    report.note(format!("this side's address: on {}", if with_address == 1 { "one of them" } else { "others" }));
+    let loopback = all.iter().filter(|one| one.is_loopback && one.is_up).count();
+    report.note(format!("the loopback interface: {}", if loopback == 1 { "one" } else { "none or many" }));
+    let apart = all.first().is_some_and(|one| one.number > 0) && all.is_sorted_by(|one, next| one.number < next.number);
+    report.note(format!("numbers: {}", if apart { "told apart, from 1" } else { "no names" }));
 }

@@ -29,7 +29,7 @@ const GROUPS_MAX: usize = 256;
 pub(crate) const LENGTH_MAX_V4: usize = 65_507;
 const LENGTH_MAX_V6: usize = 65_527;
 /// The number of every host's interface.
-const INTERFACE: u32 = 1;
+pub(crate) const INTERFACE: u32 = 1;
 
 pub(crate) struct Datagrams {
     pub(crate) host: usize,

@@ -90,6 +90,11 @@ impl Host {
         self.stack(OWN_MTU).poll(now, Some(frame), &mut nobody, outgoing);
     }
 
+    /// Its addresses with their prefixes.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = (IpAddr, u8)> + '_ {
+        self.addresses.iter().copied()
+    }
+
     /// Whether `ip` is one of this host's addresses.
     pub(crate) fn has(&self, ip: IpAddr) -> bool {
         self.addresses.iter().any(|(own, _)| *own == ip)

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use net_api::{
     Accepted, Capabilities, Connection, DatagramAddress, DatagramOption, DatagramReceived, DatagramSent, EventSink,
-    Key, LocalAddress, NetError, NetTime, Network, Policy, Progress, Readiness, Received, Sent, Sharing, Wait,
+    InterfaceEntry, Key, LocalAddress, NetError, NetTime, Network, Policy, Progress, Readiness, Received, Sent,
+    Sharing, Wait,
 };
 
 use crate::connection::{KeepAlive, Owner};
@@ -89,6 +90,10 @@ impl Network for SimNetwork {
         let id = world.open_datagrams(self.host, plain(local), sharing)?;
         let local = world.datagrams.get(id).map_or(local, |one| one.local);
         Ok(Arc::new(SimDatagrams { shared: Arc::clone(&self.shared), id, local }))
+    }
+
+    fn interfaces(&self) -> Vec<InterfaceEntry> {
+        self.shared.lock().interfaces(self.host)
     }
 
     fn advance(&self, now: NetTime) {

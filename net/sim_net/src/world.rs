@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
-use net_api::NetTime;
+use net_api::{InterfaceEntry, NetTime};
 
 use crate::address::Address;
 use crate::agenda::Agenda;
 use crate::connection::Connection;
-use crate::datagram::Datagrams;
+use crate::datagram::{Datagrams, INTERFACE};
 use crate::frame::{Fate, Frame, FrameCount, FrameSink};
 use crate::host::{Holder, Host, OWN_MTU, Who};
 use crate::link::{Link, Time, nanoseconds};
@@ -200,6 +200,23 @@ impl World {
     /// The MTU of the wire between two hosts.
     pub(crate) fn mtu_between(&self, from: usize, to: usize) -> usize {
         if from == to { OWN_MTU } else { self.links[pair(self.hosts.len(), from, to)].settings.mtu }
+    }
+
+    /// A host's wire, and the way back to itself.
+    pub(crate) fn interfaces(&self, host: usize) -> Vec<InterfaceEntry> {
+        let others = (0..self.hosts.len()).filter(|&other| other != host).map(|other| self.mtu_between(host, other));
+        let this = &self.hosts[host];
+        let entry = |number, name: &str, mtu, is_loopback| InterfaceEntry {
+            number,
+            name: name.into(),
+            is_loopback,
+            is_up: this.is_up,
+            mtu: u32::try_from(mtu).unwrap_or(u32::MAX),
+            hardware_address: None,
+            addresses: this.addresses().filter(|(ip, _)| ip.is_loopback() == is_loopback).collect(),
+        };
+        let longest = others.max().unwrap_or(OWN_MTU);
+        vec![entry(INTERFACE, "wire", longest, false), entry(INTERFACE + 1, "loopback", OWN_MTU, true)]
     }
 
     /// The names of the wires: of the links, and then of the hosts' wires to themselves.

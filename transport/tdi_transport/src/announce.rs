@@ -1,17 +1,18 @@
 //! Telling tdi.sys, and through it the clients, which devices and addresses there are (D-255).
 //!
-//! Of the host's addresses only those of its loopback interface are told: the network names no others, and they are
-//! the ones that every policy reaches.
+//! The addresses of its loopback interface are always told: every policy reaches them. The others are those that the network
+//! names.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use net_api::InterfaceEntry;
 use tdi_core::transport_address;
 use tdi_library::pnp::{self, Registration};
 
 /// Offset of the TA_ADDRESS in a TRANSPORT_ADDRESS.
 const FIRST_ELEMENT: usize = 4;
-/// The loopback interface, as clients parse it out of the device's name (D-248). Any number would do.
-const INTERFACE: &str = "{7F000001-0000-4000-8000-00AA00389B71}";
+/// The loopback interface's number in the names of devices. Interfaces that the network names have theirs.
+const LOOPBACK: u32 = 0x7F00_0001;
 /// `TDI_PNP_CONTEXT_TYPE_PDO`.
 const CONTEXT_TYPE_PDO: u16 = 3;
 /// Bytes of a TDI_PNP_CONTEXT with a pointer, as Windows lays it out (D-168).
@@ -27,15 +28,18 @@ pub(crate) struct Announced {
 
 /// Announces the transport, its devices, its addresses, and that it is ready. `device` is the one that clients are
 /// shown as the interface's.
-pub(crate) fn announce(service: &str, devices: &[&str], device: u64) -> Announced {
+pub(crate) fn announce(service: &str, devices: &[&str], device: u64, interfaces: &[InterfaceEntry]) -> Announced {
     let provider = pnp::register_provider(&utf16(service));
     let devices = devices.iter().map(|name| pnp::register_device(&utf16(name))).collect();
-    let locals: [(&str, SocketAddr); 2] =
-        [("TCPIP", (Ipv4Addr::LOCALHOST, 0).into()), ("TCPIP6", (Ipv6Addr::LOCALHOST, 0).into())];
-    let addresses = locals.into_iter().map(|(prefix, local)| {
-        let encoded = transport_address::encode(local);
+    let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()].map(|ip| (LOOPBACK, ip));
+    let named = interfaces.iter().filter(|interface| !interface.is_loopback).flat_map(|interface| {
+        let number = interface.number;
+        interface.addresses.iter().map(move |&(ip, _)| (number, ip))
+    });
+    let addresses = loopback.into_iter().chain(named).map(|(number, ip): (u32, IpAddr)| {
+        let encoded = transport_address::encode((ip, 0).into());
         let address = encoded.as_bytes().get(FIRST_ELEMENT..).unwrap_or_default();
-        pnp::register_address(&utf16(&format!(r"\DEVICE\{prefix}_{INTERFACE}")), address, &context(device))
+        pnp::register_address(&utf16(&name_of(number, ip)), address, &context(device))
     });
     let addresses = addresses.collect();
     // The provider was registered above.
@@ -54,6 +58,13 @@ impl Announced {
         }
         let _ = pnp::deregister_provider(self.provider);
     }
+}
+
+/// What clients are told to be the device of an interface's addresses: they compare what it begins with and read the GUID
+/// behind that, so both matter (D-248, D-249).
+fn name_of(number: u32, ip: IpAddr) -> String {
+    let prefix = if ip.is_ipv4() { "TCPIP" } else { "TCPIP6" };
+    format!(r"\DEVICE\{prefix}_{{{number:08X}-0000-4000-8000-00AA00389B71}}")
 }
 
 /// A context that names a device object (D-247).

@@ -26,6 +26,7 @@ mod datagram_requests;
 mod decode;
 mod dispatch;
 mod endpoint;
+mod entities;
 mod indicate;
 mod mdl;
 mod network;

@@ -1,8 +1,8 @@
 //! The private codes of TCP/IP, IRP_MJ_DEVICE_CONTROL on any file of any device (section 9 of
 //! tdi-datagrams-and-services.md).
 //!
-//! Options of connections and addresses are set and asked for here. Left out: lists and tables of entities, which the
-//! networks do not know; a query for them fails with STATUS_NOT_SUPPORTED.
+//! Options of connections and addresses are set and asked for here; [`crate::entities`] tells of interfaces, addresses and
+//! routes. None of those can be set.
 
 use gate::memory;
 use nt_abi::NtStatus;
@@ -11,11 +11,14 @@ use tdi_core::StateName;
 
 use crate::dispatch::Sent;
 use crate::endpoint::Phase;
+use crate::entities::{self, ObjectId};
 use crate::options;
 use crate::transport::Transport;
 
 /// Bytes of a TCP_REQUEST_QUERY_INFORMATION_EX: the id, padding, and 16 bytes of context (D-179).
 const QUERY_BYTES: u32 = 40;
+/// Where that context lies.
+const CONTEXT_AT: u64 = 24;
 /// Where the byte count and the value of a TCP_REQUEST_SET_INFORMATION_EX lie (D-180).
 const COUNT_AT: u64 = 20;
 const VALUE_AT: u64 = 24;
@@ -26,19 +29,20 @@ const VALUE_MAX: usize = 12;
 enum Object {
     Connection(u32),
     Address(u32),
+    /// Something of the host, or nothing that is served.
+    Other(ObjectId),
 }
 
 impl Object {
-    /// Reads the five numbers: entity, instance, class, type, id (D-179). `None` for what is not served.
-    fn read(at: u64) -> Result<Option<Self>, NtStatus> {
-        let [entity, _, class, kind, id]: [u32; 5] = memory::read_value(at).map_err(|_| NtStatus::ACCESS_VIOLATION)?;
+    /// Reads the five numbers: entity, instance, class, type, id (D-179).
+    fn read(at: u64) -> Result<Self, NtStatus> {
+        let numbers: [u32; 5] = memory::read_value(at).map_err(|_| NtStatus::ACCESS_VIOLATION)?;
+        let [entity, instance, class, kind, id] = numbers;
         Ok(match (entity, class, kind) {
-            (CO_TL_ENTITY, INFO_CLASS_PROTOCOL, private::INFO_TYPE_CONNECTION) => Some(Self::Connection(id)),
+            (CO_TL_ENTITY, INFO_CLASS_PROTOCOL, private::INFO_TYPE_CONNECTION) => Self::Connection(id),
             // Clients name the datagram layer also for addresses of connections, or the layer that is theirs.
-            (CO_TL_ENTITY | CL_TL_ENTITY, INFO_CLASS_PROTOCOL, private::INFO_TYPE_ADDRESS_OBJECT) => {
-                Some(Self::Address(id))
-            }
-            _ => None,
+            (CO_TL_ENTITY | CL_TL_ENTITY, INFO_CLASS_PROTOCOL, private::INFO_TYPE_ADDRESS_OBJECT) => Self::Address(id),
+            _ => Self::Other(ObjectId { entity, instance, class, kind, id }),
         })
     }
 }
@@ -70,10 +74,18 @@ impl Transport {
         if input == 0 || (length as u32) < QUERY_BYTES || output == 0 || room as u32 == 0 {
             return Err(NtStatus::INVALID_PARAMETER);
         }
-        let Some(Object::Connection(id)) = Object::read(input)? else { return Err(NtStatus::NOT_SUPPORTED) };
-        let endpoint = self.endpoint_of(sent.file()).ok_or(NtStatus::INVALID_DEVICE_REQUEST)?;
-        let value = endpoint.options.get(id)?.to_le_bytes();
-        drop(endpoint);
+        let value = match Object::read(input)? {
+            Object::Connection(id) => {
+                let endpoint = self.endpoint_of(sent.file()).ok_or(NtStatus::INVALID_DEVICE_REQUEST)?;
+                endpoint.options.get(id)?.to_le_bytes().to_vec()
+            }
+            Object::Address(_) => return Err(NtStatus::NOT_SUPPORTED),
+            Object::Other(object) => {
+                let context = memory::read_value(input + CONTEXT_AT).map_err(|_| NtStatus::ACCESS_VIOLATION)?;
+                entities::answer(object, context, &self.network.interfaces())?
+            }
+        };
+        // Part of a table is never returned: whoever asked makes more room (D-183).
         if (room as u32 as usize) < value.len() {
             return Err(NtStatus::BUFFER_TOO_SMALL);
         }
@@ -99,15 +111,15 @@ impl Transport {
         let value = bytes.get_mut(..VALUE_MAX.min(count as usize)).unwrap_or_default();
         memory::read(input + VALUE_AT, value).map_err(fault)?;
         match object {
-            Some(Object::Connection(id)) => self.set_on_connection(sent, id, value),
-            Some(Object::Address(id)) => {
+            Object::Connection(id) => self.set_on_connection(sent, id, value),
+            Object::Address(id) => {
                 let mut address = self.address_of(sent.file()).ok_or(NtStatus::INVALID_DEVICE_REQUEST)?;
                 if address.core.is_closed() {
                     return Err(NtStatus::ADDRESS_CLOSED);
                 }
                 options::set_on_address(id, value, address.datagrams.as_deref_mut())
             }
-            None => Err(NtStatus::NOT_SUPPORTED),
+            Object::Other(_) => Err(NtStatus::NOT_SUPPORTED),
         }
     }
 

@@ -222,7 +222,9 @@ impl Transport {
             |kind: &DeviceKind| matches!(kind, DeviceKind::Tcp(_) | DeviceKind::Udp(_) | DeviceKind::RawIp(_));
         let names: Vec<_> = DEVICES.iter().filter(|(_, kind)| with_addresses(kind)).map(|(name, _)| *name).collect();
         let first = self.devices.first().map_or(0, |(device, _)| *device);
-        let announced = announce::announce(SERVICE, &names, first);
+        // The hosts of a simulation have one address each, and nothing tells yet whose drivers will listen.
+        let interfaces = if self.is_virtual { Vec::new() } else { self.network.interfaces() };
+        let announced = announce::announce(SERVICE, &names, first, &interfaces);
         *self.announced.lock().unwrap_or_else(PoisonError::into_inner) = Some(announced);
     }
 

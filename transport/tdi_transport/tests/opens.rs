@@ -95,7 +95,7 @@ fn name_of_a_raw_file_ends_with_its_protocol() {
     });
 }
 
-#[proves("C-032", "C-071", "C-072", "C-089", "C-093", "C-113", "C-116", "C-550", "C-556")]
+#[proves("C-032", "C-071", "C-072", "C-089", "C-093", "C-113", "C-116", "C-550", "C-556", "D-005")]
 #[test]
 fn kind_of_open_is_decided_by_the_ea_list_alone() {
     scripted(|network| {
@@ -209,7 +209,8 @@ fn address_query_shows_the_port_on_addresses_and_connections() {
 }
 
 #[proves(
-    "C-011", "C-012", "D-122", "D-124", "D-125", "D-126", "D-127", "D-129", "D-136", "D-137", "D-138", "D-139", "D-140"
+    "C-011", "C-012", "D-122", "D-124", "D-125", "D-126", "D-127", "D-129", "D-136", "D-137", "D-138", "D-139",
+    "D-140", "D-120"
 )]
 #[test]
 fn queries_answer_what_they_know_and_how_much_fits() {
@@ -236,6 +237,48 @@ fn queries_answer_what_they_know_and_how_much_fits() {
         assert_eq!(endpoint.query(query::ADDRESS_INFO, 100), (NtStatus::INVALID_CONNECTION, vec![]));
         assert_eq!(channel.query(query::CONNECTION_INFO, 100), (NtStatus::INVALID_DEVICE_REQUEST, vec![]));
         for file in [channel, ip, multicast, endpoint] {
+            file.close(Order::HandleFirst);
+        }
+    });
+}
+
+#[proves("D-123", "D-134", "D-135", "D-142", "D-143", "D-144", "D-145", "D-159")]
+#[test]
+fn each_query_is_answered_by_the_kinds_of_file_that_can() {
+    scripted(|_| {
+        let (address, endpoint) = open_pair(1);
+        let channel = try_open(r"\Device\Tcp", &[], 0).expect("a control channel");
+        let everybody = transport_address::encode("255.255.255.255:0".parse().expect("an address"));
+        // What is asked, how long its answer is, and whether an address, an endpoint and a channel answer.
+        let cases = [
+            (query::ADDRESS_INFO, 26, [true, true, false]),
+            (query::CONNECTION_INFO, 56, [false, true, false]),
+            (query::PROVIDER_INFO, 40, [true, true, true]),
+            (query::PROVIDER_STATISTICS, 216, [false, false, true]),
+            (query::BROADCAST_ADDRESS, everybody.as_bytes().len(), [false, false, true]),
+            (query::DATAGRAM_INFO, 8, [true, false, true]),
+            (query::MAX_DATAGRAM_INFO, 4, [true, false, true]),
+        ];
+        for (kind, length, answers) in cases {
+            for (file, answers) in [&address, &endpoint, &channel].into_iter().zip(answers) {
+                let (status, answer) = file.query(kind, 300);
+                let expected =
+                    if answers { (NtStatus::SUCCESS, length) } else { (NtStatus::INVALID_DEVICE_REQUEST, 0) };
+                assert_eq!((status, answer.len()), expected, "{kind:#x} of kind {}", self::kind(file));
+                // It always says the same: the time of the provider's start, too.
+                assert_eq!(file.query(kind, 300), (status, answer));
+            }
+        }
+        assert_eq!(channel.query(query::BROADCAST_ADDRESS, 300).1, everybody.as_bytes());
+        // Neither throughput nor delay is known.
+        assert_eq!(endpoint.query(query::CONNECTION_INFO, 300).1, [0; 56]);
+        assert_ne!(channel.query(query::PROVIDER_INFO, 40).1[32..], [0; 8]);
+        let header = Buffer::zeroed(8);
+        let action = |file: &File| file.request(TdiRequest::ACTION, [0; 4], header.mdl()).wait();
+        for file in [&address, &endpoint, &channel] {
+            assert_eq!(action(file), (NtStatus::NOT_IMPLEMENTED, 0));
+        }
+        for file in [channel, endpoint, address] {
             file.close(Order::HandleFirst);
         }
     });
@@ -420,12 +463,42 @@ fn devices_are_announced_by_names_that_can_be_opened() {
     });
 }
 
+static ADDRESSES: std::sync::Mutex<Vec<(String, Vec<u8>)>> = std::sync::Mutex::new(Vec::new());
+
+unsafe extern "win64" fn address_added(address: *const u8, device: u64, _context: u64) {
+    let name = String::from_utf16_lossy(&gate::memory::read_unicode(device).expect("a name"));
+    // SAFETY: a TA_ADDRESS: its length, its type, so many bytes.
+    let address = unsafe {
+        let length = u16::from_le_bytes([*address, *address.add(1)]);
+        std::slice::from_raw_parts(address.add(4), length.into()).to_vec()
+    };
+    ADDRESSES.lock().expect("no panic").push((name, address));
+}
+
+#[proves("D-248", "D-249")]
+#[test]
+fn addresses_of_each_interface_are_announced_by_family_under_its_name() {
+    scripted(|_| {
+        let add_address = address_added as *const () as u64;
+        let client =
+            tdi_library::pnp::register_client(tdi_library::pnp::Handlers { add_address, ..Default::default() });
+        let told = std::mem::take(&mut *ADDRESSES.lock().expect("no panic"));
+        tdi_library::pnp::deregister_client(client).expect("a client");
+        let name = |prefix, number| format!(r"\DEVICE\{prefix}_{{{number}-0000-4000-8000-00AA00389B71}}");
+        let names: Vec<_> = told.iter().map(|(name, _)| name.clone()).collect();
+        let expected = [("TCPIP", "7F000001"), ("TCPIP6", "7F000001"), ("TCPIP", "0000001A"), ("TCPIP6", "0000001A")];
+        assert_eq!(names, expected.map(|(prefix, number)| name(prefix, number)));
+        assert_eq!((told[2].1.len(), &told[2].1[..6]), (14, &[0, 0, 10, 0, 0, 1][..]));
+        assert_eq!((told[3].1.len(), &told[3].1[6..8]), (26, &[0xFD, 0][..]));
+    });
+}
+
 /// IOCTL_TDI_ASSOCIATE_ADDRESS.
 const ASSOCIATE: u32 = 0x0021_002C;
 /// IOCTL_TDI_QUERY_DIRECT_SEND_HANDLER.
 const DIRECT_SEND: u32 = 0x0021_0203;
 
-#[proves("D-214", "D-215", "D-217", "D-218")]
+#[proves("D-214", "D-215", "D-217", "D-218", "D-285")]
 #[test]
 fn requests_of_user_programs_are_mapped_and_direct_handlers_refused() {
     scripted(|_| {
@@ -440,6 +513,12 @@ fn requests_of_user_programs_are_mapped_and_direct_handlers_refused() {
         assert_eq!(control(ASSOCIATE, &structure), NtStatus::SUCCESS);
         assert_eq!(control(ASSOCIATE, &structure), NtStatus::INVALID_CONNECTION);
         assert_eq!(control(DIRECT_SEND, &[]), NtStatus::INVALID_DEVICE_REQUEST);
+        for minor in [TdiRequest::DIRECT_SEND, TdiRequest::DIRECT_SEND_DATAGRAM, TdiRequest::DIRECT_ACCEPT] {
+            for file in [&address, &endpoint] {
+                let direct = file.request(minor, [0; 4], ptr::null_mut()).wait();
+                assert_eq!(direct, (NtStatus::INVALID_DEVICE_REQUEST, 0), "{minor:?}");
+            }
+        }
         endpoint.close(Order::HandleFirst);
         address.close(Order::HandleFirst);
     });

@@ -49,7 +49,7 @@ fn get(file: &File, id: u32) -> Result<u32, NtStatus> {
     }
 }
 
-#[proves("D-177", "D-178", "D-180", "D-201", "D-202")]
+#[proves("D-177", "D-178", "D-180", "D-201", "D-202", "D-176")]
 #[test]
 fn option_of_a_connection_reaches_the_connection_there_is_and_those_to_come() {
     scripted(|network| {
@@ -179,5 +179,41 @@ fn option_of_a_datagram_address_reaches_the_network() {
         assert_eq!(set(&address, ADDRESS, ao_option::DEL_MCAST, &membership[..6]), NtStatus::INVALID_PARAMETER);
         assert_eq!(set(&address, ADDRESS, 12, &words(&[1])), NtStatus::NOT_SUPPORTED, "header include");
         address.close(Order::HandleFirst);
+    });
+}
+
+#[proves("D-175", "D-178", "D-183", "D-184", "D-188", "D-197")]
+#[test]
+fn tables_of_the_host_are_told_on_any_file_of_any_device() {
+    on_loopback(|| {
+        let (address, endpoint) = open_pair(1);
+        let channels =
+            [r"\Device\Ip", r"\Device\Tcp", r"\Device\Udp"].map(|name| try_open(name, &[], 0).expect("a channel"));
+        for file in channels.iter().chain([&address, &endpoint]) {
+            let ask = |object: [u32; 5], room: usize| {
+                let mut request = words(&object);
+                request.resize(40, 0);
+                let mut answer = vec![0xEE; room];
+                let (status, count) = file.control(IOCTL_TCP_QUERY_INFORMATION_EX, &request, &mut answer);
+                answer.truncate(count as usize);
+                (status, answer)
+            };
+            let list = [GENERIC_ENTITY, 0, INFO_CLASS_GENERIC, INFO_TYPE_PROVIDER, entity_id::LIST];
+            // The loopback interface, and five entities for the protocols.
+            assert_eq!(ask(list, 47), (NtStatus::BUFFER_TOO_SMALL, Vec::new()));
+            let (status, entities) = ask(list, 1000);
+            assert_eq!((status, entities.len()), (NtStatus::SUCCESS, 48));
+            assert_eq!(entities[..8], words(&[IF_ENTITY, 0]));
+            let ip = |id| [CL_NL_ENTITY, 0, INFO_CLASS_PROTOCOL, INFO_TYPE_PROVIDER, id];
+            let (status, counts) = ask(ip(entity_id::ENTRY), 92);
+            assert_eq!((status, counts.len()), (NtStatus::SUCCESS, 92));
+            let count = u32::from_le_bytes(counts[84..88].try_into().expect("four bytes")) as usize;
+            let (status, addresses) = ask(ip(entity_id::ADDRESSES), count * 24);
+            assert_eq!((status, addresses.len()), (NtStatus::SUCCESS, count * 24));
+            assert!(addresses.chunks(24).any(|entry| entry[..4] == [127, 0, 0, 1] && entry[8..12] == [255, 0, 0, 0]));
+        }
+        for file in channels.into_iter().chain([endpoint, address]) {
+            file.close(Order::ReferenceFirst);
+        }
     });
 }

@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use net_api::{
-    Capabilities, DatagramAddress, EventSink, LocalAddress, NetError, NetTime, Network, Policy, Sharing, Wait,
+    Capabilities, DatagramAddress, EventSink, InterfaceEntry, LocalAddress, NetError, NetTime, Network, Policy,
+    Sharing, Wait,
 };
 use sim_net::{NetworkFile, Sim, SimNetwork};
 
@@ -58,6 +59,10 @@ impl Network for Hosts {
 
     fn open_datagram_address(&self, local: SocketAddr, sharing: Sharing) -> Result<Arc<dyn DatagramAddress>, NetError> {
         self.any().open_datagram_address(local, sharing)
+    }
+
+    fn interfaces(&self) -> Vec<InterfaceEntry> {
+        self.of_caller().interfaces()
     }
 
     fn advance(&self, now: NetTime) {

@@ -9,8 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use net_api::{
-    Accepted, Capabilities, Connection, DatagramAddress, EventSink, Key, LocalAddress, NetError, NetTime, Network,
-    Policy, Progress, Readiness, Received, Sent, Sharing, Wait,
+    Accepted, Capabilities, Connection, DatagramAddress, EventSink, InterfaceEntry, Key, LocalAddress, NetError,
+    NetTime, Network, Policy, Progress, Readiness, Received, Sent, Sharing, Wait,
 };
 
 use crate::client::with_transport;
@@ -255,6 +255,20 @@ impl Network for Script {
 
     fn open_datagram_address(&self, _: SocketAddr, _: Sharing) -> Result<Arc<dyn DatagramAddress>, NetError> {
         Err(NetError::Unsupported)
+    }
+
+    fn interfaces(&self) -> Vec<InterfaceEntry> {
+        let entry = |number, name: &str, is_loopback, addresses| InterfaceEntry {
+            number,
+            name: name.into(),
+            is_loopback,
+            is_up: true,
+            mtu: 1500,
+            hardware_address: None,
+            addresses,
+        };
+        let wire = [("10.0.0.1", 8), ("fd00::1", 64)].map(|(ip, prefix)| (ip.parse().expect("an address"), prefix));
+        vec![entry(1, "lo", true, vec![([127, 0, 0, 1].into(), 8)]), entry(0x1A, "wire", false, wire.to_vec())]
     }
 
     fn poll(&self, now: NetTime, wait: Wait, sink: &dyn EventSink) -> usize {
