@@ -143,32 +143,124 @@ fn codes() -> impl Iterator<Item = (&'static str, u32)> {
         ("TDI_QUERY_PROVIDER_INFO", query::PROVIDER_INFO),
         ("TDI_QUERY_ADDRESS_INFO", query::ADDRESS_INFO),
         ("TDI_QUERY_CONNECTION_INFO", query::CONNECTION_INFO),
+        ("TDI_SERVICE_CONNECTION_MODE", service_flags::CONNECTION_MODE),
         ("TDI_SERVICE_ORDERLY_RELEASE", service_flags::ORDERLY_RELEASE),
+        ("TDI_SERVICE_CONNECTIONLESS_MODE", service_flags::CONNECTIONLESS_MODE),
+        ("TDI_SERVICE_ERROR_FREE_DELIVERY", service_flags::ERROR_FREE_DELIVERY),
+        ("TDI_SERVICE_SECURITY_LEVEL", service_flags::SECURITY_LEVEL),
+        ("TDI_SERVICE_BROADCAST_SUPPORTED", service_flags::BROADCAST_SUPPORTED),
+        ("TDI_SERVICE_MULTICAST_SUPPORTED", service_flags::MULTICAST_SUPPORTED),
         ("TDI_SERVICE_DELAYED_ACCEPTANCE", service_flags::DELAYED_ACCEPTANCE),
+        ("TDI_SERVICE_EXPEDITED_DATA", service_flags::EXPEDITED_DATA),
+        ("TDI_SERVICE_INTERNAL_BUFFERING", service_flags::INTERNAL_BUFFERING),
+        ("TDI_SERVICE_ROUTE_DIRECTED", service_flags::ROUTE_DIRECTED),
+        ("TDI_SERVICE_NO_ZERO_LENGTH", service_flags::NO_ZERO_LENGTH),
+        ("TDI_SERVICE_POINT_TO_POINT", service_flags::POINT_TO_POINT),
+        ("TDI_SERVICE_MESSAGE_MODE", service_flags::MESSAGE_MODE),
+        ("TDI_SERVICE_HALF_DUPLEX", service_flags::HALF_DUPLEX),
+        ("TDI_SERVICE_DGRAM_CONNECTION", service_flags::DGRAM_CONNECTION),
+        ("TDI_SERVICE_FORCE_ACCESS_CHECK", service_flags::FORCE_ACCESS_CHECK),
+        ("TDI_SERVICE_SEND_AND_DISCONNECT", service_flags::SEND_AND_DISCONNECT),
+        ("TDI_SERVICE_DIRECT_ACCEPT", service_flags::DIRECT_ACCEPT),
         ("TDI_SERVICE_ACCEPT_LOCAL_ADDR", service_flags::ACCEPT_LOCAL_ADDR),
-        ("STATUS_PENDING", NtStatus::PENDING.0),
-        ("STATUS_BUFFER_OVERFLOW", NtStatus::BUFFER_OVERFLOW.0),
-        ("STATUS_INVALID_CONNECTION", NtStatus::INVALID_CONNECTION.0),
-        ("STATUS_CANCELLED", NtStatus::CANCELLED.0),
-        ("STATUS_IO_TIMEOUT", NtStatus::IO_TIMEOUT.0),
-        ("STATUS_CONNECTION_REFUSED", NtStatus::CONNECTION_REFUSED.0),
-        ("STATUS_CONNECTION_RESET", NtStatus::CONNECTION_RESET.0),
-        ("STATUS_CONNECTION_ABORTED", NtStatus::CONNECTION_ABORTED.0),
-        ("STATUS_CONNECTION_ACTIVE", NtStatus::CONNECTION_ACTIVE.0),
-        ("STATUS_ADDRESS_CLOSED", NtStatus::ADDRESS_CLOSED.0),
-        ("STATUS_ADDRESS_ALREADY_EXISTS", NtStatus::ADDRESS_ALREADY_EXISTS.0),
-        ("STATUS_DATA_NOT_ACCEPTED", NtStatus::DATA_NOT_ACCEPTED.0),
-        ("STATUS_NONEXISTENT_EA_ENTRY", NtStatus::NONEXISTENT_EA_ENTRY.0),
-        ("STATUS_EA_LIST_INCONSISTENT", NtStatus::EA_LIST_INCONSISTENT.0),
-        ("STATUS_INVALID_EA_NAME", NtStatus::INVALID_EA_NAME.0),
     ];
     let majors = majors.into_iter().map(|(name, code)| (name, u32::from(code.0)));
     let minors = minors.into_iter().map(|(name, code)| (name, u32::from(code.0)));
     let kinds = kinds.into_iter().map(|(name, kind)| (name, kind.0 as u32));
     let events = events.into_iter().map(|(name, event)| (name, event.0));
     let types = types.into_iter().map(|(name, kind)| (name, u32::from(kind.0)));
-    majors.chain(minors).chain(kinds).chain(events).chain(types).chain(plain)
+    let statuses = STATUSES.into_iter().chain(ALIASES).map(|(name, status)| (name, status.0));
+    majors.chain(minors).chain(kinds).chain(events).chain(types).chain(plain).chain(statuses)
 }
+
+/// Statuses of requests by their names in C (C-063, C-064).
+const STATUSES: [(&str, NtStatus); 50] = [
+    ("STATUS_SUCCESS", NtStatus::SUCCESS),
+    ("STATUS_TIMEOUT", NtStatus::TIMEOUT),
+    ("STATUS_PENDING", NtStatus::PENDING),
+    ("STATUS_BUFFER_OVERFLOW", NtStatus::BUFFER_OVERFLOW),
+    ("STATUS_EA_LIST_INCONSISTENT", NtStatus::EA_LIST_INCONSISTENT),
+    ("STATUS_INVALID_EA_NAME", NtStatus::INVALID_EA_NAME),
+    ("STATUS_UNSUCCESSFUL", NtStatus::UNSUCCESSFUL),
+    ("STATUS_NOT_IMPLEMENTED", NtStatus::NOT_IMPLEMENTED),
+    ("STATUS_INVALID_HANDLE", NtStatus::INVALID_HANDLE),
+    ("STATUS_INVALID_PARAMETER", NtStatus::INVALID_PARAMETER),
+    ("STATUS_INVALID_DEVICE_REQUEST", NtStatus::INVALID_DEVICE_REQUEST),
+    ("STATUS_MORE_PROCESSING_REQUIRED", NtStatus::MORE_PROCESSING_REQUIRED),
+    ("STATUS_ACCESS_DENIED", NtStatus::ACCESS_DENIED),
+    ("STATUS_BUFFER_TOO_SMALL", NtStatus::BUFFER_TOO_SMALL),
+    ("STATUS_OBJECT_TYPE_MISMATCH", NtStatus::OBJECT_TYPE_MISMATCH),
+    ("STATUS_SHARING_VIOLATION", NtStatus::SHARING_VIOLATION),
+    ("STATUS_NONEXISTENT_EA_ENTRY", NtStatus::NONEXISTENT_EA_ENTRY),
+    ("STATUS_INSUFFICIENT_RESOURCES", NtStatus::INSUFFICIENT_RESOURCES),
+    ("STATUS_DEVICE_NOT_READY", NtStatus::DEVICE_NOT_READY),
+    ("STATUS_IO_TIMEOUT", NtStatus::IO_TIMEOUT),
+    ("STATUS_REMOTE_NOT_LISTENING", NtStatus::REMOTE_NOT_LISTENING),
+    ("STATUS_BAD_NETWORK_PATH", NtStatus::BAD_NETWORK_PATH),
+    ("STATUS_CANCELLED", NtStatus::CANCELLED),
+    ("STATUS_FILE_CLOSED", NtStatus::FILE_CLOSED),
+    ("STATUS_LOCAL_DISCONNECT", NtStatus::LOCAL_DISCONNECT),
+    ("STATUS_REMOTE_DISCONNECT", NtStatus::REMOTE_DISCONNECT),
+    ("STATUS_INVALID_CONNECTION", NtStatus::INVALID_CONNECTION),
+    ("STATUS_INVALID_ADDRESS", NtStatus::INVALID_ADDRESS),
+    ("STATUS_INVALID_DEVICE_STATE", NtStatus::INVALID_DEVICE_STATE),
+    ("STATUS_INVALID_BUFFER_SIZE", NtStatus::INVALID_BUFFER_SIZE),
+    ("STATUS_INVALID_ADDRESS_COMPONENT", NtStatus::INVALID_ADDRESS_COMPONENT),
+    ("STATUS_TOO_MANY_ADDRESSES", NtStatus::TOO_MANY_ADDRESSES),
+    ("STATUS_ADDRESS_ALREADY_EXISTS", NtStatus::ADDRESS_ALREADY_EXISTS),
+    ("STATUS_ADDRESS_CLOSED", NtStatus::ADDRESS_CLOSED),
+    ("STATUS_CONNECTION_DISCONNECTED", NtStatus::CONNECTION_DISCONNECTED),
+    ("STATUS_CONNECTION_RESET", NtStatus::CONNECTION_RESET),
+    ("STATUS_DATA_NOT_ACCEPTED", NtStatus::DATA_NOT_ACCEPTED),
+    ("STATUS_CONNECTION_REFUSED", NtStatus::CONNECTION_REFUSED),
+    ("STATUS_GRACEFUL_DISCONNECT", NtStatus::GRACEFUL_DISCONNECT),
+    ("STATUS_ADDRESS_ALREADY_ASSOCIATED", NtStatus::ADDRESS_ALREADY_ASSOCIATED),
+    ("STATUS_ADDRESS_NOT_ASSOCIATED", NtStatus::ADDRESS_NOT_ASSOCIATED),
+    ("STATUS_CONNECTION_INVALID", NtStatus::CONNECTION_INVALID),
+    ("STATUS_CONNECTION_ACTIVE", NtStatus::CONNECTION_ACTIVE),
+    ("STATUS_NETWORK_UNREACHABLE", NtStatus::NETWORK_UNREACHABLE),
+    ("STATUS_HOST_UNREACHABLE", NtStatus::HOST_UNREACHABLE),
+    ("STATUS_PROTOCOL_UNREACHABLE", NtStatus::PROTOCOL_UNREACHABLE),
+    ("STATUS_PORT_UNREACHABLE", NtStatus::PORT_UNREACHABLE),
+    ("STATUS_REQUEST_ABORTED", NtStatus::REQUEST_ABORTED),
+    ("STATUS_CONNECTION_ABORTED", NtStatus::CONNECTION_ABORTED),
+    ("STATUS_OBJECT_NAME_NOT_FOUND", NtStatus::OBJECT_NAME_NOT_FOUND),
+];
+
+/// The names that tdistat.h gives some of them (C-065).
+const ALIASES: [(&str, NtStatus); 31] = [
+    ("TDI_NO_RESOURCES", NtStatus::INSUFFICIENT_RESOURCES),
+    ("TDI_ADDR_IN_USE", NtStatus::ADDRESS_ALREADY_EXISTS),
+    ("TDI_BAD_ADDR", NtStatus::INVALID_ADDRESS_COMPONENT),
+    ("TDI_NO_FREE_ADDR", NtStatus::TOO_MANY_ADDRESSES),
+    ("TDI_ADDR_INVALID", NtStatus::INVALID_ADDRESS),
+    ("TDI_ADDR_DELETED", NtStatus::ADDRESS_CLOSED),
+    ("TDI_BAD_EVENT_TYPE", NtStatus::INVALID_PARAMETER),
+    ("TDI_BAD_OPTION", NtStatus::INVALID_PARAMETER),
+    ("TDI_CONN_REFUSED", NtStatus::CONNECTION_REFUSED),
+    ("TDI_INVALID_CONNECTION", NtStatus::CONNECTION_INVALID),
+    ("TDI_ALREADY_ASSOCIATED", NtStatus::ADDRESS_ALREADY_ASSOCIATED),
+    ("TDI_NOT_ASSOCIATED", NtStatus::ADDRESS_NOT_ASSOCIATED),
+    ("TDI_CONNECTION_ACTIVE", NtStatus::CONNECTION_ACTIVE),
+    ("TDI_CONNECTION_ABORTED", NtStatus::CONNECTION_ABORTED),
+    ("TDI_CONNECTION_RESET", NtStatus::CONNECTION_RESET),
+    ("TDI_TIMED_OUT", NtStatus::IO_TIMEOUT),
+    ("TDI_GRACEFUL_DISC", NtStatus::GRACEFUL_DISCONNECT),
+    ("TDI_NOT_ACCEPTED", NtStatus::DATA_NOT_ACCEPTED),
+    ("TDI_MORE_PROCESSING", NtStatus::MORE_PROCESSING_REQUIRED),
+    ("TDI_INVALID_STATE", NtStatus::INVALID_DEVICE_STATE),
+    ("TDI_DEST_NET_UNREACH", NtStatus::NETWORK_UNREACHABLE),
+    ("TDI_DEST_HOST_UNREACH", NtStatus::HOST_UNREACHABLE),
+    ("TDI_DEST_PROT_UNREACH", NtStatus::PROTOCOL_UNREACHABLE),
+    ("TDI_DEST_PORT_UNREACH", NtStatus::PORT_UNREACHABLE),
+    ("TDI_INVALID_QUERY", NtStatus::INVALID_DEVICE_REQUEST),
+    ("TDI_INVALID_REQUEST", NtStatus::INVALID_DEVICE_REQUEST),
+    ("TDI_REQ_ABORTED", NtStatus::REQUEST_ABORTED),
+    ("TDI_BUFFER_TOO_BIG", NtStatus::INVALID_BUFFER_SIZE),
+    ("TDI_BUFFER_OVERFLOW", NtStatus::BUFFER_OVERFLOW),
+    ("TDI_ITEM_NOT_FOUND", NtStatus::OBJECT_NAME_NOT_FOUND),
+    ("TDI_CANCELLED", NtStatus::CANCELLED),
+];
 
 fn layouts() -> Vec<(String, usize)> {
     let mut all = Vec::new();
@@ -301,8 +393,9 @@ fn layouts() -> Vec<(String, usize)> {
 }
 
 #[proves(
-    "C-013", "C-014", "C-015", "C-016", "C-017", "C-018", "C-020", "C-021", "C-051", "C-052", "C-053", "C-054",
-    "C-055", "C-057", "C-058", "C-059", "C-060"
+    "C-013", "C-014", "C-015", "C-016", "C-017", "C-018", "C-020", "C-021", "C-022", "C-063", "C-064", "C-065",
+    "C-051", "C-052", "C-053", "C-054", "C-055", "C-057", "C-058", "C-059", "C-060", "D-001", "D-002", "D-105",
+    "D-110", "D-141"
 )]
 #[test]
 fn layouts_agree_with_mingw_w64_except_where_it_is_known_to_be_wrong() {
@@ -310,7 +403,9 @@ fn layouts_agree_with_mingw_w64_except_where_it_is_known_to_be_wrong() {
     let ddk = headers.into_iter().find(|path| Path::new(path).is_dir());
     let ddk = ddk.expect("mingw-w64's kernel headers (apt-get install gcc-mingw-w64-x86-64)");
     let expectations = expectations();
-    let mut text = String::from("#include <ntddk.h>\n#include <tdi.h>\n#include <tdikrnl.h>\n#include <stddef.h>\n");
+    let mut text = String::from(
+        "#include <ntddk.h>\n#include <tdi.h>\n#include <tdikrnl.h>\n#include <tdistat.h>\n#include <stddef.h>\n",
+    );
     for (index, (expression, ours)) in expectations.iter().enumerate() {
         writeln!(text, "_Static_assert({expression} == {ours}, \"expectation {index} end\");").expect("a string");
     }
@@ -332,7 +427,7 @@ fn layouts_agree_with_mingw_w64_except_where_it_is_known_to_be_wrong() {
 }
 
 /// What mingw-w64's headers are too old for, by the numbers of the reference.
-#[proves("C-014", "C-015", "C-018")]
+#[proves("C-014", "C-015", "C-018", "C-022", "D-002", "D-110", "D-141")]
 #[test]
 fn newer_codes_are_the_reference_s() {
     assert_eq!(
@@ -347,6 +442,8 @@ fn newer_codes_are_the_reference_s() {
     ];
     assert_eq!(events.map(|event| event.0), [7, 8, 9, 10]);
     assert_eq!([receive_flags::FORCE_INDICATION, receive_flags::NO_PUSH], [0x2000, 0x4000]);
+    let services = [service_flags::ADDRESS_SECURITY, service_flags::PREPOST_RECVS, service_flags::NO_PUSH];
+    assert_eq!(services, [0x10_0000, 0x20_0000, 0x40_0000]);
     // The others are compared with the headers.
     assert_eq!(codes().filter(|(name, _)| name.starts_with("TDI_EVENT_")).count(), 7);
 }

@@ -89,6 +89,12 @@ fn scenario_file_names_the_folder_relative_to_itself() {
 }
 
 #[test]
+#[proves("C-182", "C-186", "C-187", "C-189", "C-196", "D-006", "D-169")]
+fn tdi_s_macros_fill_the_next_location_and_nothing_else() {
+    every_claim_holds("builders");
+}
+
+#[test]
 #[proves("K-163", "K-164")]
 fn counted_strings_are_what_drivers_think() {
     every_claim_holds("strings");

@@ -56,7 +56,10 @@ fn receive_with(
     address.request(TdiRequest::RECEIVE_DATAGRAM, parameters, buffer.mdl())
 }
 
-#[proves("D-020", "D-021", "D-022", "D-023", "D-024", "D-026", "D-028", "D-030", "D-033", "D-036", "D-054", "D-055")]
+#[proves(
+    "D-020", "D-021", "D-022", "D-023", "D-024", "D-026", "D-028", "D-030", "D-033", "D-036", "D-054", "D-055",
+    "D-004", "D-007", "D-044"
+)]
 #[test]
 fn query_client_sends_and_gets_its_answer() {
     on_loopback(|| {
@@ -78,6 +81,13 @@ fn query_client_sends_and_gets_its_answer() {
             assert_eq!(&buffer.bytes[..round.len()], round);
             assert_eq!(transport_address::parse(&back.address, Family::V4), Ok(remote), "D-044");
         }
+        // A sender's address that does not fit is cut to the room there is.
+        let little = Information::new(vec![0; 12].into());
+        let buffer = Buffer::zeroed(8);
+        let cut = receive(&address, &buffer, None, Some(&little));
+        socket.send_to(b"cut", local).expect("room");
+        assert_eq!(cut.wait().1, 3);
+        assert_eq!(*little.address, transport_address::encode(remote).as_bytes()[..12]);
         assert_eq!(send(&address, &chain, 0, &to), (NtStatus::SUCCESS, 0));
         assert_eq!(socket.recv(&mut [0; 1]).expect("an empty datagram"), 0);
         address.close(Order::HandleFirst);
@@ -109,7 +119,7 @@ fn sends_that_cannot_be_are_refused() {
     });
 }
 
-#[proves("D-040", "D-042", "D-043", "D-045", "D-046", "D-052", "D-053")]
+#[proves("D-040", "D-042", "D-043", "D-045", "D-046", "D-052", "D-053", "D-041", "D-048")]
 #[test]
 fn receives_are_satisfied_in_order_by_filter_and_room() {
     on_loopback(|| {
@@ -273,6 +283,7 @@ unsafe extern "win64" fn received(
 }
 
 unsafe extern "win64" fn not_delivered(client: *const Client, status: NtStatus, buffer: *const u8) -> NtStatus {
+    assert!(gate::irql() <= nt_abi::Irql::DISPATCH, "C-463");
     // SAFETY: called as an error handler; the buffer is the destination (22 bytes for IPv4).
     unsafe {
         let remote = transport_address::parse(std::slice::from_raw_parts(buffer, 22), Family::V4);
@@ -308,6 +319,24 @@ fn handler_sees_each_datagram_whole_unless_a_request_waits() {
     });
 }
 
+#[proves("D-091", "D-117")]
+#[test]
+fn client_with_a_chained_handler_too_gets_datagrams_by_the_plain_one() {
+    on_loopback(|| {
+        let (address, local) = open_udp("127.0.0.1:0");
+        let (socket, _) = peer();
+        let client = Client::new();
+        client.register(&address);
+        // Nothing is there to be called.
+        assert_eq!(address.set_handler(TdiEvent::CHAINED_RECEIVE_DATAGRAM, 0x10, 0), NtStatus::SUCCESS);
+        socket.send_to(b"plain", local).expect("room");
+        client.wait();
+        let texts: Vec<_> = client.seen().into_iter().map(|(bytes, ..)| bytes).collect();
+        assert_eq!(texts, [b"plain"]);
+        address.close(Order::HandleFirst);
+    });
+}
+
 #[proves("D-075", "D-076", "D-077")]
 #[test]
 fn packet_information_comes_with_each_datagram_while_it_is_asked_for() {
@@ -336,7 +365,7 @@ fn packet_information_comes_with_each_datagram_while_it_is_asked_for() {
     });
 }
 
-#[proves("D-050", "D-066", "D-067", "D-079", "D-080")]
+#[proves("D-050", "D-066", "D-067", "D-079", "D-080", "D-011")]
 #[test]
 fn request_returned_by_the_handler_gets_the_rest_of_that_datagram() {
     on_loopback(|| {
@@ -401,7 +430,7 @@ fn misuse_of_the_datagram_handler_s_answer_is_a_finding() {
     });
 }
 
-#[proves("D-035", "D-097", "D-098")]
+#[proves("C-463", "D-035", "D-097", "D-098", "D-029", "D-099")]
 #[test]
 fn unreachable_port_is_reported_to_the_error_handler() {
     on_loopback(|| {

@@ -175,6 +175,98 @@ fn receive_returned_by_a_handler_gets_the_bytes_that_follow() {
     });
 }
 
+#[proves("C-217", "D-012")]
+#[test]
+fn returned_receive_may_have_more_locations_than_the_device_needs() {
+    on_loopback(|| {
+        let mut at = Connected::new();
+        for spare in [0, 1, 3] {
+            let buffer = Buffer::zeroed(4);
+            let word = 4 | u64::from(receive_flags::NORMAL) << 32;
+            let parameters = [word, 0, 0, 0];
+            let receive =
+                Request::with_spare_locations(&at.endpoint, TdiRequest::RECEIVE, parameters, buffer.mdl(), spare);
+            let receive = receive.into_current();
+            at.client.script(Answer::irp(0, receive.irp));
+            at.stream.write_all(b"data").expect("room");
+            assert_eq!(receive.wait(), (NtStatus::SUCCESS, 4));
+            assert_eq!(&*buffer.bytes, b"data");
+        }
+        at.close();
+    });
+}
+
+unsafe extern "win64" fn patched(
+    _device: *mut nt_abi::DeviceObject,
+    irp: *mut nt_abi::Irp,
+    found: *mut (u64, *mut nt_abi::KernelEvent),
+) -> NtStatus {
+    // SAFETY: the context that the test has put into the location; the test waits for the event.
+    unsafe {
+        (*found).0 = (*irp).io_status.information;
+        nt_dispatcher::event::set((*found).1);
+    }
+    NtStatus::MORE_PROCESSING_REQUIRED
+}
+
+#[proves("D-283")]
+#[test]
+fn completion_routine_of_a_returned_receive_is_read_when_it_completes() {
+    on_loopback(|| {
+        let mut at = Connected::new();
+        // SAFETY: all bytes zero is a valid KernelEvent, initialised where it stays.
+        let done: Box<std::cell::UnsafeCell<nt_abi::KernelEvent>> = Box::new(unsafe { std::mem::zeroed() });
+        // SAFETY: as above.
+        unsafe {
+            let kind = nt_abi::dispatcher::DispatcherType::NOTIFICATION_EVENT;
+            nt_dispatcher::event::initialize(done.get(), kind, false);
+        }
+        let mut found = (0, done.get());
+        let buffer = Buffer::zeroed(9);
+        let word = 9 | u64::from(receive_flags::NORMAL) << 32;
+        let receive = Request::new(&at.endpoint, TdiRequest::RECEIVE, [word, 0, 0, 0], buffer.mdl()).into_current();
+        // It waits: the handler takes what there is.
+        at.client.script(Answer::irp(3, receive.irp));
+        at.stream.write_all(b"one").expect("room");
+        at.client.wait_for_bytes(3);
+        // A filter changes the location that the client has filled.
+        // SAFETY: the current location of a packet that is pending until more data comes.
+        unsafe {
+            let location = (*receive.irp).current_stack_location;
+            (*location).completion_routine = patched as *const () as u64;
+            (*location).context = &raw mut found as u64;
+        }
+        at.stream.write_all(b"the other").expect("room");
+        // SAFETY: initialised above.
+        assert_eq!(unsafe { nt_dispatcher::wait::wait_single(done.get() as u64, Some(LONG)) }, NtStatus::SUCCESS);
+        assert_eq!((found.0, &*buffer.bytes), (9, b"the other".as_slice()));
+        assert!(!receive.is_done(), "the routine that was replaced has not run");
+        at.close();
+    });
+}
+
+#[proves("C-418", "D-111", "D-115")]
+#[test]
+fn handler_that_withdraws_itself_is_not_called_again() {
+    on_loopback(|| {
+        let mut at = Connected::new();
+        let address = at.address;
+        at.client.script(Answer::take_all().then(move || {
+            // Completes at once, though a call of the handler has not returned.
+            // The event is a number of 32 bits, whatever lies beside it.
+            let parameters = [u64::from(TdiEvent::RECEIVE.0) | 0xDEAD << 32, 0, 0, 0];
+            let set = address.request(TdiRequest::SET_EVENT_HANDLER, parameters, std::ptr::null_mut());
+            assert_eq!(set.returned, NtStatus::SUCCESS);
+        }));
+        at.stream.write_all(b"one").expect("room");
+        at.client.wait_for_bytes(3);
+        at.stream.write_all(b"two").expect("room");
+        assert_eq!(at.endpoint.receive(3).as_deref(), Ok(b"two".as_slice()));
+        assert_eq!(at.client.seen(), []);
+        at.close();
+    });
+}
+
 #[proves("C-222", "C-589")]
 #[test]
 fn wrong_request_returned_by_a_handler_completes_with_an_error_and_the_data_stays() {

@@ -39,7 +39,7 @@ fn only(passed: Vec<Passed>, major: MajorFunction) -> Vec<Passed> {
     passed.into_iter().filter(|passed| passed.major == major).collect()
 }
 
-#[proves("C-076", "C-036")]
+#[proves("C-076", "C-036", "D-280")]
 #[test]
 fn create_brings_a_copy_of_the_ea_list_and_its_length() {
     scripted(|_, _| {

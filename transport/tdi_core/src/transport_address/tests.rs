@@ -32,7 +32,7 @@ fn list(elements: &[(u16, &[u8])]) -> Vec<u8> {
 
 const IP: &[u8] = &[0, 80, 10, 1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0];
 
-#[proves("C-039", "C-040", "C-042", "C-278", "C-433")]
+#[proves("C-039", "C-040", "C-042", "C-278", "C-433", "D-166")]
 #[test]
 fn an_ipv4_address_is_22_bytes() {
     let expected = [1, 0, 0, 0, 14, 0, 2, 0, 0, 80, 10, 1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -100,7 +100,7 @@ fn an_element_that_runs_past_the_buffer_makes_the_list_unusable() {
     assert_eq!(parse(&more, Family::V4), Err(AddressError::Truncated));
 }
 
-#[proves("C-267")]
+#[proves("C-267", "D-031")]
 #[test]
 fn nobody_connects_to_port_0_or_to_the_address_of_any_everybody_or_a_group() {
     let texts = ["10.0.0.1:0", "0.0.0.0:80", "0.0.0.0:0", "255.255.255.255:80", "224.0.0.1:80", "239.255.255.255:80"];

@@ -10,7 +10,7 @@ use tdi_core::{
 
 use crate::world::{RELEASE, Welcome, World, handler, local, remote};
 
-#[proves("C-110")]
+#[proves("C-110", "D-107")]
 #[test]
 fn a_new_address_has_no_handler_and_no_endpoint() {
     let world = World::new();
@@ -19,7 +19,7 @@ fn a_new_address_has_no_handler_and_no_endpoint() {
     assert!(address.endpoints().next().is_none() && address.is_quiet() && !address.is_finished());
 }
 
-#[proves("C-411", "C-410", "C-412")]
+#[proves("C-411", "C-410", "C-412", "D-108", "D-109")]
 #[test]
 fn registering_again_replaces_and_null_deregisters() {
     let mut world = World::new();
@@ -31,7 +31,7 @@ fn registering_again_replaces_and_null_deregisters() {
     }
 }
 
-#[proves("C-413", "C-414")]
+#[proves("C-413", "C-414", "D-112", "D-113", "D-117")]
 #[test]
 fn events_this_transport_never_calls_are_refused() {
     let mut world = World::new();
@@ -203,7 +203,7 @@ fn an_accept_in_progress_ends_with_its_address_although_other_endpoints_live() {
     world.expect("send=SUCCESS/1");
 }
 
-#[proves("C-459", "C-460", "C-461", "C-462")]
+#[proves("C-459", "C-460", "C-461", "C-462", "D-096")]
 #[test]
 fn a_failure_of_the_transport_calls_each_registered_error_handler_once() {
     let mut world = World::new();

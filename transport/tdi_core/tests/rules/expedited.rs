@@ -1,6 +1,6 @@
 //! Expedited data: C-384, C-391, C-491, C-492.
 
-use nt_abi::tdi::{TdiEvent, receive_flags};
+use nt_abi::tdi::{TdiEvent, receive_flags, send_flags};
 use proves::proves;
 use tdi_core::{Config, StateName};
 
@@ -230,4 +230,21 @@ fn the_release_does_not_wait_for_expedited_data_that_nobody_takes() {
     world.peer_sends_urgent(b"x");
     world.peer_releases();
     world.expect("gone:RELEASE");
+}
+
+#[proves("C-019")]
+#[test]
+fn a_bit_means_one_thing_to_a_send_and_another_to_a_receive() {
+    assert_eq!((send_flags::EXPEDITED, send_flags::PARTIAL), (NORMAL, EXPEDITED));
+    let mut world = World::connected();
+    world.send_with(b"x", NORMAL);
+    world.send_with(b"yz", EXPEDITED);
+    assert_eq!((world.sent(), world.sites[0].wire.urgent.as_slice()), (b"xyz".as_slice(), b"x".as_slice()));
+    world.receive_with(5, send_flags::EXPEDITED);
+    world.receive_with(5, send_flags::PARTIAL);
+    world.skip();
+    world.peer_sends_urgent(b"!");
+    world.expect("receive#2=SUCCESS/1");
+    world.peer_sends(b"n");
+    world.expect("receive=SUCCESS/1");
 }

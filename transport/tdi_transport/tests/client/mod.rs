@@ -341,10 +341,21 @@ unsafe extern "win64" fn signal(_device: *mut DeviceObject, _irp: *mut Irp, done
 impl Request {
     /// A packet for a device, with the request in its next location.
     pub fn new(file: &File, minor: TdiRequest, parameters: [u64; 4], mdl: *mut Mdl) -> Self {
+        Self::with_spare_locations(file, minor, parameters, mdl, 0)
+    }
+
+    /// The same with so many locations more than the device needs.
+    pub fn with_spare_locations(
+        file: &File,
+        minor: TdiRequest,
+        parameters: [u64; 4],
+        mdl: *mut Mdl,
+        spare: i8,
+    ) -> Self {
         let done: Box<UnsafeCell<KernelEvent>> = Box::default_event();
         // SAFETY: a packet of our own.
         unsafe {
-            let irp = irp::allocate((*file.device()).stack_size, Owner::Driver, 0).expect("a packet");
+            let irp = irp::allocate((*file.device()).stack_size + spare, Owner::Driver, 0).expect("a packet");
             let location = irp::next_location(irp);
             (*location).major_function = MajorFunction::INTERNAL_DEVICE_CONTROL;
             (*location).minor_function = minor.0;
