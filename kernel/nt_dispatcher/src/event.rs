@@ -50,7 +50,7 @@ pub unsafe fn set(event: *mut KernelEvent) -> i32 {
 }
 
 /// Releases who waits now and leaves the event not signalled: all of them for a notification event, the first for a
-/// synchronization event. Gives the state before. A wait for all of several objects does not see it.
+/// synchronization event. Gives the state before. A wait for all of several objects ends if the others are signalled.
 ///
 /// # Safety
 /// `event` is an initialised event.

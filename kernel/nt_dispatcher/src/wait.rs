@@ -30,13 +30,15 @@ const BUCKETS: usize = 256;
 const WAITING: u32 = u32::MAX;
 /// Told to look again: for waits for all objects, which the waiter itself concludes.
 const LOOK_AGAIN: u32 = u32::MAX - 1;
-/// A waker is trying to take a signal for it.
+/// Somebody is trying to take signals for it.
 const BUSY: u32 = u32::MAX - 2;
 
 /// One wait, on the waiting thread's stack.
 struct Waiter {
-    /// [`WAITING`], [`LOOK_AGAIN`], [`BUSY`], or the index of the object that was granted.
+    /// [`WAITING`], [`LOOK_AGAIN`], [`BUSY`], or the index of the object that was granted, 0 for all.
     granted: AtomicU32,
+    /// What it waits for: an array that outlives it.
+    objects: *const [u64],
     parker: &'static Parker,
     /// `KTHREAD`, for mutants.
     thread: u64,
@@ -55,6 +57,54 @@ impl Waiter {
                 Ok(_) => return Ok(()),
                 Err(BUSY) => yield_now(),
                 Err(other) => return Err(other),
+            }
+        }
+    }
+
+    /// Ends the waiting without a signal. `Err` with the object that was granted before.
+    fn give_up(&self) -> Result<(), u32> {
+        loop {
+            match self.leave_waiting(0) {
+                // Told to look, and it is too late for that.
+                Err(LOOK_AGAIN)
+                    if self.granted.compare_exchange(LOOK_AGAIN, 0, Ordering::AcqRel, Ordering::Acquire).is_err() => {}
+                Err(LOOK_AGAIN) => return Ok(()),
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Takes the signals of all its objects on the waiter's behalf, as if `pulsed` were signalled, and grants the wait.
+    /// Otherwise the waiter is left as it was; in `returned` then stand objects whose signals were gone for a moment,
+    /// for a call of [`wake`] without locks. From a success on, the waiter may be gone.
+    ///
+    /// # Safety
+    /// The objects are alive.
+    unsafe fn conclude(&self, pulsed: u64, returned: &mut Vec<u64>) -> bool {
+        let before = loop {
+            let state = self.granted.load(Ordering::Acquire);
+            match state {
+                BUSY => yield_now(),
+                WAITING | LOOK_AGAIN
+                    if self.granted.compare_exchange(state, BUSY, Ordering::AcqRel, Ordering::Acquire).is_ok() =>
+                {
+                    break state;
+                }
+                WAITING | LOOK_AGAIN => {}
+                // Over already.
+                _ => return false,
+            }
+        };
+        // SAFETY: the array outlives the waiter, which stays as long as it is busy; for the objects the caller's promise.
+        match unsafe { take_all(&*self.objects, self.thread, Some(pulsed)) } {
+            Ok(()) => {
+                self.granted.store(0, Ordering::Release);
+                true
+            }
+            Err(taken) => {
+                returned.extend_from_slice(taken);
+                self.granted.store(before, Ordering::Release);
+                false
             }
         }
     }
@@ -158,31 +208,36 @@ const BATCH: usize = 16;
 
 #[cold]
 fn wake_queued(object: u64, bucket: &Bucket) {
-    // SAFETY: asked only while a waiter is queued, and while one is queued its object is alive.
-    release(object, bucket, |thread| unsafe { take_signal(object, thread) });
+    release(object, bucket, &mut Grant::Signal);
 }
 
-/// Releases the threads that wait on the object alone or for any of several, at most `count` of them, without a signal
-/// (`KePulseEvent`). Who begins to wait meanwhile can be among them, but never more than waited when it began.
-///
-/// A wait for all of several objects is not ended by it: its thread looks for itself, and there is no signal to see.
+/// For what waiters are released.
+enum Grant {
+    /// For the object's signals, as long as there are some. Waits for all of several objects look for themselves.
+    Signal,
+    /// Without a signal (`KePulseEvent`), as many as this. A wait for all of several objects is over if the others are
+    /// signalled, and goes on if not.
+    Pulse(usize),
+}
+
+/// Releases the threads that wait on the object, at most `count` of them, without a signal. Who begins to wait meanwhile
+/// can be among them, but never more than waited when it began.
 pub(crate) fn release_waiters(object: u64, count: usize) {
     let bucket = &TABLE[bucket_number(object)];
-    let mut left = bucket.lock().iter().filter(|node| node.object == object).count().min(count);
-    release(object, bucket, |_| {
-        let is_one_more = left > 0;
-        left = left.saturating_sub(1);
-        is_one_more
-    });
+    let waiting = bucket.lock().iter().filter(|node| node.object == object).count();
+    release(object, bucket, &mut Grant::Pulse(waiting.min(count)));
 }
 
-/// Releases waiters of the object for as long as `take` grants a waiter's thread a signal.
-fn release(object: u64, bucket: &Bucket, mut take: impl FnMut(u64) -> bool) {
+/// Releases waiters of the object.
+fn release(object: u64, bucket: &Bucket, grant: &mut Grant) {
     loop {
         let mut released = [None; BATCH];
-        let count = release_some(object, bucket, &mut released, &mut take);
+        // Empty but after a pulse, and then seldom: nothing is allocated to wake a thread.
+        let mut returned = Vec::new();
+        let count = release_some(object, bucket, &mut released, grant, &mut returned);
         // Not under the lock: a thread that wakes on this processor would run into it at once.
         released.into_iter().flatten().for_each(Parker::unpark);
+        returned.into_iter().for_each(wake);
         if count < BATCH {
             return;
         }
@@ -190,12 +245,13 @@ fn release(object: u64, bucket: &Bucket, mut take: impl FnMut(u64) -> bool) {
 }
 
 /// Grants the object's signals to the first waiters it has them for. Fills `released` with whom to wake and gives how
-/// many; if it is full there may be more.
+/// many; if it is full there may be more. For `returned` see [`Waiter::conclude`].
 fn release_some(
     object: u64,
     bucket: &Bucket,
     released: &mut [Option<&'static Parker>; BATCH],
-    take: &mut impl FnMut(u64) -> bool,
+    grant: &mut Grant,
+    returned: &mut Vec<u64>,
 ) -> usize {
     let mut count = 0;
     let mut position = 0;
@@ -208,8 +264,18 @@ fn release_some(
         // SAFETY: queued nodes' waiters are alive (see `Node`), and while one is queued its object is too.
         let (waiter, parker) = unsafe { (&*node.waiter, (*node.waiter).parker) };
         if waiter.wants_all {
-            // One that was told already will look.
-            if waiter.granted.compare_exchange(WAITING, LOOK_AGAIN, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            let is_to_wake = match grant {
+                // One that was told already will look.
+                Grant::Signal => waiter.leave_waiting(LOOK_AGAIN).is_ok(),
+                Grant::Pulse(0) => break,
+                Grant::Pulse(left) => {
+                    // SAFETY: its thread is in the wait, for whose time it has promised that the objects stay.
+                    let is_over = unsafe { waiter.conclude(object, returned) };
+                    *left -= usize::from(is_over);
+                    is_over
+                }
+            };
+            if is_to_wake {
                 released[count] = Some(parker);
                 count += 1;
             }
@@ -219,7 +285,16 @@ fn release_some(
             // Another object of the same wait was quicker, or its time is over.
             continue;
         }
-        if !take(waiter.thread) {
+        let is_granted = match grant {
+            // SAFETY: while a waiter is queued its object is alive.
+            Grant::Signal => unsafe { take_signal(object, waiter.thread) },
+            Grant::Pulse(left) => {
+                let is_one_more = *left > 0;
+                *left = left.saturating_sub(1);
+                is_one_more
+            }
+        };
+        if !is_granted {
             waiter.granted.store(WAITING, Ordering::Release);
             break;
         }
@@ -296,6 +371,8 @@ pub unsafe fn wait_multiple_alertable(
     if objects.is_empty() || objects.len() > OBJECTS_MAX {
         return NtStatus::INVALID_PARAMETER;
     }
+    // One object is all of them.
+    let wait_type = if objects.len() == 1 { WaitType::Any } else { wait_type };
     if wait_type == WaitType::Any {
         let thread = gate::thread::current_thread_object();
         // SAFETY: the caller's promise.
@@ -311,7 +388,10 @@ unsafe fn wait_blocking(objects: &[u64], wait_type: WaitType, timeout: Option<i6
     let all = wait_type == WaitType::All;
     if timeout == Some(0) {
         // SAFETY: the caller's promise.
-        return if all && unsafe { take_all(objects) } { NtStatus::SUCCESS } else { NtStatus::TIMEOUT };
+        if all && unsafe { take_all_or_wake(objects) } {
+            return NtStatus::SUCCESS;
+        }
+        return NtStatus::TIMEOUT;
     }
     let level = gate::irql();
     if level >= Irql::DISPATCH {
@@ -319,6 +399,7 @@ unsafe fn wait_blocking(objects: &[u64], wait_type: WaitType, timeout: Option<i6
     }
     let waiter = Waiter {
         granted: AtomicU32::new(WAITING),
+        objects,
         parker: thread::current_parker(),
         thread: gate::thread::current_thread_object(),
         wants_all: all,
@@ -348,10 +429,20 @@ unsafe fn wait_queued(objects: &[u64], waiter: &Waiter, deadline: Option<u64>) -
         let granted = waiter.granted.load(Ordering::Acquire);
         match granted {
             WAITING | LOOK_AGAIN if waiter.wants_all => {
-                waiter.granted.store(WAITING, Ordering::Release);
+                // Busy meanwhile: whoever pulses takes signals for this thread, too.
+                if waiter.granted.compare_exchange(granted, BUSY, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                    continue;
+                }
                 // SAFETY: the caller's promise.
-                if unsafe { take_all(objects) } {
-                    break NtStatus::SUCCESS;
+                match unsafe { take_all(objects, thread, None) } {
+                    Ok(()) => {
+                        waiter.granted.store(0, Ordering::Release);
+                        break NtStatus::SUCCESS;
+                    }
+                    Err(taken) => {
+                        waiter.granted.store(WAITING, Ordering::Release);
+                        taken.iter().copied().for_each(wake);
+                    }
                 }
             }
             WAITING | LOOK_AGAIN | BUSY => {}
@@ -363,11 +454,7 @@ unsafe fn wait_queued(objects: &[u64], waiter: &Waiter, deadline: Option<u64>) -
             deadline.filter(|&deadline| clock::now_100ns() >= deadline).map(|_| NtStatus::TIMEOUT)
         };
         if let Some(status) = over {
-            if waiter.wants_all {
-                // Nobody grants such a wait but the waiter itself, which just tried.
-                break status;
-            }
-            match waiter.leave_waiting(0) {
+            match waiter.give_up() {
                 Err(index) => break NtStatus(index),
                 Ok(()) => break status,
             }
@@ -395,27 +482,41 @@ unsafe fn wait_queued(objects: &[u64], waiter: &Waiter, deadline: Option<u64>) -
     status
 }
 
-/// Takes the signals of all objects, or of none. Not at one moment, as NT does: a thread that only looks can see a
-/// signal gone that comes back.
-unsafe fn take_all(objects: &[u64]) -> bool {
-    let thread = gate::thread::current_thread_object();
+/// Takes the signals of all objects for `thread`, or of none; `pulsed` counts as signalled. Not at one moment, as NT does:
+/// a thread that only looks can see a signal gone that comes back. `Err` with the objects whose signals did: their waiters
+/// are to be woken, without locks.
+///
+/// # Safety
+/// As [`take_signal`], for each object.
+unsafe fn take_all(objects: &[u64], thread: u64, pulsed: Option<u64>) -> Result<(), &[u64]> {
+    let is_signal = |object: u64| pulsed != Some(object);
     // A look first: taking and returning wakes waiters, this one too, and would keep it from sleeping.
     // SAFETY: the caller's promise.
-    if !objects.iter().all(|&object| unsafe { could_take(object, thread) }) {
-        return false;
+    if !objects.iter().all(|&object| !is_signal(object) || unsafe { could_take(object, thread) }) {
+        return Err(&[]);
     }
     for (taken, &object) in objects.iter().enumerate() {
         // SAFETY: the caller's promise.
-        if !unsafe { take_signal(object, thread) } {
-            for &object in &objects[..taken] {
+        if is_signal(object) && !unsafe { take_signal(object, thread) } {
+            let taken = &objects[..taken];
+            for &object in taken.iter().filter(|&&object| is_signal(object)) {
                 // SAFETY: as above; its signal was just taken.
                 unsafe { return_signal(object, thread) };
-                wake(object);
             }
-            return false;
+            return Err(taken);
         }
     }
-    true
+    Ok(())
+}
+
+/// [`take_all`] for the calling thread when it does not wait.
+///
+/// # Safety
+/// As [`take_all`].
+unsafe fn take_all_or_wake(objects: &[u64]) -> bool {
+    // SAFETY: the caller's promise.
+    let taken = unsafe { take_all(objects, gate::thread::current_thread_object(), None) };
+    taken.map_err(|taken| taken.iter().copied().for_each(wake)).is_ok()
 }
 
 /// Whether threads wait on the object, or on one with the same bucket.

@@ -276,6 +276,28 @@ fn signal_that_a_wait_for_all_gives_back_wakes_who_waits_for_it() {
 }
 
 #[test]
+#[proves("K-124")]
+fn pulse_ends_a_wait_for_all_with_the_other_signal_or_leaves_that_to_others() {
+    explore(|| {
+        let events = [0; 2].map(|state| Object::new(DispatcherType::SYNCHRONIZATION_EVENT, state));
+        // SAFETY: the objects are never freed.
+        let all = move || unsafe { wait::wait_multiple(&events.map(Object::address), WaitType::All, Some(-1)) };
+        let waiter = spawn(all);
+        let rival = spawn(move || wait_for(events[1], None));
+        let pulse = spawn(move || wait::release_waiters(events[0].address(), 1));
+        signal(events[1]);
+        pulse.join().expect("the thread ends");
+        match waiter.join().expect("the thread ends") {
+            // The rival has had nothing yet.
+            NtStatus::SUCCESS => signal(events[1]),
+            status => assert_eq!(status, NtStatus::TIMEOUT),
+        }
+        assert_eq!(rival.join().expect("the thread ends"), NtStatus::SUCCESS);
+        assert_eq!(events.map(|event| event.state.load(Ordering::SeqCst)), [0; 2], "no signal is left over");
+    });
+}
+
+#[test]
 fn no_ring_of_a_bell_is_lost() {
     explore(|| {
         let bell = Arc::new(bell::Bell::new());
