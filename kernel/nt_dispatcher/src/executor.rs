@@ -83,6 +83,14 @@ pub(crate) fn point() {
     }
 }
 
+/// The calling thread has looked whether something has happened, and does not wait for it: in virtual time a little of it
+/// passes, or a loop of looks would never end.
+pub(crate) fn looked_in_vain() {
+    if is_seeded() {
+        seeded::look_in_vain();
+    }
+}
+
 /// Lets another thread run, if one can (`ZwYieldExecution`), and in virtual time a little of it pass. For threads that look
 /// whether something has happened and do not wait for it.
 pub(crate) fn give_way() {

@@ -391,6 +391,7 @@ unsafe fn wait_blocking(objects: &[u64], wait_type: WaitType, timeout: Option<i6
         if all && unsafe { take_all_or_wake(objects) } {
             return NtStatus::SUCCESS;
         }
+        executor::looked_in_vain();
         return NtStatus::TIMEOUT;
     }
     let level = gate::irql();

@@ -160,21 +160,23 @@ fn virtual_time_stands_still_while_threads_run_and_jumps_when_all_wait() {
 }
 
 #[test]
-fn time_passes_for_others_while_a_thread_yields_in_a_loop() {
+fn time_passes_for_others_while_a_thread_looks_in_a_loop() {
     static IS_OVER: AtomicU64 = AtomicU64::new(0);
-    extern "win64" fn yield_until_over(by_delay: u64) {
+    extern "win64" fn look_until_over(how: u64) {
         let nothing = 0i64;
+        let event = Memory::<KernelEvent>::new().address();
+        import!("KeInitializeEvent", event, 0, 0);
         while IS_OVER.load(Ordering::Relaxed) == 0 {
-            if by_delay == 0 {
-                import!("ZwYieldExecution");
-            } else {
-                import!("KeDelayExecutionThread", 0, 0, &raw const nothing);
-            }
+            match how {
+                0 => import!("ZwYieldExecution"),
+                1 => import!("KeDelayExecutionThread", 0, 0, &raw const nothing),
+                _ => import!("KeWaitForSingleObject", event, 0, 0, 0, &raw const nothing),
+            };
         }
     }
     if is_child() {
         return run(|| {
-            let threads = [0, 1].map(|by_delay| driver_thread(yield_until_over, by_delay));
+            let threads = [0, 1, 2].map(|how| driver_thread(look_until_over, how));
             let millisecond = -10_000i64;
             import!("KeDelayExecutionThread", 0, 0, &raw const millisecond);
             IS_OVER.store(1, Ordering::Relaxed);
@@ -183,7 +185,7 @@ fn time_passes_for_others_while_a_thread_yields_in_a_loop() {
         });
     }
     for seed in 0..4 {
-        assert_eq!(outcome("time_passes_for_others_while_a_thread_yields_in_a_loop", seed), "[true]");
+        assert_eq!(outcome("time_passes_for_others_while_a_thread_looks_in_a_loop", seed), "[true]");
     }
 }
 
