@@ -5,7 +5,7 @@ use std::hint;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::bell::Bell;
-use crate::{executor, thread};
+use crate::{executor, spin, thread};
 
 /// Of an EX_SPIN_LOCK: somebody writes, or waits for readers to leave. The rest counts readers.
 const WRITER: u32 = 1 << 31;
@@ -17,6 +17,11 @@ const TURNS_MAX: u32 = 200;
 unsafe fn spin_word<'a>(lock: *mut u32) -> &'a AtomicU32 {
     // SAFETY: the caller's promise.
     unsafe { AtomicU32::from_ptr(lock) }
+}
+
+/// How a thread notes that it holds the lock.
+fn noted(lock: *mut u32) -> u64 {
+    lock as u64 | spin::READER_WRITER
 }
 
 fn spin_until_clear(word: &AtomicU32, mask: u32) {
@@ -44,6 +49,7 @@ pub unsafe fn spin_shared(lock: *mut u32) {
     while word.fetch_update(Ordering::Acquire, Ordering::Relaxed, add).is_err() {
         spin_until_clear(word, WRITER);
     }
+    spin::note_taken(noted(lock));
 }
 
 /// Gives it back.
@@ -51,6 +57,7 @@ pub unsafe fn spin_shared(lock: *mut u32) {
 /// # Safety
 /// As [`spin_shared`].
 pub unsafe fn release_spin_shared(lock: *mut u32) {
+    spin::note_released(noted(lock));
     let subtract = |value: u32| (value & !WRITER != 0).then(|| value - 1);
     // SAFETY: the caller's promise.
     if unsafe { spin_word(lock) }.fetch_update(Ordering::Release, Ordering::Relaxed, subtract).is_err() {
@@ -73,6 +80,7 @@ pub unsafe fn spin_exclusive(lock: *mut u32) {
     spin_until_clear(word, !WRITER);
     // The readers' releases are before this.
     word.load(Ordering::Acquire);
+    spin::note_taken(noted(lock));
 }
 
 /// Gives it back.
@@ -80,6 +88,7 @@ pub unsafe fn spin_exclusive(lock: *mut u32) {
 /// # Safety
 /// As [`spin_shared`].
 pub unsafe fn release_spin_exclusive(lock: *mut u32) {
+    spin::note_released(noted(lock));
     // SAFETY: the caller's promise.
     if unsafe { spin_word(lock) }.fetch_and(!WRITER, Ordering::Release) & WRITER == 0 {
         report_free();

@@ -16,6 +16,9 @@ const FREE: u64 = 0;
 /// Set in the word of a lock that is held; the rest is the holder's `KTHREAD`.
 const HELD: u32 = 1;
 
+/// Set in the note of a reader-writer spin lock, whose words are smaller and do not say who holds them.
+pub(crate) const READER_WRITER: u64 = 1;
+
 /// The lock at `address`.
 ///
 /// # Safety
@@ -39,8 +42,8 @@ pub unsafe fn acquire(lock: *mut u64) {
     note_taken(lock.as_ptr() as u64);
 }
 
-/// Notes a lock that the calling thread took. What finds no room is not noted: notes are for reports only.
-fn note_taken(lock: u64) {
+/// Notes a lock that the calling thread took, by its address. What finds no room is not noted: notes are for reports only.
+pub(crate) fn note_taken(lock: u64) {
     let thread = gate::current();
     // SAFETY: only the calling thread uses these fields of its block.
     unsafe {
@@ -53,7 +56,7 @@ fn note_taken(lock: u64) {
 }
 
 /// Takes the note back, wherever it stands: locks need not be given back in reverse.
-fn note_released(lock: u64) {
+pub(crate) fn note_released(lock: u64) {
     let thread = gate::current();
     // SAFETY: as in `note_taken`.
     unsafe {
@@ -68,13 +71,17 @@ fn note_released(lock: u64) {
     }
 }
 
-/// A spin lock that the calling thread holds, if one is known. A note alone does not count: a lock may have been given
-/// back by another thread, or its memory freed.
+/// A spin lock of any kind that the calling thread holds, if one is known. A note alone does not count: a lock may have
+/// been given back by another thread, or its memory freed.
 pub fn held() -> Option<u64> {
     let thread = gate::current();
     // SAFETY: as in `note_taken`.
     let noted = unsafe { &(&(*thread).spin_locks)[..(*thread).spin_lock_count] };
-    noted.iter().copied().find(|&lock| gate::memory::read_value(lock) == Ok(holder()))
+    let is_held = |note: u64| match note & READER_WRITER {
+        0 => gate::memory::read_value(note) == Ok(holder()),
+        _ => gate::memory::read_value::<u32>(note & !READER_WRITER).is_ok_and(|word| word != 0),
+    };
+    noted.iter().copied().find(|&note| is_held(note)).map(|note| note & !READER_WRITER)
 }
 
 /// What the lock word holds while the calling thread has the lock.

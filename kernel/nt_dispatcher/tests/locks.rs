@@ -116,6 +116,22 @@ fn spin_locks_of_a_thread_are_known_until_they_are_given_back_in_any_order() {
     });
 }
 
+#[proves("K-043")]
+#[test]
+fn reader_writer_spin_locks_of_a_thread_are_known_while_it_holds_them() {
+    in_the_kernel(|| {
+        let lock = Memory::<u64>::new();
+        let old = call!("ExAcquireSpinLockShared", lock.address());
+        assert_eq!(spin::held(), Some(lock.address()));
+        call!("ExReleaseSpinLockShared", lock.address(), old);
+        assert_eq!(spin::held(), None);
+        let old = call!("ExAcquireSpinLockExclusive", lock.address());
+        assert_eq!(spin::held(), Some(lock.address()));
+        call!("ExReleaseSpinLockExclusive", lock.address(), old);
+        assert_eq!(spin::held(), None);
+    });
+}
+
 #[proves("K-120")]
 #[test]
 fn raising_to_a_lower_level_and_lowering_to_a_higher_one_are_findings() {
