@@ -25,6 +25,7 @@ static void NTAPI TimerExpired(PKDPC Object, PVOID Context, PVOID Argument1, PVO
     UNREFERENCED_PARAMETER(Context);
     UNREFERENCED_PARAMETER(Argument1);
     UNREFERENCED_PARAMETER(Argument2);
+    Log("the timer expired");
 }
 
 /* Context is the number of milliseconds. */

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use nt_abi::{DeviceObject, FileObject};
 use nt_dispatcher::event_object::EVENT;
-use nt_dispatcher::{resource, thread, timer, work};
+use nt_dispatcher::{dpc, resource, thread, timer, work};
 use nt_executive::lists::lookaside;
 use nt_executive::{mdl, notifications, pool};
 use nt_io::device::{self, DEVICE};
@@ -42,8 +42,21 @@ pub fn report(drivers: &[Loaded], transport: &Transport) {
 
 /// Reports what would call into a driver that is gone just now. Later some of it has happened and cannot be seen any
 /// more: its image is still there, but on Windows it is not.
+///
+/// Its timers and DPCs are taken back then: one call into memory that is gone would hide everything that follows.
 pub fn report_calls(driver: &Loaded) {
-    Report { drivers: std::slice::from_ref(driver) }.calls();
+    let report = Report { drivers: std::slice::from_ref(driver) };
+    report.calls();
+    timer::for_each_pending(|pending| {
+        if !report.is_fault_of_a_driver(report.blamed(&pending)) {
+            return;
+        }
+        if pending.is_timer {
+            timer::cancel(pending.address);
+        } else {
+            dpc::remove(pending.address);
+        }
+    });
 }
 
 /// Reports work items of a driver that is gone whose routines still run.
@@ -213,14 +226,19 @@ impl Report<'_> {
     fn calls(&self) {
         timer::for_each_pending(|pending| {
             let (kind, done) = if pending.is_timer { ("timer", "set") } else { ("DPC", "queued") };
-            // A driver that set it by a jump at a function's end left no trace there; its routine is its own.
-            let caller = pending.caller;
-            let blame = if self.is_fault_of_a_driver(caller) { caller } else { pending.routine };
-            self.left(blame, || format!("a {kind} ({:#x}) is still {done}; it was {done} here", pending.address));
+            self.left(self.blamed(&pending), || {
+                format!("a {kind} ({:#x}) is still {done}; it was {done} here", pending.address)
+            });
         });
         work::for_each_item(|item, caller| {
             self.left(caller, || format!("a work item ({item:#x}) is still queued; it was queued here"));
         });
+    }
+
+    /// Where a timer or DPC comes from. A driver that set it by a jump at a function's end left no trace there; its routine
+    /// is its own.
+    fn blamed(&self, pending: &timer::Pending) -> u64 {
+        if self.is_fault_of_a_driver(pending.caller) { pending.caller } else { pending.routine }
     }
 
     fn links(&self) {
