@@ -30,6 +30,9 @@ const TSHARK: Tool = Tool { program: "tshark", package: "tshark" };
 /// For building the sample drivers.
 pub const SAMPLES: &[Tool] = &[MINGW, MAKE];
 
+/// For building every driver: the samples', the test drivers, and those with structured exceptions.
+pub const DRIVERS: &[Tool] = &[MINGW, MAKE, CLANG, LLD];
+
 /// For all tests: the samples, drivers with structured exceptions, servers, clients and a packet reader that nobody here wrote, and
 /// the list of tracked files.
 pub const TESTS: &[Tool] = &[MINGW, MAKE, CLANG, LLD, GIT, PYTHON, NGINX, OPENSSL, SOCAT, TSHARK];

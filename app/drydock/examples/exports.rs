@@ -52,8 +52,9 @@ What drivers can import, from the table that binds them. Written by `cargo xtask
 not what the table says.
 
 A family is the module that declares it. IRQL is the highest level to call at; no level is any. What the rules say and which
-tests show them is in [rules.md](rules.md). Drivers are those in C that import the name: the samples and
-`app/drydock_cli/tests/drivers`. What no driver imports is called by tests in Rust, if at all.
+tests show them is in [rules.md](rules.md). Drivers are those in C that import the name and run in the tests: those of
+`app/drydock_cli/tests/drivers` in `families.rs` beside them, `seh` in `tests/exceptions`, the samples in the other tests of
+`app/drydock_cli`. What no driver imports stands in [undriven-exports.toml](undriven-exports.toml) with the reason.
 
 {} exports in {} families; {called} are imported by a driver in C.
 ",

@@ -101,6 +101,97 @@ fn counted_strings_are_what_drivers_think() {
 }
 
 #[test]
+fn texts_are_converted_parsed_and_printed() {
+    every_claim_holds("texts");
+}
+
+#[test]
+fn c_run_time_does_what_the_standard_says() {
+    every_claim_holds("runtime");
+}
+
+#[test]
+fn times_masks_and_trees_are_computed() {
+    every_claim_holds("values");
+}
+
+#[test]
+#[proves("K-120", "K-121", "K-142", "K-145")]
+fn locks_hold_up_whom_they_exclude_and_nobody_else() {
+    every_claim_holds("locks");
+}
+
+#[test]
+#[proves("K-124", "K-126", "K-159")]
+fn events_are_shared_by_handle_and_name() {
+    every_claim_holds("named");
+}
+
+#[test]
+#[proves("K-009", "K-100", "K-125")]
+fn threads_know_who_and_when_they_are_and_are_told_of_each_other() {
+    every_claim_holds("threads");
+}
+
+#[test]
+#[proves("K-085", "K-092", "K-096", "K-097", "K-099", "K-158")]
+fn devices_stack_and_have_names() {
+    every_claim_holds("devices");
+}
+
+#[test]
+#[proves("K-020", "K-037", "K-061", "K-075", "K-076", "K-077", "K-080", "K-136", "K-143")]
+fn requests_are_built_queued_cancelled_and_completed() {
+    every_claim_holds("requests");
+}
+
+#[test]
+#[proves("K-105", "K-110", "K-146")]
+fn memory_of_every_kind_is_given_and_taken_back() {
+    every_claim_holds("pages");
+}
+
+#[test]
+fn security_is_that_of_the_local_system() {
+    every_claim_holds("security");
+}
+
+#[test]
+fn tdi_library_copies_refuses_and_tells_clients() {
+    every_claim_holds("tdi_imports");
+}
+
+#[test]
+fn kernel_has_a_version_variables_and_a_debug_output() {
+    let ran = claims_hold("kernel", Run::of(driver("kernel")));
+    for line in ["printed 1 one", "printed 2 two", "printed 3 three", "prefix: printed 4 four"] {
+        assert!(ran.account.contains(line), "{line} is not in: {}", ran.account);
+    }
+}
+
+/// What ends the run, by the number under which kernel.c does it: the bugcheck's code and its first parameter.
+#[test]
+fn what_does_not_come_back_ends_the_run_with_its_code() {
+    const STATUS_BREAKPOINT: u32 = 0x8000_0003;
+    const STATUS_DEVICE_BUSY: u32 = 0x8000_0011;
+    let ends = [
+        ("1", 0xE2, 0),
+        ("2", 0x1E, STATUS_BREAKPOINT),
+        ("3", 0x1E, STATUS_BREAKPOINT),
+        ("4", 0x1E, STATUS_BREAKPOINT),
+        ("5", 0x1E, STATUS_DEVICE_BUSY),
+        ("6", 0x1E, STATUS_DEVICE_BUSY),
+    ];
+    for (end, code, parameter) in ends {
+        let ran = Run::of(driver("kernel")).set("End", end).args(["--net", "none"]).run();
+        let bugcheck = &ran.verdict["bugcheck"];
+        assert_eq!((&bugcheck["code"], &bugcheck["driver"]), (&code.into(), &"kernel.sys".into()), "{end}: {ran:#?}");
+        // Exception codes are shown as they are widened: with their sign.
+        assert_eq!(bugcheck["parameters"][0].as_u64().map(|word| word as u32), Some(parameter), "{end}: {ran:#?}");
+    }
+}
+
+#[test]
 #[proves("K-140")]
 fn lists_give_back_what_was_put_on_them() {
     every_claim_holds("lists");

@@ -12,7 +12,18 @@
 
 #define TEST_TAG 'tseT'
 
+/*
+ * Exports that the headers do not declare, or hide behind a macro or an inline function of the same name; each on a line of its
+ * own, from which the Makefile makes the import library. CALL and VALUE go through the import whatever the headers define.
+ */
+#define IMPORT(type, name, ...) extern type (NTAPI *const __imp_##name)(__VA_ARGS__)
+#define TDI_IMPORT(type, name, ...) extern type (NTAPI *const __imp_##name)(__VA_ARGS__)
+#define IMPORT_DATA(type, name) extern type *const __imp_##name
+#define CALL(name) __imp_##name
+#define VALUE(name) (*__imp_##name)
+
 static LONG Claims, Failed;
+static PDRIVER_OBJECT Self;
 
 static BOOLEAN Claim(BOOLEAN Holds, int Line, const char *Text)
 {
@@ -95,6 +106,7 @@ static void NTAPI Unload(PDRIVER_OBJECT Driver)
 NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT Driver, PUNICODE_STRING RegistryPath)
 {
     Driver->DriverUnload = Unload;
+    Self = Driver;
     Checks(RegistryPath);
     DbgPrint(FAMILY ": %d claims, %d failed\n", Claims, Failed);
     return STATUS_SUCCESS;

@@ -6,6 +6,10 @@
 #define FAMILY "files"
 #include "check.h"
 
+IMPORT(NTSTATUS, NtQueryDirectoryFile, HANDLE, HANDLE, PVOID, PVOID, PIO_STATUS_BLOCK, PVOID, ULONG, ULONG, BOOLEAN, PUNICODE_STRING, BOOLEAN);
+IMPORT(NTSTATUS, NtQueryInformationFile, HANDLE, PIO_STATUS_BLOCK, PVOID, ULONG, ULONG);
+IMPORT(NTSTATUS, NtSetInformationFile, HANDLE, PIO_STATUS_BLOCK, PVOID, ULONG, ULONG);
+
 static HANDLE Open(PCWSTR Name, ACCESS_MASK Access, ULONG Disposition, ULONG Options, NTSTATUS *Status)
 {
     UNICODE_STRING name;
@@ -62,6 +66,9 @@ static void Folder(void)
     CHECK_NUMBER(0, entry->NextEntryOffset);
     CHECK_NUMBER(10 * sizeof(WCHAR), entry->FileNameLength);
     CHECK(memcmp(entry->FileName, L"system.ini", 20) == 0);
+    CHECK_STATUS(STATUS_SUCCESS, CALL(NtQueryDirectoryFile)(folder, NULL, NULL, NULL, &iosb, buffer, sizeof(buffer),
+                                                            FileBothDirectoryInformation, FALSE, &pattern, TRUE));
+    CHECK(memcmp(entry->FileName, L"system.ini", 20) == 0);
     CHECK_STATUS(STATUS_NO_MORE_FILES, ZwQueryDirectoryFile(folder, NULL, NULL, NULL, &iosb, buffer, sizeof(buffer),
                                                             FileBothDirectoryInformation, FALSE, &pattern, FALSE));
     CHECK_STATUS(STATUS_SUCCESS, ZwClose(folder));
@@ -90,6 +97,11 @@ static void Changes(void)
     CHECK_STATUS(STATUS_SUCCESS, ZwSetInformationFile(file, &iosb, &basic, sizeof(basic), FileBasicInformation));
     CHECK_STATUS(STATUS_SUCCESS, ZwQueryInformationFile(file, &iosb, &basic, sizeof(basic), FileBasicInformation));
     CHECK_NUMBER(125911584000000000LL, basic.LastWriteTime.QuadPart);
+    basic.LastWriteTime.QuadPart = 125911584010000000LL;
+    CHECK_STATUS(STATUS_SUCCESS, CALL(NtSetInformationFile)(file, &iosb, &basic, sizeof(basic), FileBasicInformation));
+    RtlZeroMemory(&basic, sizeof(basic));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(NtQueryInformationFile)(file, &iosb, &basic, sizeof(basic), FileBasicInformation));
+    CHECK_NUMBER(125911584010000000LL, basic.LastWriteTime.QuadPart);
     RtlZeroMemory(rename, sizeof(*rename));
     rename->FileNameLength = sizeof(Target) - sizeof(WCHAR);
     RtlCopyMemory(rename->FileName, Target, rename->FileNameLength);

@@ -6,6 +6,19 @@
 #define FAMILY "hammer"
 #include "check.h"
 
+IMPORT(LONG, ExTryConvertSharedSpinLockExclusive, PLONG);
+IMPORT(KIRQL, ExAcquireSpinLockShared, PLONG);
+IMPORT(void, ExReleaseSpinLockShared, PLONG, KIRQL);
+IMPORT(KIRQL, ExAcquireSpinLockExclusive, PLONG);
+IMPORT(void, ExReleaseSpinLockExclusive, PLONG, KIRQL);
+IMPORT(void, KeAcquireInStackQueuedSpinLock, PKSPIN_LOCK, PKLOCK_QUEUE_HANDLE);
+IMPORT(void, KeReleaseInStackQueuedSpinLock, PKLOCK_QUEUE_HANDLE);
+IMPORT(void, ExAcquirePushLockExclusiveEx, PULONG_PTR, ULONG);
+IMPORT(void, ExAcquirePushLockSharedEx, PULONG_PTR, ULONG);
+IMPORT(void, ExReleasePushLockEx, PULONG_PTR, ULONG);
+IMPORT(PSINGLE_LIST_ENTRY, ExInterlockedPushEntryList, PSINGLE_LIST_ENTRY, PSINGLE_LIST_ENTRY, PKSPIN_LOCK);
+IMPORT(PSINGLE_LIST_ENTRY, ExInterlockedPopEntryList, PSINGLE_LIST_ENTRY, PKSPIN_LOCK);
+
 static ULONG Rounds = 1000;
 
 /* Both threads begin a task together. */
@@ -163,8 +176,98 @@ static void WithResource(ULONG Who)
     }
 }
 
+static void WithQueuedSpinLock(ULONG Who)
+{
+    KLOCK_QUEUE_HANDLE handle;
+    ULONG i;
+
+    (void)Who;
+    for (i = 0; i < Rounds; i++) {
+        CALL(KeAcquireInStackQueuedSpinLock)(&Spin, &handle);
+        Count();
+        CALL(KeReleaseInStackQueuedSpinLock)(&handle);
+    }
+}
+
+static KGUARDED_MUTEX Guarded;
+
+static void WithGuardedMutex(ULONG Who)
+{
+    ULONG i;
+
+    (void)Who;
+    for (i = 0; i < Rounds; i++) {
+        if (i % 4 != 0 || !KeTryToAcquireGuardedMutex(&Guarded))
+            KeAcquireGuardedMutex(&Guarded);
+        Count();
+        KeReleaseGuardedMutex(&Guarded);
+    }
+}
+
+/* As with the resource: who writes changes two words, who reads must see them alike. */
+static void Write(void)
+{
+    Count();
+    Twins[0]++;
+    YieldProcessor();
+    Twins[1]++;
+}
+
+static void Read(void)
+{
+    if (Twins[0] != Twins[1])
+        InterlockedIncrement(&Torn);
+}
+
+static LONG ReaderWriter;
+static ULONG_PTR Push;
+
+static void WithReaderWriterSpinLock(ULONG Who)
+{
+    ULONG i;
+
+    for (i = 0; i < Rounds; i++) {
+        KIRQL old;
+
+        if (Who == 0 || i % 8 == 0) {
+            old = CALL(ExAcquireSpinLockExclusive)(&ReaderWriter);
+            Write();
+            CALL(ExReleaseSpinLockExclusive)(&ReaderWriter, old);
+            continue;
+        }
+        old = CALL(ExAcquireSpinLockShared)(&ReaderWriter);
+        Read();
+        if (i % 8 == 1 && CALL(ExTryConvertSharedSpinLockExclusive)(&ReaderWriter)) {
+            Twins[0]++;
+            Twins[1]++;
+            CALL(ExReleaseSpinLockExclusive)(&ReaderWriter, old);
+        } else {
+            CALL(ExReleaseSpinLockShared)(&ReaderWriter, old);
+        }
+    }
+}
+
+static void WithPushLock(ULONG Who)
+{
+    ULONG i;
+
+    for (i = 0; i < Rounds; i++) {
+        KeEnterCriticalRegion();
+        if (Who == 0 || i % 8 == 0) {
+            CALL(ExAcquirePushLockExclusiveEx)(&Push, 0);
+            Write();
+        } else {
+            CALL(ExAcquirePushLockSharedEx)(&Push, 0);
+            Read();
+        }
+        CALL(ExReleasePushLockEx)(&Push, 0);
+        KeLeaveCriticalRegion();
+    }
+}
+
 static void Locks(void)
 {
+    KeInitializeGuardedMutex(&Guarded);
     KeInitializeSpinLock(&Spin);
     ExInitializeFastMutex(&Fast);
     KeInitializeMutex(&Mutex, 0);
@@ -177,7 +280,12 @@ static void Locks(void)
     COUNT_TOGETHER(2 * Rounds, WithSemaphore);
     COUNT_TOGETHER(2 * Rounds, WithEvent);
     COUNT_TOGETHER(Rounds + (Rounds + 7) / 8, WithResource);
+    COUNT_TOGETHER(2 * Rounds, WithQueuedSpinLock);
+    COUNT_TOGETHER(2 * Rounds, WithGuardedMutex);
+    COUNT_TOGETHER(Rounds + (Rounds + 7) / 8, WithReaderWriterSpinLock);
+    COUNT_TOGETHER(Rounds + (Rounds + 7) / 8, WithPushLock);
     CHECK_NUMBER(0, Torn);
+    CHECK(ReaderWriter == 0 && Push == 0);
     ExDeleteResourceLite(&Resource);
 }
 
@@ -193,6 +301,33 @@ static void PingPong(ULONG Who)
         KeWaitForSingleObject(&Turns[Who], Executive, KernelMode, FALSE, NULL);
         Count();
         KeSetEvent(&Turns[1 - Who], IO_NO_INCREMENT, FALSE);
+    }
+}
+
+/* Notification events: each thread clears its own before it lets the other on. */
+static void PingPongWithNotifications(ULONG Who)
+{
+    ULONG i;
+
+    for (i = 0; i < Rounds; i++) {
+        KeWaitForSingleObject(&Turns[Who], Executive, KernelMode, FALSE, NULL);
+        KeClearEvent(&Turns[Who]);
+        Count();
+        KeSetEvent(&Turns[1 - Who], IO_NO_INCREMENT, FALSE);
+    }
+}
+
+/* Wait for any of both: whoever gets a turn gives it back by the other event. */
+static void WithAny(ULONG Who)
+{
+    PVOID objects[] = {&Turns[Who], &Turns[1 - Who]};
+    ULONG i;
+
+    for (i = 0; i < Rounds; i++) {
+        NTSTATUS status = KeWaitForMultipleObjects(2, objects, WaitAny, Executive, KernelMode, FALSE, NULL, NULL);
+
+        Count();
+        KeSetEvent(objects[status == STATUS_WAIT_0], IO_NO_INCREMENT, FALSE);
     }
 }
 
@@ -216,6 +351,12 @@ static void Signals(void)
     Together(PingPong);
     CHECK_NUMBER(2 * Rounds, Counter);
     CHECK(KeReadStateEvent(&Turns[0]) != 0 && KeReadStateEvent(&Turns[1]) == 0);
+    KeInitializeEvent(&Turns[0], NotificationEvent, TRUE);
+    KeInitializeEvent(&Turns[1], NotificationEvent, FALSE);
+    COUNT_TOGETHER(2 * Rounds, PingPongWithNotifications);
+    KeInitializeEvent(&Turns[0], SynchronizationEvent, TRUE);
+    KeInitializeEvent(&Turns[1], SynchronizationEvent, FALSE);
+    COUNT_TOGETHER(2 * Rounds, WithAny);
     KeInitializeSemaphore(&Filled, 0, 4);
     KeInitializeSemaphore(&Empty, 4, 4);
     Together(ProduceOrConsume);
@@ -230,6 +371,7 @@ static void Signals(void)
 typedef struct _NODE {
     DECLSPEC_ALIGN(16) SLIST_ENTRY Single;
     LIST_ENTRY Double;
+    SINGLE_LIST_ENTRY Locked;
     volatile LONG Held;
 } NODE;
 
@@ -282,6 +424,23 @@ static void WithList(ULONG Who)
     }
 }
 
+static SINGLE_LIST_ENTRY LockedSingles;
+
+static void WithSingleList(ULONG Who)
+{
+    ULONG i;
+
+    (void)Who;
+    for (i = 0; i < Rounds; i++) {
+        PSINGLE_LIST_ENTRY entry = CALL(ExInterlockedPopEntryList)(&LockedSingles, &Spin);
+
+        if (entry == NULL)
+            continue;
+        Hold(CONTAINING_RECORD(entry, NODE, Locked));
+        CALL(ExInterlockedPushEntryList)(&LockedSingles, entry, &Spin);
+    }
+}
+
 static void Lists(void)
 {
     ULONG i, count = 0;
@@ -291,12 +450,17 @@ static void Lists(void)
     for (i = 0; i < NODES; i++) {
         InterlockedPushEntrySList(&Singles, &Nodes[i].Single);
         InsertTailList(&Doubles, &Nodes[i].Double);
+        CALL(ExInterlockedPushEntryList)(&LockedSingles, &Nodes[i].Locked, &Spin);
     }
     Together(WithSList);
     CHECK_NUMBER(NODES, ExQueryDepthSList(&Singles));
     Together(WithList);
     while (ExInterlockedRemoveHeadList(&Doubles, &Spin) != NULL)
         count++;
+    CHECK_NUMBER(NODES, count);
+    Together(WithSingleList);
+    for (count = 0; CALL(ExInterlockedPopEntryList)(&LockedSingles, &Spin) != NULL; count++)
+        ;
     CHECK_NUMBER(NODES, count);
     CHECK_NUMBER(0, HeldTwice);
 }
@@ -437,6 +601,183 @@ static void Calls(void)
     CHECK_NUMBER(2 * Rounds, Ran);
 }
 
+/* Protection that ends: nobody is inside once it has been waited for, and nobody gets in then. */
+
+static EX_RUNDOWN_REF Rundown;
+static IO_REMOVE_LOCK RemoveLock;
+static volatile LONG Inside, InsideTooLate, Over;
+
+/* One uses what it protects until that is over; the other waits for its end, and lets it begin again. */
+static void WithRundown(ULONG Who)
+{
+    ULONG i;
+
+    for (i = 0; i < Rounds; i++) {
+        if (Who == 0) {
+            if (!ExAcquireRundownProtection(&Rundown))
+                continue;
+            InterlockedIncrement(&Inside);
+            YieldProcessor();
+            if (Over)
+                InterlockedIncrement(&InsideTooLate);
+            InterlockedDecrement(&Inside);
+            ExReleaseRundownProtection(&Rundown);
+        } else {
+            ExWaitForRundownProtectionRelease(&Rundown);
+            Over = TRUE;
+            if (Inside != 0)
+                InterlockedIncrement(&InsideTooLate);
+            Over = FALSE;
+            ExReInitializeRundownProtection(&Rundown);
+        }
+    }
+}
+
+static void WithRemoveLock(ULONG Who)
+{
+    ULONG i;
+
+    if (Who == 0) {
+        for (i = 0; NT_SUCCESS(IoAcquireRemoveLock(&RemoveLock, &RemoveLock)); i++) {
+            InterlockedIncrement(&Inside);
+            YieldProcessor();
+            if (Over)
+                InterlockedIncrement(&InsideTooLate);
+            InterlockedDecrement(&Inside);
+            IoReleaseRemoveLock(&RemoveLock, &RemoveLock);
+        }
+    } else {
+        for (i = 0; i < Rounds; i++) {
+            IoAcquireRemoveLock(&RemoveLock, &Nodes);
+            IoReleaseRemoveLock(&RemoveLock, &Nodes);
+        }
+        IoAcquireRemoveLock(&RemoveLock, &Nodes);
+        IoReleaseRemoveLockAndWait(&RemoveLock, &Nodes);
+        Over = TRUE;
+        if (Inside != 0)
+            InterlockedIncrement(&InsideTooLate);
+    }
+}
+
+static void Protections(void)
+{
+    ExInitializeRundownProtection(&Rundown);
+    Together(WithRundown);
+    IoInitializeRemoveLock(&RemoveLock, TEST_TAG, 0, 0);
+    Together(WithRemoveLock);
+    CHECK(Over && Inside == 0);
+    CHECK_NUMBER(0, InsideTooLate);
+}
+
+/* A cancel-safe queue: each packet is ended once, by whoever takes it off or by its cancellation. */
+
+static LIST_ENTRY Packets;
+static KSPIN_LOCK PacketsLock;
+static IO_CSQ Csq;
+static PDEVICE_OBJECT Device;
+static volatile LONG Completed, Finished;
+
+static void Finish(PIRP Irp, NTSTATUS Status)
+{
+    InterlockedIncrement(&Finished);
+    Irp->IoStatus.Status = Status;
+    Irp->IoStatus.Information = 0;
+    IoCompleteRequest(Irp, IO_NO_INCREMENT);
+}
+
+static void NTAPI CsqInsert(PIO_CSQ Queue, PIRP Irp)
+{
+    (void)Queue;
+    InsertTailList(&Packets, &Irp->Tail.Overlay.ListEntry);
+}
+
+static void NTAPI CsqRemove(PIO_CSQ Queue, PIRP Irp)
+{
+    (void)Queue;
+    RemoveEntryList(&Irp->Tail.Overlay.ListEntry);
+}
+
+static PIRP NTAPI CsqPeek(PIO_CSQ Queue, PIRP Irp, PVOID Context)
+{
+    PLIST_ENTRY next = Irp == NULL ? Packets.Flink : Irp->Tail.Overlay.ListEntry.Flink;
+
+    (void)Queue, (void)Context;
+    return next == &Packets ? NULL : CONTAINING_RECORD(next, IRP, Tail.Overlay.ListEntry);
+}
+
+static void NTAPI CsqAcquire(PIO_CSQ Queue, PKIRQL Irql)
+{
+    (void)Queue;
+    KeAcquireSpinLock(&PacketsLock, Irql);
+}
+
+static void NTAPI CsqRelease(PIO_CSQ Queue, KIRQL Irql)
+{
+    (void)Queue;
+    KeReleaseSpinLock(&PacketsLock, Irql);
+}
+
+static void NTAPI CsqCancelled(PIO_CSQ Queue, PIRP Irp)
+{
+    (void)Queue;
+    Finish(Irp, STATUS_CANCELLED);
+}
+
+static NTSTATUS NTAPI Enqueue(PDEVICE_OBJECT Of, PIRP Irp)
+{
+    (void)Of;
+    IoCsqInsertIrp(&Csq, Irp, NULL);
+    return STATUS_PENDING;
+}
+
+static NTSTATUS NTAPI OnCompletion(PDEVICE_OBJECT Of, PIRP Irp, PVOID Done)
+{
+    (void)Of, (void)Irp;
+    InterlockedIncrement(&Completed);
+    KeSetEvent(Done, IO_NO_INCREMENT, FALSE);
+    return STATUS_MORE_PROCESSING_REQUIRED;
+}
+
+/* One sends and cancels, the other takes off and ends what it finds. */
+static void WithCancelSafeQueue(ULONG Who)
+{
+    KEVENT done;
+    ULONG i;
+
+    KeInitializeEvent(&done, SynchronizationEvent, FALSE);
+    for (i = 0; Who == 0 && i < Rounds; i++) {
+        PIRP irp = IoAllocateIrp(1, FALSE);
+
+        IoGetNextIrpStackLocation(irp)->MajorFunction = IRP_MJ_READ;
+        IoSetCompletionRoutine(irp, OnCompletion, &done, TRUE, TRUE, TRUE);
+        IoCallDriver(Device, irp);
+        if (i % 2 == 0)
+            IoCancelIrp(irp);
+        KeWaitForSingleObject(&done, Executive, KernelMode, FALSE, NULL);
+        IoFreeIrp(irp);
+    }
+    while (Who == 1 && Completed < (LONG)Rounds) {
+        PIRP irp = IoCsqRemoveNextIrp(&Csq, NULL);
+
+        if (irp != NULL)
+            Finish(irp, STATUS_SUCCESS);
+        else
+            ZwYieldExecution();
+    }
+}
+
+static void CancelSafeQueue(void)
+{
+    InitializeListHead(&Packets);
+    KeInitializeSpinLock(&PacketsLock);
+    IoCsqInitialize(&Csq, CsqInsert, CsqRemove, CsqPeek, CsqAcquire, CsqRelease, CsqCancelled);
+    Self->MajorFunction[IRP_MJ_READ] = Enqueue;
+    CHECK_STATUS(STATUS_SUCCESS, IoCreateDevice(Self, 0, NULL, FILE_DEVICE_UNKNOWN, 0, FALSE, &Device));
+    Together(WithCancelSafeQueue);
+    CHECK(Completed == (LONG)Rounds && Finished == (LONG)Rounds && IsListEmpty(&Packets));
+    IoDeleteDevice(Device);
+}
+
 /* Handles and the registry: a thread's own stay its own. */
 
 static HANDLE Key;
@@ -488,6 +829,8 @@ static void Checks(PUNICODE_STRING RegistryPath)
     Lists();
     Memory();
     Calls();
+    Protections();
+    CancelSafeQueue();
     Together(WithHandles);
     CHECK_NUMBER(0, Wrong);
     ZwClose(Key);

@@ -2,6 +2,26 @@
 #define FAMILY "registry"
 #include "check.h"
 
+IMPORT(NTSTATUS, NtCreateKey, PHANDLE, ACCESS_MASK, POBJECT_ATTRIBUTES, ULONG, PUNICODE_STRING, ULONG, PULONG);
+IMPORT(NTSTATUS, NtOpenKey, PHANDLE, ACCESS_MASK, POBJECT_ATTRIBUTES);
+IMPORT(NTSTATUS, NtOpenKeyEx, PHANDLE, ACCESS_MASK, POBJECT_ATTRIBUTES, ULONG);
+IMPORT(NTSTATUS, ZwOpenKeyEx, PHANDLE, ACCESS_MASK, POBJECT_ATTRIBUTES, ULONG);
+IMPORT(NTSTATUS, NtDeleteKey, HANDLE);
+IMPORT(NTSTATUS, NtFlushKey, HANDLE);
+IMPORT(NTSTATUS, NtQueryKey, HANDLE, ULONG, PVOID, ULONG, PULONG);
+IMPORT(NTSTATUS, ZwQueryKey, HANDLE, ULONG, PVOID, ULONG, PULONG);
+IMPORT(NTSTATUS, NtEnumerateKey, HANDLE, ULONG, ULONG, PVOID, ULONG, PULONG);
+IMPORT(NTSTATUS, NtEnumerateValueKey, HANDLE, ULONG, ULONG, PVOID, ULONG, PULONG);
+IMPORT(NTSTATUS, NtQueryValueKey, HANDLE, PUNICODE_STRING, ULONG, PVOID, ULONG, PULONG);
+IMPORT(NTSTATUS, NtSetValueKey, HANDLE, PUNICODE_STRING, ULONG, ULONG, PVOID, ULONG);
+IMPORT(NTSTATUS, NtDeleteValueKey, HANDLE, PUNICODE_STRING);
+IMPORT(NTSTATUS, ZwDeleteValueKey, HANDLE, PUNICODE_STRING);
+IMPORT(NTSTATUS, RtlCheckRegistryKey, ULONG, PCWSTR);
+IMPORT(NTSTATUS, RtlCreateRegistryKey, ULONG, PCWSTR);
+IMPORT(NTSTATUS, RtlWriteRegistryValue, ULONG, PCWSTR, PCWSTR, ULONG, PVOID, ULONG);
+IMPORT(NTSTATUS, RtlDeleteRegistryValue, ULONG, PCWSTR, PCWSTR);
+IMPORT(NTSTATUS, RtlQueryRegistryValuesEx, ULONG, PCWSTR, PRTL_QUERY_REGISTRY_TABLE, PVOID, PVOID);
+
 static HANDLE Key;
 
 static NTSTATUS Set(PCWSTR Name, ULONG Type, PVOID Data, ULONG Length)
@@ -79,6 +99,71 @@ static void Subkeys(void)
     CHECK_STATUS(STATUS_NO_MORE_ENTRIES, ZwEnumerateKey(Key, 0, KeyBasicInformation, buffer, sizeof(buffer), &length));
 }
 
+/* The same by the names of system calls, on a key of its own. */
+static void Native(void)
+{
+    UNICODE_STRING name = RTL_CONSTANT_STRING(L"Native"), value = RTL_CONSTANT_STRING(L"Value"), sub = RTL_CONSTANT_STRING(L"Sub");
+    OBJECT_ATTRIBUTES attributes;
+    HANDLE key, other, third, below;
+    ULONG disposition = 0, length = 0, number = 17;
+    UCHAR buffer[128];
+    KEY_FULL_INFORMATION *full = (PVOID)buffer;
+    KEY_BASIC_INFORMATION *basic = (PVOID)buffer;
+    KEY_VALUE_PARTIAL_INFORMATION *partial = (PVOID)buffer;
+
+    InitializeObjectAttributes(&attributes, &name, OBJ_CASE_INSENSITIVE | OBJ_KERNEL_HANDLE, Key, NULL);
+    CHECK_STATUS(STATUS_SUCCESS, CALL(NtCreateKey)(&key, KEY_ALL_ACCESS, &attributes, 0, NULL, REG_OPTION_VOLATILE, &disposition));
+    CHECK_NUMBER(REG_CREATED_NEW_KEY, disposition);
+    CHECK_STATUS(STATUS_SUCCESS, CALL(NtOpenKey)(&other, KEY_READ, &attributes));
+    ZwClose(other);
+    CHECK_STATUS(STATUS_SUCCESS, CALL(ZwOpenKeyEx)(&other, KEY_READ, &attributes, 0));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(NtOpenKeyEx)(&third, KEY_READ, &attributes, 0));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(NtSetValueKey)(key, &value, 0, REG_DWORD, &number, sizeof(number)));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(NtQueryValueKey)(other, &value, KeyValuePartialInformation, buffer, sizeof(buffer), &length));
+    CHECK(partial->Type == REG_DWORD && *(PULONG)partial->Data == 17);
+    CHECK_STATUS(STATUS_SUCCESS, CALL(NtEnumerateValueKey)(third, 0, KeyValuePartialInformation, buffer, sizeof(buffer), &length));
+    CHECK(*(PULONG)partial->Data == 17);
+    InitializeObjectAttributes(&attributes, &sub, OBJ_CASE_INSENSITIVE | OBJ_KERNEL_HANDLE, key, NULL);
+    CHECK_STATUS(STATUS_SUCCESS, CALL(NtCreateKey)(&below, KEY_ALL_ACCESS, &attributes, 0, NULL, REG_OPTION_VOLATILE, NULL));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(NtEnumerateKey)(key, 0, KeyBasicInformation, buffer, sizeof(buffer), &length));
+    CHECK(basic->NameLength == 6 && memcmp(basic->Name, L"Sub", 6) == 0);
+    CHECK_STATUS(STATUS_SUCCESS, CALL(NtQueryKey)(key, KeyFullInformation, buffer, sizeof(buffer), &length));
+    CHECK(full->SubKeys == 1 && full->Values == 1 && full->MaxNameLen == 6 && full->MaxValueDataLen == 4);
+    CHECK_STATUS(STATUS_BUFFER_TOO_SMALL, CALL(ZwQueryKey)(key, KeyFullInformation, buffer, 8, &length));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(ZwQueryKey)(key, KeyBasicInformation, buffer, sizeof(buffer), &length));
+    CHECK(basic->NameLength == 12 && memcmp(basic->Name, L"Native", 12) == 0);
+    CHECK_STATUS(STATUS_SUCCESS, CALL(NtFlushKey)(key));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(NtDeleteValueKey)(key, &value));
+    CHECK_STATUS(STATUS_OBJECT_NAME_NOT_FOUND, CALL(ZwDeleteValueKey)(key, &value));
+    CHECK_STATUS(STATUS_CANNOT_DELETE, CALL(NtDeleteKey)(key));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(NtDeleteKey)(below));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(NtDeleteKey)(key));
+    ZwClose(below);
+    ZwClose(third);
+    ZwClose(other);
+    ZwClose(key);
+}
+
+/* By path instead of by handle. */
+static void Paths(PUNICODE_STRING Path)
+{
+    ULONG number = 42, read = 0;
+    RTL_QUERY_REGISTRY_TABLE table[] = {
+        {NULL, RTL_QUERY_REGISTRY_DIRECT, L"Written", &read, REG_NONE, NULL, 0},
+        {NULL, 0, NULL, NULL, 0, NULL, 0},
+    };
+
+    CHECK_STATUS(STATUS_SUCCESS, CALL(RtlCheckRegistryKey)(RTL_REGISTRY_ABSOLUTE, Path->Buffer));
+    CHECK_STATUS(STATUS_OBJECT_NAME_NOT_FOUND, CALL(RtlCheckRegistryKey)(RTL_REGISTRY_SERVICES, L"Nobody"));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(RtlCreateRegistryKey)(RTL_REGISTRY_SERVICES, L"Somebody"));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(RtlCheckRegistryKey)(RTL_REGISTRY_SERVICES, L"Somebody"));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(RtlWriteRegistryValue)(RTL_REGISTRY_ABSOLUTE, Path->Buffer, L"Written", REG_DWORD, &number, sizeof(number)));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(RtlQueryRegistryValuesEx)(RTL_REGISTRY_ABSOLUTE, Path->Buffer, table, NULL, NULL));
+    CHECK_NUMBER(42, read);
+    CHECK_STATUS(STATUS_SUCCESS, CALL(RtlDeleteRegistryValue)(RTL_REGISTRY_ABSOLUTE, Path->Buffer, L"Written"));
+    CHECK_STATUS(STATUS_OBJECT_NAME_NOT_FOUND, CALL(RtlDeleteRegistryValue)(RTL_REGISTRY_ABSOLUTE, Path->Buffer, L"Written"));
+}
+
 static void Checks(PUNICODE_STRING RegistryPath)
 {
     WCHAR room[128];
@@ -92,6 +177,8 @@ static void Checks(PUNICODE_STRING RegistryPath)
     Values();
     Table(&path);
     Subkeys();
+    Native();
+    Paths(&path);
     CHECK_STATUS(STATUS_SUCCESS, ZwClose(Key));
     CHECK_STATUS(STATUS_INVALID_HANDLE, ZwFlushKey(Key));
 }
