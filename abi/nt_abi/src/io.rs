@@ -72,6 +72,10 @@ pub mod irp_flags {
     pub const ASSOCIATED_IRP: u32 = 0x008;
     /// `IRP_SYNCHRONOUS_API`.
     pub const SYNCHRONOUS_API: u32 = 0x004;
+    /// `IRP_PAGING_IO`.
+    pub const PAGING_IO: u32 = 0x002;
+    /// `IRP_SYNCHRONOUS_PAGING_IO`.
+    pub const SYNCHRONOUS_PAGING_IO: u32 = 0x040;
     /// `IRP_CREATE_OPERATION`.
     pub const CREATE_OPERATION: u32 = 0x080;
     /// `IRP_BUFFERED_IO`.
@@ -292,7 +296,7 @@ pub struct DriverExtension {
     pub driver_object: *mut DriverObject,
     /// `AddDevice`.
     pub add_device: u64,
-    /// Unused.
+    /// How often the driver was called back after it started.
     pub count: u32,
     /// Unused.
     pub _pad: u32,

@@ -58,6 +58,8 @@ open_enum! {
         #[allow(missing_docs)] OBJECT_PATH_NOT_FOUND = 0xC000_003A,
         #[allow(missing_docs)] OBJECT_PATH_SYNTAX_BAD = 0xC000_003B,
         #[allow(missing_docs)] SHARING_VIOLATION = 0xC000_0043,
+        /// Also for whoever registers to be told of something twice.
+        DEVICE_ALREADY_ATTACHED = 0xC000_0038,
         #[allow(missing_docs)] MUTANT_NOT_OWNED = 0xC000_0046,
         #[allow(missing_docs)] SEMAPHORE_LIMIT_EXCEEDED = 0xC000_0047,
         #[allow(missing_docs)] EAS_NOT_SUPPORTED = 0xC000_004F,

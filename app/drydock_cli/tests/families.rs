@@ -239,6 +239,26 @@ fn tables_keep_elements_in_order() {
     every_claim_holds("tables");
 }
 
+#[test]
+#[proves("K-155", "K-158")]
+fn handles_of_any_object_are_opened_duplicated_and_found() {
+    every_claim_holds("objects");
+}
+
+#[test]
+fn system_information_is_that_of_the_run() {
+    every_claim_holds("system");
+}
+
+#[test]
+#[proves("K-177")]
+fn callbacks_timers_and_reinitialization_call_drivers_back() {
+    for seed in [&[][..], &["--seed", "7"]] {
+        let run = seed.iter().fold(Run::of(driver("callbacks")), |run, argument| run.arg(argument));
+        claims_hold("callbacks", run).line("called back 12");
+    }
+}
+
 /// Two threads at each primitive. `HAMMER_ROUNDS` makes it longer, as `cargo xtask soak` does.
 #[test]
 fn what_two_threads_do_with_each_primitive_adds_up() {

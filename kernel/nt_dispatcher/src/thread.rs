@@ -32,6 +32,8 @@ const PRIORITY: u64 = 0x108;
 const BASE_INCREMENT: u64 = 0x10C;
 /// Where the number of mutexes lies that it holds.
 const MUTEXES: u64 = 0x110;
+/// Whether it wants hard errors kept from the user.
+const NO_HARD_ERRORS: u64 = 0x114;
 /// The priority that system threads begin with.
 const PRIORITY_AT_FIRST: i32 = 8;
 /// Processor numbers handed out; drivers index arrays of KeNumberProcessors entries with them.
@@ -373,6 +375,12 @@ pub fn set_priority(thread: u64, priority: i32) -> i32 {
 /// Sets how far a thread's base priority is from its process', and gives the distance before.
 pub fn set_base_increment(thread: u64, increment: i32) -> i32 {
     word(thread, BASE_INCREMENT).swap(increment, Ordering::Relaxed)
+}
+
+/// Sets whether the calling thread's hard errors are to be shown to a user, and gives what was set before.
+pub fn set_hard_errors(are_shown: bool) -> bool {
+    let current = gate::thread::current_thread_object();
+    word(current, NO_HARD_ERRORS).swap((!are_shown).into(), Ordering::Relaxed) == 0
 }
 
 /// Starts a thread at PASSIVE_LEVEL and gives its object, referenced for the caller.

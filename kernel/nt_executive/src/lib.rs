@@ -7,6 +7,7 @@
 //! have forged to find its own records.
 
 mod c_runtime;
+pub mod callback;
 mod code_page;
 mod debug_print;
 mod format;

@@ -12,6 +12,9 @@ use nt_dispatcher::exports::number_of_processors;
 
 use crate::raise::{Failure, finish};
 
+pub mod information;
+mod kernel_image;
+
 gate::exports! {
     /// Bugchecks, system information and variables.
     pub static TABLE in "ntoskrnl.exe";

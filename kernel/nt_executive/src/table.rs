@@ -14,6 +14,7 @@ const KERNEL: [&str; 6] = ["ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkr
 
 fn tables() -> impl Iterator<Item = &'static [Export]> {
     let own = [
+        crate::callback::TABLE,
         crate::debug_print::TABLE,
         crate::mdl::TABLE,
         crate::mm::TABLE,
@@ -22,6 +23,7 @@ fn tables() -> impl Iterator<Item = &'static [Export]> {
         crate::process::TABLE,
         crate::section::TABLE,
         crate::system::TABLE,
+        crate::system::information::TABLE,
     ];
     let parts = crate::c_runtime::TABLES
         .into_iter()

@@ -11,7 +11,7 @@ use nt_dispatcher::event;
 use nt_object::ObjectType;
 use trace::Event;
 
-use crate::{shutdown, start_io};
+use crate::{device_timer, shutdown, start_io};
 
 /// Most devices in one stack; a longer chain is a driver's scribble.
 const STACK_MAX: usize = 64;
@@ -107,6 +107,7 @@ pub unsafe fn delete(device: *mut DeviceObject) {
     let body = device as u64;
     // SAFETY: the caller's promise.
     unsafe { shutdown::unregister(device) };
+    device_timer::forget(device);
     if let Some(name) = names().as_mut().and_then(|names| names.remove(&body)) {
         let _ = nt_object::remove(&name);
     }

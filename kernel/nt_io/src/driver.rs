@@ -6,7 +6,7 @@ use nt_abi::{DeviceObject, DriverObject, Irp, NtStatus, UnicodeString};
 use nt_object::ObjectType;
 use trace::Event;
 
-use crate::completion;
+use crate::{completion, reinitialization};
 
 /// Most devices of one driver that are visited; more is a circle that the driver made.
 const DEVICES_MAX: usize = 4096;
@@ -92,6 +92,12 @@ pub unsafe fn start(driver: *mut DriverObject, name: &str) -> NtStatus {
     };
     gate::fault::set_stage(Stage::Between, 0);
     gate::record(Event::DriverEntryReturned { driver: driver as u64, status: status.0 });
+    if status.is_success() {
+        // SAFETY: the caller's promise.
+        unsafe { reinitialization::run(driver) };
+    } else {
+        reinitialization::forget(driver);
+    }
     status
 }
 

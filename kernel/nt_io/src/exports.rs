@@ -9,7 +9,7 @@ use nt_abi::{
     DeviceObject, DriverObject, FileObject, Handle, IoStatusBlock, Irp, Irql, KernelEvent, MajorFunction, NtStatus,
     ObjectAttributes, UnicodeString,
 };
-use nt_dispatcher::spin;
+use nt_dispatcher::{process, spin};
 use nt_object::ObjectType;
 
 use crate::build::{self, DeviceControl, Reply};
@@ -28,13 +28,16 @@ gate::exports! {
     /// What ntoskrnl exports of objects and I/O.
     pub static TABLE in "ntoskrnl.exe";
     "ZwCreateFile" | "NtCreateFile" = zw_create_file(handle: *mut Handle, access: u32, attributes: *const ObjectAttributes, iosb: *mut IoStatusBlock, allocation: *const i64, file_attributes: u32, share: u32, disposition: u32, options: u32, ea: u64, ea_length: u32) -> NtStatus, irql <= PASSIVE, rules "C-032 C-033 C-070 C-081 K-161";
+    "IoCreateFile" = io_create_file(handle: *mut Handle, access: u32, attributes: *const ObjectAttributes, iosb: *mut IoStatusBlock, allocation: *const i64, file_attributes: u32, share: u32, disposition: u32, options: u32, ea: u64, ea_length: u32, kind: u32, parameters: u64, flags: u32) -> NtStatus, irql <= PASSIVE, rules "C-032 C-070";
+    "IoCreateFileEx" = io_create_file_ex(handle: *mut Handle, access: u32, attributes: *const ObjectAttributes, iosb: *mut IoStatusBlock, allocation: *const i64, file_attributes: u32, share: u32, disposition: u32, options: u32, ea: u64, ea_length: u32, kind: u32, parameters: u64, flags: u32, context: *const DriverCreateContext) -> NtStatus, irql <= PASSIVE, rules "C-032 C-070";
     "ZwOpenFile" | "NtOpenFile" = zw_open_file(handle: *mut Handle, access: u32, attributes: *const ObjectAttributes, iosb: *mut IoStatusBlock, share: u32, options: u32) -> NtStatus, irql <= PASSIVE, rules "C-070";
     "ZwDeleteFile" | "NtDeleteFile" = zw_delete_file(attributes: *const ObjectAttributes) -> NtStatus, irql <= PASSIVE, rules "K-160";
     "ZwClose" | "NtClose" = zw_close(handle: Handle) -> NtStatus, rules "C-124 C-129 C-133";
-    "ObReferenceObjectByHandle" = ob_reference_object_by_handle(handle: Handle, access: u32, object_type: u64, mode: ProcessorMode, object: *mut u64, information: u64) -> NtStatus, irql <= PASSIVE, rules "C-122 C-126 C-127 C-128 K-155";
-    "ObReferenceObjectByPointer" = ob_reference_object_by_pointer(object: u64, access: u32, object_type: u64, mode: ProcessorMode) -> NtStatus, irql <= DISPATCH, rules "C-120";
-    "ObfReferenceObject" | "ObReferenceObject" = ob_reference_object(object: u64) -> i64, irql <= DISPATCH, rules "C-120 K-156";
-    "ObfDereferenceObject" | "ObDereferenceObject" = ob_dereference_object(object: u64) -> i64, irql <= DISPATCH, rules "C-123 C-142 K-156";
+    "ObReferenceObjectByHandle" = ob_reference_object_by_handle(handle: Handle, access: u32, object_type: u64, mode: ProcessorMode, object: *mut u64, information: *mut HandleInformation) -> NtStatus, irql <= PASSIVE, rules "C-122 C-126 C-127 C-128 K-155";
+    "ObReferenceObjectByHandleWithTag" = ob_reference_object_by_handle_with_tag(handle: Handle, access: u32, object_type: u64, mode: ProcessorMode, tag: u32, object: *mut u64, information: *mut HandleInformation) -> NtStatus, irql <= PASSIVE, rules "C-126 K-155";
+    "ObReferenceObjectByPointer" | "ObReferenceObjectByPointerWithTag" = ob_reference_object_by_pointer(object: u64, access: u32, object_type: u64, mode: ProcessorMode) -> NtStatus, irql <= DISPATCH, rules "C-120";
+    "ObfReferenceObject" | "ObReferenceObject" | "ObfReferenceObjectWithTag" = ob_reference_object(object: u64) -> i64, irql <= DISPATCH, rules "C-120 K-156";
+    "ObfDereferenceObject" | "ObDereferenceObject" | "ObfDereferenceObjectWithTag" = ob_dereference_object(object: u64) -> i64, irql <= DISPATCH, rules "C-123 C-142 K-156";
     "IoCreateDevice" = io_create_device(driver: *mut DriverObject, extension: u32, name: *const UnicodeString, device_type: u32, characteristics: u32, exclusive: u8, device: *mut *mut DeviceObject) -> NtStatus, irql <= APC, rules "K-085 K-086";
     "IoDeleteDevice" = io_delete_device(device: *mut DeviceObject), irql <= APC, rules "K-088 K-104";
     "IoCreateSymbolicLink" = io_create_symbolic_link(name: *const UnicodeString, target: *const UnicodeString) -> NtStatus, irql <= PASSIVE, rules "K-098";
@@ -57,6 +60,13 @@ gate::exports! {
     data "IoFileObjectType" = file_type_cell, rules "K-157";
     data "IoDriverObjectType" = driver_type_cell, rules "K-157";
     data "IoDeviceObjectType" = device_type_cell, rules "K-157";
+}
+
+/// `OBJECT_HANDLE_INFORMATION`.
+#[repr(C)]
+pub(crate) struct HandleInformation {
+    attributes: u32,
+    granted: u32,
 }
 
 fn cell(cell: &'static OnceLock<u64>, object_type: &'static ObjectType) -> u64 {
@@ -142,6 +152,115 @@ unsafe extern "win64" fn zw_create_file(
     }
 }
 
+/// `IO_DRIVER_CREATE_CONTEXT`, as far as every version of it goes.
+#[repr(C)]
+struct DriverCreateContext {
+    size: u16,
+    extra_create_parameters: u64,
+    device_hint: *mut DeviceObject,
+}
+
+/// Whether an open is of a kind that there is: pipes and mail slots are made by file systems that nobody has here.
+fn check_kind(kind: u32) -> Result<(), NtStatus> {
+    /// Of `CREATE_FILE_TYPE`.
+    const NONE: u32 = 0;
+    const NAMED_PIPE: u32 = 1;
+    const MAILSLOT: u32 = 2;
+    match kind {
+        NONE => Ok(()),
+        NAMED_PIPE | MAILSLOT => Err(NtStatus::NOT_SUPPORTED),
+        _ => Err(NtStatus::INVALID_PARAMETER),
+    }
+}
+
+/// As `ZwCreateFile`: what its flags turn off or on are checks that kernel mode does not get here either way.
+#[allow(clippy::too_many_arguments, reason = "NT's signature")]
+unsafe extern "win64" fn io_create_file(
+    handle: *mut Handle,
+    access: u32,
+    attributes: *const ObjectAttributes,
+    iosb: *mut IoStatusBlock,
+    allocation: *const i64,
+    file_attributes: u32,
+    share: u32,
+    disposition: u32,
+    options: u32,
+    ea: u64,
+    ea_length: u32,
+    kind: u32,
+    _parameters: u64,
+    _flags: u32,
+) -> NtStatus {
+    if let Err(status) = check_kind(kind) {
+        return status;
+    }
+    // SAFETY: see `open`.
+    unsafe {
+        zw_create_file(
+            handle,
+            access,
+            attributes,
+            iosb,
+            allocation,
+            file_attributes,
+            share,
+            disposition,
+            options,
+            ea,
+            ea_length,
+        )
+    }
+}
+
+/// A hint of a device and lists of extra parameters are between file systems and their filters; opens with either are
+/// refused.
+#[allow(clippy::too_many_arguments, reason = "NT's signature")]
+unsafe extern "win64" fn io_create_file_ex(
+    handle: *mut Handle,
+    access: u32,
+    attributes: *const ObjectAttributes,
+    iosb: *mut IoStatusBlock,
+    allocation: *const i64,
+    file_attributes: u32,
+    share: u32,
+    disposition: u32,
+    options: u32,
+    ea: u64,
+    ea_length: u32,
+    kind: u32,
+    parameters: u64,
+    flags: u32,
+    context: *const DriverCreateContext,
+) -> NtStatus {
+    // SAFETY: see `open`.
+    unsafe {
+        if !context.is_null() {
+            if usize::from((*context).size) < size_of::<DriverCreateContext>() {
+                return NtStatus::INVALID_PARAMETER;
+            }
+            if (*context).extra_create_parameters != 0 || !(*context).device_hint.is_null() {
+                return NtStatus::NOT_SUPPORTED;
+            }
+        }
+        io_create_file(
+            handle,
+            access,
+            attributes,
+            iosb,
+            allocation,
+            file_attributes,
+            share,
+            disposition,
+            options,
+            ea,
+            ea_length,
+            kind,
+            parameters,
+            flags,
+        )
+    }
+}
+
 unsafe extern "win64" fn zw_open_file(
     handle: *mut Handle,
     access: u32,
@@ -189,29 +308,69 @@ fn wanted_type(object_type: u64) -> Option<u64> {
     (object_type != 0).then_some(object_type)
 }
 
+/// The object behind a handle, or behind one of the two that stand for the current process and thread, referenced, and
+/// the access that was granted.
+pub(crate) fn reference_by_handle(handle: Handle, object_type: u64) -> Result<(u64, u32), NtStatus> {
+    /// `ZwCurrentProcess` and `ZwCurrentThread`.
+    const CURRENT_PROCESS: Handle = Handle(-1i64 as u64);
+    const CURRENT_THREAD: Handle = Handle(-2i64 as u64);
+    const ALL_ACCESS: u32 = 0x1F_FFFF;
+    let body = match handle {
+        CURRENT_PROCESS => process::system(),
+        CURRENT_THREAD => gate::thread::current_thread_object(),
+        _ => return nt_object::reference_by_handle(handle, wanted_type(object_type)),
+    };
+    if !names::fits(body, object_type) {
+        return Err(NtStatus::OBJECT_TYPE_MISMATCH);
+    }
+    nt_object::reference(body);
+    Ok((body, ALL_ACCESS))
+}
+
 unsafe extern "win64" fn ob_reference_object_by_handle(
     handle: Handle,
     access: u32,
     object_type: u64,
     mode: ProcessorMode,
     object: *mut u64,
-    _information: u64,
+    information: *mut HandleInformation,
 ) -> NtStatus {
-    match nt_object::reference_by_handle(handle, wanted_type(object_type)) {
+    match reference_by_handle(handle, object_type) {
         // For kernel mode the granted access is not looked at (C-127).
         Ok((body, granted)) if mode != ProcessorMode::KERNEL && access & !granted != 0 => {
             nt_object::dereference(body);
             NtStatus::ACCESS_DENIED
         }
-        Ok((body, _)) => {
+        Ok((body, granted)) => {
             // SAFETY: see `open`.
-            unsafe { *object = body };
+            unsafe {
+                *object = body;
+                if !information.is_null() {
+                    // Nobody inherits handles here, and none is protected from being closed.
+                    *information = HandleInformation { attributes: 0, granted };
+                }
+            }
             NtStatus::SUCCESS
         }
         Err(status) => status,
     }
 }
 
+/// Tags tell references apart in a debugger; there are no lists of them here.
+unsafe extern "win64" fn ob_reference_object_by_handle_with_tag(
+    handle: Handle,
+    access: u32,
+    object_type: u64,
+    mode: ProcessorMode,
+    _tag: u32,
+    object: *mut u64,
+    information: *mut HandleInformation,
+) -> NtStatus {
+    // SAFETY: see `open`.
+    unsafe { ob_reference_object_by_handle(handle, access, object_type, mode, object, information) }
+}
+
+/// Those with a tag pass it behind the rest.
 unsafe extern "win64" fn ob_reference_object_by_pointer(
     object: u64,
     _access: u32,

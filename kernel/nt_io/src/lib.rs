@@ -7,8 +7,8 @@
 //! - No lock is held while a driver runs.
 //! - Nothing here knows TDI: a disk driver could use it unchanged.
 //!
-//! Start reading at [`irp::call_driver`]. Left out: share access checks (a file system's business), plug and
-//! play, power.
+//! Start reading at [`irp::call_driver`]. Left out: share access checks (a file system's business), power; of
+//! plug and play there is only that nothing ever arrives.
 
 mod buffers;
 pub mod build;
@@ -16,6 +16,7 @@ pub mod cancel;
 pub mod completion;
 mod csq;
 pub mod device;
+mod device_timer;
 pub mod driver;
 pub mod ea;
 pub mod exports;
@@ -23,6 +24,10 @@ pub mod file;
 pub mod irp;
 mod names;
 mod native;
+mod objects;
+mod plug_and_play;
+mod questions;
+mod reinitialization;
 mod remove_lock;
 mod requests;
 pub mod shutdown;
@@ -37,8 +42,13 @@ pub use exports::TABLE;
 pub static TABLES: &[&[gate::export::Export]] = &[
     TABLE,
     csq::TABLE,
+    device_timer::TABLE,
     names::TABLE,
     native::TABLE,
+    objects::TABLE,
+    plug_and_play::TABLE,
+    questions::TABLE,
+    reinitialization::TABLE,
     remove_lock::TABLE,
     requests::TABLE,
     shutdown::TABLE,

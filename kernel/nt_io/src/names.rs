@@ -18,7 +18,7 @@ gate::exports! {
     "ObReferenceObjectByName" = ob_reference_object_by_name(name: *const UnicodeString, attributes: u32, access_state: u64, access: u32, object_type: u64, mode: ProcessorMode, parse_context: u64, object: *mut u64) -> NtStatus, irql <= PASSIVE, rules "K-158";
     "ObOpenObjectByPointer" = ob_open_object_by_pointer(object: u64, attributes: u32, access_state: u64, access: u32, object_type: u64, mode: ProcessorMode, handle: *mut Handle) -> NtStatus, irql <= PASSIVE, rules "K-155";
     "ObQueryNameString" = ob_query_name_string(object: u64, information: u64, length: u32, needed: *mut u32) -> NtStatus, irql <= PASSIVE, rules "K-158";
-    "ObfDereferenceObjectDeferDelete" | "ObDereferenceObjectDeferDelete" = ob_dereference_object_defer_delete(object: u64) -> i64, irql <= DISPATCH, rules "C-142";
+    "ObfDereferenceObjectDeferDelete" | "ObDereferenceObjectDeferDelete" | "ObDereferenceObjectDeferDeleteWithTag" = ob_dereference_object_defer_delete(object: u64) -> i64, irql <= DISPATCH, rules "C-142";
     "ZwOpenSymbolicLinkObject" = zw_open_symbolic_link_object(handle: *mut Handle, access: u32, attributes: *const ObjectAttributes) -> NtStatus, irql <= PASSIVE, rules "K-098";
     "ZwQuerySymbolicLinkObject" = zw_query_symbolic_link_object(handle: Handle, target: *mut UnicodeString, needed: *mut u32) -> NtStatus, irql <= PASSIVE, rules "K-098";
 }

@@ -230,11 +230,52 @@ unsafe extern "win64" fn zw_fs_control_file(
 /// Asks for or sets information about the file; always waited for, as callers have no event to give.
 unsafe fn information(
     major: MajorFunction,
-    file: Handle,
+    handle: Handle,
     iosb: *mut IoStatusBlock,
-    (buffer, length): (u64, u32),
+    buffer: (u64, u32),
     class: u32,
 ) -> NtStatus {
+    let (file, _) = match nt_object::reference_by_handle(handle, Some(FILE.block())) {
+        Ok(referenced) => referenced,
+        Err(status) => return status,
+    };
+    // SAFETY: see `transfer`; the file is referenced.
+    let outcome = unsafe { information_on(major, file as *mut FileObject, buffer, class) };
+    nt_object::dereference(file);
+    match outcome {
+        Ok(outcome) => {
+            // SAFETY: see `transfer`.
+            unsafe { *iosb = outcome };
+            outcome.status
+        }
+        Err(status) => status,
+    }
+}
+
+/// `IoQueryFileInformation`: as [`zw_query_information_file`], for a file object that the caller holds.
+///
+/// # Safety
+/// `file` is a referenced file object; the buffer is the driver's.
+///
+/// # Errors
+/// Why no request could be made.
+pub(crate) unsafe fn query_information(
+    file: *mut FileObject,
+    buffer: (u64, u32),
+    class: u32,
+) -> Result<IoStatusBlock, NtStatus> {
+    // SAFETY: the caller's promise.
+    unsafe { information_on(MajorFunction::QUERY_INFORMATION, file, buffer, class) }
+}
+
+/// # Safety
+/// As [`query_information`].
+unsafe fn information_on(
+    major: MajorFunction,
+    file: *mut FileObject,
+    (buffer, length): (u64, u32),
+    class: u32,
+) -> Result<IoStatusBlock, NtStatus> {
     let at = gate::caller();
     let make = |device: *mut DeviceObject, reply: Reply| {
         // SAFETY: see `transfer`.
@@ -258,14 +299,8 @@ unsafe fn information(
             Ok(irp)
         }
     };
-    match file::send_and_wait(file, make) {
-        Ok(outcome) => {
-            // SAFETY: see `transfer`.
-            unsafe { *iosb = outcome };
-            outcome.status
-        }
-        Err(status) => status,
-    }
+    // SAFETY: the caller's promise.
+    unsafe { file::send_and_wait_on(file, make) }
 }
 
 unsafe extern "win64" fn zw_query_information_file(

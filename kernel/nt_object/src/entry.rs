@@ -75,6 +75,11 @@ impl Entry {
         self.kernel.load(Ordering::Acquire) != 0
     }
 
+    /// The access the handle was opened with.
+    pub(crate) fn access(&self) -> u32 {
+        self.access.load(Ordering::Relaxed)
+    }
+
     /// The driver instruction that opened the handle.
     pub(crate) fn caller(&self) -> u64 {
         self.caller.load(Ordering::Relaxed)

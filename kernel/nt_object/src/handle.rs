@@ -31,6 +31,8 @@ pub struct HandleEntry {
     pub body: u64,
     /// The driver instruction that opened it, 0 for the host.
     pub caller: u64,
+    /// The access it was opened with.
+    pub access: u32,
 }
 
 /// On cache lines of its own: shards are there so that processors need not share any.
@@ -190,7 +192,7 @@ pub fn for_each_open(mut visit: impl FnMut(HandleEntry)) {
         let Some(entry) = table.entry(number) else { return };
         if let Some(body) = entry.body() {
             let handle = Handle(tag_bits(entry.is_kernel()) | u64::from(number) << 2);
-            visit(HandleEntry { handle, body, caller: entry.caller() });
+            visit(HandleEntry { handle, body, caller: entry.caller(), access: entry.access() });
         }
     }
 }

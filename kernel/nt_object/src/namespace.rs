@@ -21,7 +21,7 @@ const SHORT_NAME: usize = 64;
 const SEPARATOR: u16 = b'\\' as u16;
 
 /// The directories that exist from the start. `\DosDevices` is a link to `\??` (K-098).
-const DIRECTORIES: [&str; 5] = [r"\Device", r"\Driver", r"\FileSystem", r"\??", r"\BaseNamedObjects"];
+const DIRECTORIES: [&str; 6] = [r"\Device", r"\Driver", r"\FileSystem", r"\??", r"\BaseNamedObjects", r"\Callback"];
 
 #[derive(Clone, Debug)]
 enum Entry {

@@ -27,6 +27,8 @@ pub mod plan {
     pub const SPECIAL_POOL: u64 = 0x2600_0000_0000;
     /// What imports are bound to that nobody implements. Nothing is ever mapped here.
     pub const MISSING_IMPORTS: u64 = 0x2700_0000_0000;
+    /// The page that stands for the kernel's image.
+    pub const KERNEL_IMAGE: u64 = 0x2800_0000_0000;
 }
 
 /// A reserved range whose front part is readable and writable.

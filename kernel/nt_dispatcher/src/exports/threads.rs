@@ -21,6 +21,7 @@ gate::exports! {
     "PsLookupProcessByProcessId" = ps_lookup_process_by_process_id(id: u64, process: *mut u64) -> NtStatus, irql <= APC, rules "K-100";
     "PsIsSystemThread" = ps_is_system_thread(thread: u64) -> u8, rules "K-100";
     "PsGetCurrentThreadTeb" | "PsGetCurrentThreadWin32Thread" = ps_get_current_thread_teb() -> u64, rules "K-100";
+    "ExGetPreviousMode" | "KeGetPreviousMode" | "PsGetCurrentThreadPreviousMode" = ex_get_previous_mode() -> u8, rules "K-155";
     "IoGetStackLimits" = io_get_stack_limits(low: *mut u64, high: *mut u64), irql <= DISPATCH, rules "K-100";
     "IoGetRemainingStackSize" = io_get_remaining_stack_size() -> u64, rules "K-100";
     "ZwOpenThread" = zw_open_thread(handle: *mut Handle, access: u32, attributes: *const ObjectAttributes, client_id: *const [u64; 2]) -> NtStatus, irql <= PASSIVE, rules "K-100 K-159";
@@ -151,6 +152,11 @@ unsafe extern "win64" fn ps_is_system_thread(_thread: u64) -> u8 {
 
 /// No thread here has a part in user mode.
 unsafe extern "win64" fn ps_get_current_thread_teb() -> u64 {
+    0
+}
+
+/// `KernelMode`: nobody calls from any other.
+unsafe extern "win64" fn ex_get_previous_mode() -> u8 {
     0
 }
 
