@@ -8,7 +8,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
 
-use crate::Policy;
+use crate::{Policy, front};
 
 /// What every run needs, by purpose.
 pub const ALWAYS: &[(&str, &[(&str, c_long)])] = &[
@@ -111,12 +111,23 @@ pub const ABSENT: &[(&str, c_long)] = &[("clone3", libc::SYS_clone3)];
 pub const SIGNALS: &[i32] =
     &[libc::SIGABRT, libc::SIGUSR2, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
 
-/// Installs the list on all threads of the process.
+/// Installs the filter on all threads of the process.
 pub fn apply(policy: Policy) -> io::Result<()> {
-    // One filter can refuse with one error only, so what is absent gets a filter of its own, with everything else allowed.
-    let absent = ABSENT.iter().map(|(_, number)| (*number, Vec::new())).collect();
-    install(absent, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))?;
-    install(allowed(policy)?, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)
+    seccompiler::apply_filter_all_threads(&program(policy)?).map_err(io::Error::other)
+}
+
+/// The whole filter. Jumps are relative, so the list can stand behind anything.
+pub(crate) fn program(policy: Policy) -> io::Result<BpfProgram> {
+    let mut program = front::program(policy);
+    program.extend(list(policy)?);
+    Ok(program)
+}
+
+/// The list alone. It refuses with one error only; what is absent the front answers.
+pub(crate) fn list(policy: Policy) -> io::Result<BpfProgram> {
+    let refused = SeccompAction::Errno(libc::EPERM as u32);
+    let filter = SeccompFilter::new(allowed(policy)?, refused, SeccompAction::Allow, TargetArch::x86_64);
+    filter.and_then(BpfProgram::try_from).map_err(io::Error::other)
 }
 
 fn allowed(policy: Policy) -> io::Result<BTreeMap<i64, Vec<SeccompRule>>> {
@@ -124,7 +135,7 @@ fn allowed(policy: Policy) -> io::Result<BTreeMap<i64, Vec<SeccompRule>>> {
     let always = ALWAYS.iter().flat_map(|(_, calls)| calls.iter());
     let sockets = SOCKETS.iter().filter(|_| policy.sockets);
     let files = FILES.iter().filter(|_| policy.files);
-    for (_, number) in always.chain(sockets).chain(files).chain(ABSENT) {
+    for (_, number) in always.chain(sockets).chain(files) {
         rules.insert(*number, Vec::new());
     }
     // No memory becomes executable any more.
@@ -177,10 +188,4 @@ fn has_bits(argument: u8, mask: u64, value: u64) -> io::Result<SeccompCondition>
 
 fn rule(conditions: &[SeccompCondition]) -> io::Result<SeccompRule> {
     SeccompRule::new(conditions.to_vec()).map_err(io::Error::other)
-}
-
-fn install(rules: BTreeMap<i64, Vec<SeccompRule>>, otherwise: SeccompAction, matched: SeccompAction) -> io::Result<()> {
-    let filter = SeccompFilter::new(rules, otherwise, matched, TargetArch::x86_64).map_err(io::Error::other)?;
-    let program: BpfProgram = filter.try_into().map_err(io::Error::other)?;
-    seccompiler::apply_filter_all_threads(&program).map_err(io::Error::other)
 }

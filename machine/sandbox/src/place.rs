@@ -1,39 +1,30 @@
 //! System calls from drivers' own code: reported with their place.
 //!
-//! A filter of a few instructions looks at the instruction pointer alone. seccompiler has no condition on it, so the program is
-//! written out here; the library still installs it.
+//! A few instructions look at the instruction pointer. seccompiler has no condition on it, so they are written out here.
 
 use std::io;
 
 use arena::plan;
 use nt_abi::exception::BugCheck;
-use seccompiler::{BpfProgram, sock_filter};
+use seccompiler::sock_filter;
+
+use crate::front::{JUMP_IF_AT_LEAST, LOAD, RETURN, instruction};
 
 /// Where `seccomp_data` holds the high half of the instruction pointer.
 const INSTRUCTION_POINTER_HIGH: u32 = 12;
-
-/// `BPF_LD | BPF_W | BPF_ABS`.
-const LOAD: u16 = 0x20;
-/// `BPF_JMP | BPF_JGE | BPF_K`.
-const JUMP_IF_AT_LEAST: u16 = 0x35;
-/// `BPF_RET | BPF_K`.
-const RETURN: u16 = 0x06;
 
 /// The high halves of addresses given to drivers: images, objects, packets, pool, stacks, thread blocks, the shared page.
 const DRIVERS_FIRST: u32 = (plan::IMAGES >> 32) as u32;
 const DRIVERS_END: u32 = (plan::SHARED >> 32) as u32 + 0x100;
 
-/// Traps system calls from there, on all threads of the process.
-pub fn apply() -> io::Result<()> {
-    let instruction = |code, k, jt, jf| sock_filter { code, jt, jf, k };
-    let program: BpfProgram = vec![
+/// The part of the filter that traps system calls from there and goes on behind itself for others.
+pub(crate) fn check() -> [sock_filter; 4] {
+    [
         instruction(LOAD, INSTRUCTION_POINTER_HIGH, 0, 0),
         instruction(JUMP_IF_AT_LEAST, DRIVERS_FIRST, 0, 2),
         instruction(JUMP_IF_AT_LEAST, DRIVERS_END, 1, 0),
         instruction(RETURN, libc::SECCOMP_RET_TRAP, 0, 0),
-        instruction(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
-    ];
-    seccompiler::apply_filter_all_threads(&program).map_err(io::Error::other)
+    ]
 }
 
 /// Installs the handler that makes a report of the trap.
