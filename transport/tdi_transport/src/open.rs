@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use gate::memory;
-use net_api::{Network, Sharing};
+use net_api::Sharing;
 use nt_abi::tdi::TdiObjectKind;
 use nt_abi::{FileObject, NtStatus};
 use tdi_core::open::{self, Open, Provider};
@@ -21,7 +21,7 @@ use crate::endpoint::EndpointState;
 use crate::status::address_status;
 use crate::stream_address::StreamAddress;
 use crate::table::{Locked, Name};
-use crate::transport::{DeviceKind, Transport};
+use crate::transport::{DeviceKind, Host, Transport};
 
 /// EA lists up to this length are copied to the stack: every list with one address or context.
 const SHORT_LIST: usize = 256;
@@ -34,13 +34,6 @@ struct Opened {
     network: Option<Arc<StreamAddress>>,
     datagrams: Option<Box<Datagrams>>,
     claim: Claim,
-}
-
-/// The host that an address is opened on.
-#[derive(Clone, Copy)]
-struct Host<'a> {
-    number: u16,
-    network: &'a dyn Network,
 }
 
 impl Transport {
@@ -96,10 +89,7 @@ impl Transport {
         protocol: Option<u8>,
     ) -> Result<Name, NtStatus> {
         let share = Share::from_share_access((sent.location.parameters[2] >> 16) as u16);
-        // Told by the file object: when a filter passes the request on, the driver that calls now is the filter.
-        let (number, network) =
-            self.network.host_of(nt_object::allocating_caller(sent.file() as u64)).unwrap_or((0, &*self.network));
-        let host = Host { number, network };
+        let host = self.host_of(sent.file());
         let opened = match sent.kind {
             DeviceKind::Tcp(_) => self.open_stream_address(host, local, share)?,
             DeviceKind::Udp(_) => self.open_datagram_address(host, local, share)?,

@@ -82,7 +82,7 @@ impl Transport {
             Object::Address(_) => return Err(NtStatus::NOT_SUPPORTED),
             Object::Other(object) => {
                 let context = memory::read_value(input + CONTEXT_AT).map_err(|_| NtStatus::ACCESS_VIOLATION)?;
-                entities::answer(object, context, &self.network.interfaces())?
+                entities::answer(object, context, &self.host_of(sent.file()).network.interfaces())?
             }
         };
         // Part of a table is never returned: whoever asked makes more room (D-183).

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use net_api::Network;
 use nt_abi::io::device_flags;
-use nt_abi::{DeviceObject, DriverObject, NtStatus};
+use nt_abi::{DeviceObject, DriverObject, FileObject, NtStatus};
 use nt_dispatcher::{clock, poller};
 use nt_io::device::{self, NewDevice};
 use nt_io::driver::{self, NewDriver};
@@ -93,6 +93,13 @@ impl Claims {
         self.0.resize_with(count, HostClaims::default);
         &mut self.0[usize::from(host)]
     }
+}
+
+/// One of the hosts that the network has.
+#[derive(Clone, Copy)]
+pub(crate) struct Host<'a> {
+    pub(crate) number: u16,
+    pub(crate) network: &'a dyn Network,
 }
 
 /// Who uses which address of one host.
@@ -216,6 +223,14 @@ unsafe fn remove(driver: *mut DriverObject, devices: &[(u64, DeviceKind)]) {
 }
 
 impl Transport {
+    /// The host that a file is opened on. The file object tells: when a filter passes a request on, the driver that calls
+    /// now is the filter.
+    pub(crate) fn host_of(&self, file: *mut FileObject) -> Host<'_> {
+        let opener = nt_object::allocating_caller(file as u64);
+        let (number, network) = self.network.host_of(opener).unwrap_or((0, &*self.network));
+        Host { number, network }
+    }
+
     /// Tells clients that there are devices to open addresses on.
     fn announce(&self) {
         let with_addresses =

@@ -62,7 +62,7 @@ impl Network for Hosts {
     }
 
     fn interfaces(&self) -> Vec<InterfaceEntry> {
-        self.of_caller().interfaces()
+        self.any().interfaces()
     }
 
     fn advance(&self, now: NetTime) {
