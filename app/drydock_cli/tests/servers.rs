@@ -5,9 +5,12 @@ mod scenario;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
 use scenario::clients::{
-    certificate, python_talks_at_once, s_client, s_clients_without_tls, socat, talk_at_once, tls_in_front_of,
+    allow_many_descriptors, certificate, python_talks_at_once, s_client, s_clients_without_tls, socat, talk_at_once,
+    tls_in_front_of,
 };
 use scenario::{Run, Running, folder, sample, simulated};
 
@@ -89,6 +92,27 @@ fn fifty_endpoints_serve_a_thousand_connections_one_after_another() {
     }
 }
 
+/// How long a connect takes when its handshake is not lost is nothing to this.
+const LOST: Duration = Duration::from_secs(20);
+
+#[test]
+fn thousand_connections_wait_for_a_server_that_is_held_up() {
+    allow_many_descriptors();
+    let (serving, address) = serve_at_once("event", AT_ONCE);
+    kill(serving.host(), Signal::SIGSTOP).expect("the host process");
+    let connect = |_| TcpStream::connect_timeout(&address, LOST).expect("a connection");
+    let streams: Vec<TcpStream> = (0..AT_ONCE).map(connect).collect();
+    kill(serving.host(), Signal::SIGCONT).expect("the host process");
+    for mut stream in &streams {
+        stream.write_all(b"!").expect("the server takes a byte");
+    }
+    for mut stream in &streams {
+        stream.read_exact(&mut [0]).expect("the byte comes back");
+    }
+    drop(streams);
+    assert_all_were_open_at_once(serving, AT_ONCE);
+}
+
 #[test]
 fn thousand_connections_of_python_at_once_are_served_by_event_and_by_listen() {
     for accept in WAYS {
@@ -136,7 +160,8 @@ fn sessions_of_openssl_cross_the_server_once_socat_has_taken_their_tls_off() {
 /// Both samples in one process, or on hosts of one simulated network; all connections are open before the first is used.
 fn both_drivers(accept: &str, receive: &str, connections: usize, network: &[&str], host: &str) -> Run {
     let request = format!("GET / HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    let run = Run::sample("tdi_server.sys").arg(sample("tdi_client.sys")).args(["--trace", "/dev/null"]);
+    let run =
+        Run::sample("tdi_server.sys").arg(sample("tdi_client.sys")).args(["--trace", "/dev/null", "--timeout", "300"]);
     let run = network.iter().fold(run, |run, argument| run.arg(argument));
     let run = run.set("Accept", accept).set("Receive", receive).set("Host", host).set("StopAfter", request.len());
     run.set("Endpoints", connections).set("Connections", connections).set("Buffer", 1024)

@@ -8,10 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use net_api::{LocalAddress, NetError};
 use tdi_core::AddressId;
 
-use crate::address::{AddressState, BACKLOG};
+use crate::address::AddressState;
 use crate::endpoint::listener_key;
 use crate::table::{Locked, Name};
 use crate::transport::Transport;
+
+/// Connections that the network may hold for this process. The transport takes them as soon as it runs; until then a host that lets
+/// them wait is better than one that drops their handshakes, which come again only after a second.
+const NETWORK_BACKLOG: u32 = 4096;
 
 pub(crate) struct StreamAddress {
     pub(crate) network: Arc<dyn LocalAddress>,
@@ -41,7 +45,7 @@ impl StreamAddress {
         let mut listeners = self.listeners();
         if listeners.name.is_none() {
             let name = transport.listeners.insert(|_| Arc::clone(self)).ok_or(NetError::OutOfMemory)?;
-            if let Err(error) = self.network.listen(BACKLOG, listener_key(name)) {
+            if let Err(error) = self.network.listen(NETWORK_BACKLOG, listener_key(name)) {
                 transport.forget_listener(name);
                 return Err(error);
             }

@@ -16,6 +16,7 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// The folder with the built samples; builds them once per test binary.
@@ -145,6 +146,13 @@ impl Running {
             }
         }
         panic!("the run ended without a line with {text:?}:\n{}", self.account);
+    }
+
+    /// The process that hosts the drivers.
+    pub fn host(&self) -> Pid {
+        let path = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let children = std::fs::read_to_string(path).expect("a process");
+        Pid::from_raw(children.trim().parse().expect("one child"))
     }
 
     /// Where the sample server listens, as soon as it does.
