@@ -341,6 +341,29 @@ fn listen_of_one_open_comes_before_the_handler_of_another() {
     });
 }
 
+#[proves("D-106")]
+#[test]
+fn handlers_are_those_of_one_open_of_a_shared_address() {
+    on_loopback(|| {
+        let (files, local) = open_shared();
+        let clients = [Client::new(), Client::new()];
+        for (client, file) in clients.iter().zip(&files) {
+            client.listen_to(file, &[TdiEvent::CONNECT]);
+        }
+        assert!(is_refused(TcpStream::connect(local)), "by the first");
+        clients[0].wait_for(|seen| !seen.is_empty());
+        assert_eq!(clients[1].seen(), []);
+        // What is withdrawn of one stays with the other.
+        assert_eq!(files[0].set_handler(TdiEvent::CONNECT, 0, 0), NtStatus::SUCCESS);
+        assert!(is_refused(TcpStream::connect(local)), "by the second");
+        clients[1].wait_for(|seen| !seen.is_empty());
+        assert_eq!(clients[0].seen(), []);
+        for file in files {
+            file.close(Order::ReferenceFirst);
+        }
+    });
+}
+
 #[proves("C-305")]
 #[test]
 fn peer_is_refused_once_the_last_listen_was_taken_back() {

@@ -675,3 +675,33 @@ fn cancelling_what_is_over_does_nothing() {
         close([endpoint, address]);
     });
 }
+
+type Told = std::sync::Mutex<Vec<(NtStatus, Irql)>>;
+
+unsafe extern "win64" fn address_failed(told: *const Told, status: NtStatus) -> NtStatus {
+    // SAFETY: the context that the test registered.
+    unsafe { (*told).lock().expect("no panic").push((status, gate::irql())) };
+    NtStatus::UNSUCCESSFUL
+}
+
+#[proves("C-459", "C-462", "C-463", "D-095", "D-096", "D-099")]
+#[test]
+fn address_that_cannot_listen_tells_its_error_handler_and_can_try_again() {
+    scripted(|network| {
+        let address = open_address("0.0.0.0:0");
+        let told = Told::default();
+        let (routine, context) = (address_failed as *const () as u64, ptr::from_ref(&told) as u64);
+        assert_eq!(address.set_handler(TdiEvent::ERROR, routine, context), NtStatus::SUCCESS);
+        let client = Client::new();
+        network.fail_listen(NetError::OutOfDescriptors);
+        client.listen_to(&address, &[TdiEvent::CONNECT]);
+        assert_eq!(*told.lock().expect("no panic"), [(NtStatus::INSUFFICIENT_RESOURCES, Irql::DISPATCH)]);
+        // What the handler returned means nothing, and the connect handler can be registered anew.
+        assert_eq!(address.set_handler(TdiEvent::CONNECT, 0, 0), NtStatus::SUCCESS);
+        client.listen_to(&address, &[TdiEvent::CONNECT]);
+        network.offer(remote());
+        client.wait_for(|seen| !seen.is_empty());
+        assert_eq!(told.lock().expect("no panic").len(), 1);
+        address.close(Order::ReferenceFirst);
+    });
+}

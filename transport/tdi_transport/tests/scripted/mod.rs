@@ -24,6 +24,7 @@ struct Inner {
     woken: bool,
     attempts: VecDeque<Attempt>,
     opens: VecDeque<NetError>,
+    listens: VecDeque<NetError>,
     lines: Vec<Line>,
     /// The key of the address that listens, and what waits to be accepted there.
     listener: Option<Key>,
@@ -72,6 +73,11 @@ impl Script {
     /// The next open of an address fails.
     pub fn fail_open(&self, error: NetError) {
         self.inner().opens.push_back(error);
+    }
+
+    /// The next address that is to listen fails to.
+    pub fn fail_listen(&self, error: NetError) {
+        self.inner().listens.push_back(error);
     }
 
     /// A remote node connects to the address that listens.
@@ -329,7 +335,11 @@ impl LocalAddress for Address {
     }
 
     fn listen(&self, _backlog: u32, key: Key) -> Result<(), NetError> {
-        self.network.upgrade().expect("a network").inner().listener = Some(key);
+        let network = self.network.upgrade().expect("a network");
+        if let Some(error) = network.inner().listens.pop_front() {
+            return Err(error);
+        }
+        network.inner().listener = Some(key);
         self.pin().map(drop)
     }
 
