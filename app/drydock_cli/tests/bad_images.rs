@@ -67,14 +67,6 @@ fn image_for_another_machine_is_refused_by_name() {
 }
 
 #[test]
-fn missing_file_and_folder_are_refused() {
-    assert_refused(scenario::folder("bad-images").join("missing.sys"), &["no such file", "not found", "cannot read"]);
-    let folder = scenario::folder("bad-images").join("folder.sys");
-    fs::create_dir_all(&folder).expect("a folder");
-    assert_refused(folder, &["directory", "folder", "no file"]);
-}
-
-#[test]
 fn second_driver_that_is_bad_unloads_the_first() {
     let bad = changed("second.sys", |image| image.truncate(10));
     let ran = Run::sample("hello.sys").arg(&bad).run().expect("driver_failed", 2);
