@@ -270,3 +270,8 @@ fn what_two_threads_do_with_each_primitive_adds_up() {
         claims_hold("hammer", Run::of(driver("hammer")).set("Rounds", 100).args(["--seed", seed]));
     }
 }
+
+#[test]
+fn results_are_written_to_any_alignment() {
+    every_claim_holds("unaligned");
+}

@@ -1,5 +1,6 @@
 //! Completing requests (K-038 to K-049, K-062 to K-064, C-572).
 
+use gate::memory::put;
 use nt_abi::exception::BugCheck;
 use nt_abi::io::control;
 use nt_abi::{DeviceObject, Irp, NtStatus};
@@ -166,7 +167,7 @@ unsafe fn finish(irp: *mut Irp) {
         // After an error at once the return value of IoCallDriver is all the sender gets (C-572).
         if !inline_error {
             if !iosb.is_null() {
-                *iosb = outcome;
+                put(iosb, outcome);
             }
             if !event.is_null() {
                 event::set(event);

@@ -3,6 +3,7 @@
 use std::ptr;
 use std::sync::OnceLock;
 
+use gate::memory::put;
 use nt_abi::io::allocation_flags;
 use nt_abi::object::ProcessorMode;
 use nt_abi::{
@@ -117,10 +118,10 @@ unsafe fn open(
         fill(&mut open);
         let opened = if root.0 == 0 { file::open(&open, caller) } else { file::open_relative(root, &open, caller) };
         if !iosb.is_null() {
-            *iosb = IoStatusBlock::new(opened.status, opened.information);
+            put(iosb, IoStatusBlock::new(opened.status, opened.information));
         }
         if opened.handle.0 != 0 {
-            *handle = opened.handle;
+            put(handle, opened.handle);
         }
         opened.status
     }
@@ -344,10 +345,10 @@ unsafe extern "win64" fn ob_reference_object_by_handle(
         Ok((body, granted)) => {
             // SAFETY: see `open`.
             unsafe {
-                *object = body;
+                put(object, body);
                 if !information.is_null() {
                     // Nobody inherits handles here, and none is protected from being closed.
-                    *information = HandleInformation { attributes: 0, granted };
+                    put(information, HandleInformation { attributes: 0, granted });
                 }
             }
             NtStatus::SUCCESS
@@ -412,7 +413,7 @@ unsafe extern "win64" fn io_create_device(
     match unsafe { device::create(&new, caller) } {
         Ok(made) => {
             // SAFETY: see `open`.
-            unsafe { *device = made };
+            unsafe { put(device, made) };
             NtStatus::SUCCESS
         }
         Err(status) => status,
@@ -462,8 +463,8 @@ unsafe extern "win64" fn io_get_device_object_pointer(
     match open_by_name(name, access, gate::caller()) {
         // SAFETY: see `open`.
         Ok(opened) => unsafe {
-            *file = opened;
-            *device = device::related(opened);
+            put(file, opened);
+            put(device, device::related(opened));
             NtStatus::SUCCESS
         },
         Err(status) => status,

@@ -3,6 +3,7 @@
 use std::mem::size_of;
 use std::ptr;
 
+use gate::memory::put;
 use nt_abi::object::{ProcessorMode, attributes};
 use nt_abi::{DeviceObject, FileObject, Handle, NtStatus, ObjectAttributes, UnicodeString};
 use nt_object::ObjectType;
@@ -75,7 +76,7 @@ unsafe extern "win64" fn ob_reference_object_by_name(
     }
     // SAFETY: what drivers pass is theirs to answer for; a bad pointer faults and is blamed on them. The same
     // holds for every function of this module.
-    unsafe { *object = found.body };
+    unsafe { put(object, found.body) };
     NtStatus::SUCCESS
 }
 
@@ -96,7 +97,7 @@ unsafe extern "win64" fn ob_open_object_by_pointer(
     match nt_object::insert(object, access, kernel, gate::caller()) {
         Some(opened) => {
             // SAFETY: see `ob_reference_object_by_name`.
-            unsafe { *handle = opened };
+            unsafe { put(handle, opened) };
             NtStatus::SUCCESS
         }
         None => NtStatus::INSUFFICIENT_RESOURCES,
@@ -138,7 +139,7 @@ unsafe extern "win64" fn ob_query_name_string(
     let Ok(text) = u16::try_from(text) else { return NtStatus::NAME_TOO_LONG };
     let whole = size_of::<UnicodeString>() as u32 + u32::from(text);
     // SAFETY: see `ob_reference_object_by_name`.
-    unsafe { *needed = whole };
+    unsafe { put(needed, whole) };
     if length < whole {
         return NtStatus::INFO_LENGTH_MISMATCH;
     }
@@ -180,7 +181,7 @@ unsafe extern "win64" fn zw_open_symbolic_link_object(
     nt_object::dereference(body);
     let Some(opened) = opened else { return NtStatus::INSUFFICIENT_RESOURCES };
     // SAFETY: see `ob_reference_object_by_name`.
-    unsafe { *handle = opened };
+    unsafe { put(handle, opened) };
     NtStatus::SUCCESS
 }
 
@@ -198,7 +199,7 @@ unsafe extern "win64" fn zw_query_symbolic_link_object(
         let link = ptr::read(body as *const Link);
         let bytes = link.units as u32 * 2;
         if !needed.is_null() {
-            *needed = bytes;
+            put(needed, bytes);
         }
         if u32::from((*target).maximum_length) < bytes {
             NtStatus::BUFFER_TOO_SMALL

@@ -4,6 +4,7 @@
 //! file itself, whose event is signalled when no event was given. Left out: completion routines as APCs, which need
 //! a user thread to be delivered to.
 
+use gate::memory::put;
 use nt_abi::io::irp_flags;
 use nt_abi::{
     DeviceObject, FileObject, Handle, IoStatusBlock, Irp, KernelEvent, MajorFunction, NtStatus, UnicodeString,

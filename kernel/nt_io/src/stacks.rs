@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use gate::memory::put;
 use nt_abi::{DeviceObject, DriverObject, FileObject, NtStatus};
 use trace::Event;
 
@@ -86,7 +87,7 @@ unsafe extern "win64" fn io_enumerate_device_object_list(
     // SAFETY: see `io_get_attached_device`.
     unsafe {
         driver::for_each_device(driver, |device| devices.push(device));
-        *count = devices.len() as u32;
+        put(count, devices.len() as u32);
         if (bytes as usize) < devices.len() * size_of::<*mut DeviceObject>() {
             return NtStatus::BUFFER_TOO_SMALL;
         }
@@ -123,7 +124,7 @@ unsafe extern "win64" fn io_allocate_driver_object_extension(
 ) -> NtStatus {
     let mut extensions = extensions();
     // SAFETY: see `io_get_attached_device`.
-    unsafe { *extension = 0 };
+    unsafe { put(extension, 0) };
     if extensions.contains_key(&(driver, id)) {
         return NtStatus::OBJECT_NAME_COLLISION;
     }
@@ -135,7 +136,7 @@ unsafe extern "win64" fn io_allocate_driver_object_extension(
     // SAFETY: new pool of this size; for the rest see `io_get_attached_device`.
     unsafe {
         (memory as *mut u8).write_bytes(0, bytes as usize);
-        *extension = memory;
+        put(extension, memory);
     }
     NtStatus::SUCCESS
 }

@@ -171,6 +171,17 @@ pub fn write_value<T: Plain>(address: u64, value: T) -> Result<(), Fault> {
     if outcome.failed == 0 { Ok(()) } else { Err(Fault::writing(address)) }
 }
 
+/// Writes a result where a driver wants it, which may be anywhere: a field of a packed structure, too, since x64 code stores to any
+/// alignment. For results of imports; a bad place faults, and the driver that named it is blamed.
+///
+/// # Safety
+/// `to` is the driver's, and room for a `T`.
+#[inline(always)]
+pub unsafe fn put<T>(to: *mut T, value: T) {
+    // SAFETY: the caller's promise.
+    unsafe { to.write_unaligned(value) }
+}
+
 /// Reads the characters of the `UNICODE_STRING` at `address` (K-163); an odd last byte is left out.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! Events by handle and name, and waits on handles.
 
+use gate::memory::put;
 use nt_abi::dispatcher::DispatcherType;
 use nt_abi::object::attributes;
 use nt_abi::{FileObject, Handle, KernelEvent, NtStatus, ObjectAttributes, UnicodeString};
@@ -63,7 +64,7 @@ unsafe fn create_event(
     let (name, flags) = unsafe { name_and_flags(attributes) }?;
     let (opened, _, was_there) = event_object::create(name.as_deref(), kind, access, flags, gate::caller())?;
     // SAFETY: the caller's promise.
-    unsafe { handle.write(opened) };
+    unsafe { put(handle, opened) };
     Ok(if was_there { NtStatus::OBJECT_NAME_EXISTS } else { NtStatus::SUCCESS })
 }
 
@@ -99,7 +100,7 @@ unsafe extern "win64" fn zw_open_event(
     match opened {
         Ok(opened) => {
             // SAFETY: see the module above.
-            unsafe { handle.write(opened) };
+            unsafe { put(handle, opened) };
             NtStatus::SUCCESS
         }
         Err(status) => status,
@@ -156,7 +157,7 @@ unsafe fn io_create_event(name: *const UnicodeString, handle: *mut Handle, kind:
     match event_object::create(name.as_deref(), kind, 0, flags, gate::caller()) {
         Ok((opened, body, _)) => {
             // SAFETY: the caller's promise.
-            unsafe { handle.write(opened) };
+            unsafe { put(handle, opened) };
             body
         }
         Err(_) => 0,

@@ -1,5 +1,6 @@
 //! System threads, and the one process they belong to.
 
+use gate::memory::put;
 use nt_abi::{Handle, NtStatus, ObjectAttributes};
 
 use crate::thread::{self, Start, THREAD};
@@ -80,9 +81,9 @@ unsafe extern "win64" fn ps_create_system_thread(
     if let Some(opened) = opened {
         // SAFETY: see the module above.
         unsafe {
-            *handle = opened;
+            put(handle, opened);
             if !client_id.is_null() {
-                *client_id = [process::SYSTEM_ID, thread::id(thread)];
+                put(client_id, [process::SYSTEM_ID, thread::id(thread)]);
             }
         }
     }
@@ -131,7 +132,7 @@ unsafe extern "win64" fn ps_get_thread_process_id(_thread: u64) -> u64 {
 unsafe extern "win64" fn ps_lookup_thread_by_thread_id(id: u64, thread: *mut u64) -> NtStatus {
     let Some(found) = thread::lookup(id) else { return NtStatus::INVALID_PARAMETER };
     // SAFETY: see the module above.
-    unsafe { thread.write(found) };
+    unsafe { put(thread, found) };
     NtStatus::SUCCESS
 }
 
@@ -142,7 +143,7 @@ unsafe extern "win64" fn ps_lookup_process_by_process_id(id: u64, process: *mut 
     let system = process::system();
     nt_object::reference(system);
     // SAFETY: see the module above.
-    unsafe { process.write(system) };
+    unsafe { put(process, system) };
     NtStatus::SUCCESS
 }
 
@@ -163,8 +164,8 @@ unsafe extern "win64" fn ex_get_previous_mode() -> u8 {
 unsafe extern "win64" fn io_get_stack_limits(low: *mut u64, high: *mut u64) {
     // SAFETY: the calling thread's block; see the module above.
     unsafe {
-        low.write((*gate::current()).stack_low);
-        high.write((*gate::current()).stack_high);
+        put(low, (*gate::current()).stack_low);
+        put(high, (*gate::current()).stack_high);
     }
 }
 
@@ -191,7 +192,7 @@ unsafe extern "win64" fn zw_open_thread(
     nt_object::dereference(thread);
     let Some(opened) = opened else { return NtStatus::INSUFFICIENT_RESOURCES };
     // SAFETY: see the module above.
-    unsafe { handle.write(opened) };
+    unsafe { put(handle, opened) };
     NtStatus::SUCCESS
 }
 

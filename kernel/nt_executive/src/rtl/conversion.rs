@@ -2,6 +2,7 @@
 //!
 //! The ANSI code page is [`crate::code_page`]'s; a character that has no byte there becomes a question mark.
 
+use gate::memory::put;
 use nt_abi::{AnsiString, NtStatus, UnicodeString};
 
 use super::case::upper;
@@ -104,7 +105,7 @@ unsafe extern "win64" fn rtl_multi_byte_to_unicode_n(
 unsafe fn store(into: *mut u32, value: usize) {
     if !into.is_null() {
         // SAFETY: the driver's result.
-        unsafe { *into = value as u32 };
+        unsafe { put(into, value as u32) };
     }
 }
 
@@ -151,13 +152,13 @@ unsafe extern "win64" fn rtl_upcase_unicode_to_multi_byte_n(
 
 unsafe extern "win64" fn rtl_multi_byte_to_unicode_size(size: *mut u32, _from: *const u8, bytes: u32) -> NtStatus {
     // SAFETY: the driver's result. Every byte is one character.
-    unsafe { *size = bytes.saturating_mul(2) };
+    unsafe { put(size, bytes.saturating_mul(2)) };
     NtStatus::SUCCESS
 }
 
 unsafe extern "win64" fn rtl_unicode_to_multi_byte_size(size: *mut u32, _from: *const u16, bytes: u32) -> NtStatus {
     // SAFETY: the driver's result.
-    unsafe { *size = bytes / 2 };
+    unsafe { put(size, bytes / 2) };
     NtStatus::SUCCESS
 }
 

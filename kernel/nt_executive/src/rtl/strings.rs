@@ -2,6 +2,7 @@
 
 use std::ptr;
 
+use gate::memory::put;
 use nt_abi::{AnsiString, NtStatus, UnicodeString};
 
 use super::case::{lower, upper, upper_byte};
@@ -86,9 +87,9 @@ unsafe fn set_wide(string: *mut UnicodeString, bytes: usize, text: *const u16) {
     let maximum_length = if text.is_null() { 0 } else { bytes as u16 + 2 };
     // SAFETY: the driver's string.
     unsafe {
-        (*string).length = bytes as u16;
-        (*string).maximum_length = maximum_length;
-        (*string).buffer = text.cast_mut();
+        put(&raw mut (*string).length, bytes as u16);
+        put(&raw mut (*string).maximum_length, maximum_length);
+        put(&raw mut (*string).buffer, text.cast_mut());
     }
 }
 
@@ -118,9 +119,9 @@ unsafe fn set_narrow(string: *mut AnsiString, bytes: usize, text: *const u8) {
     let maximum_length = if text.is_null() { 0 } else { bytes as u16 + 1 };
     // SAFETY: the driver's string.
     unsafe {
-        (*string).length = bytes as u16;
-        (*string).maximum_length = maximum_length;
-        (*string).buffer = text.cast_mut();
+        put(&raw mut (*string).length, bytes as u16);
+        put(&raw mut (*string).maximum_length, maximum_length);
+        put(&raw mut (*string).buffer, text.cast_mut());
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Local time is UTC: a run must not depend on where it happens.
 
+use gate::memory::put;
 use nt_abi::NtStatus;
 
 gate::exports! {
@@ -121,14 +122,14 @@ fn time_of(fields: &TimeFields) -> Option<i64> {
 
 unsafe extern "win64" fn rtl_time_to_time_fields(time: *const i64, fields: *mut TimeFields) {
     // SAFETY: the driver's time and fields.
-    unsafe { fields.write(fields_of(time.read())) };
+    unsafe { put(fields, fields_of(time.read_unaligned())) };
 }
 
 unsafe extern "win64" fn rtl_time_fields_to_time(fields: *const TimeFields, time: *mut i64) -> u8 {
     // SAFETY: the driver's fields and time.
     unsafe {
         let Some(found) = time_of(&*fields) else { return 0 };
-        time.write(found);
+        put(time, found);
     }
     1
 }
@@ -141,8 +142,8 @@ fn seconds_since(time: i64, days: i64) -> Option<u32> {
 unsafe fn store_seconds(time: *const i64, days: i64, seconds: *mut u32) -> u8 {
     // SAFETY: the driver's time and result.
     unsafe {
-        let Some(found) = seconds_since(time.read(), days) else { return 0 };
-        seconds.write(found);
+        let Some(found) = seconds_since(time.read_unaligned(), days) else { return 0 };
+        put(seconds, found);
     }
     1
 }
@@ -159,22 +160,22 @@ unsafe extern "win64" fn rtl_time_to_seconds_since_1980(time: *const i64, second
 
 unsafe extern "win64" fn rtl_seconds_since_1970_to_time(seconds: u32, time: *mut i64) {
     // SAFETY: the driver's result.
-    unsafe { time.write((i64::from(seconds) + DAYS_TO_1970 * DAY_SECONDS) * SECOND_100NS) };
+    unsafe { put(time, (i64::from(seconds) + DAYS_TO_1970 * DAY_SECONDS) * SECOND_100NS) };
 }
 
 unsafe extern "win64" fn rtl_seconds_since_1980_to_time(seconds: u32, time: *mut i64) {
     // SAFETY: the driver's result.
-    unsafe { time.write((i64::from(seconds) + DAYS_TO_1980 * DAY_SECONDS) * SECOND_100NS) };
+    unsafe { put(time, (i64::from(seconds) + DAYS_TO_1980 * DAY_SECONDS) * SECOND_100NS) };
 }
 
 unsafe extern "win64" fn copy_time(from: *const i64, to: *mut i64) {
     // SAFETY: the driver's times.
-    unsafe { to.write(from.read()) };
+    unsafe { put(to, from.read_unaligned()) };
 }
 
 unsafe extern "win64" fn rtl_copy_time(from: *const i64, to: *mut i64) -> NtStatus {
     // SAFETY: the driver's times.
-    unsafe { to.write(from.read()) };
+    unsafe { put(to, from.read_unaligned()) };
     NtStatus::SUCCESS
 }
 

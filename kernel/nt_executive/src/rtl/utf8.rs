@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use gate::memory::put;
 use nt_abi::{AnsiString, NtStatus, UnicodeString};
 
 use super::strings::find_room;
@@ -73,12 +74,12 @@ unsafe extern "win64" fn rtl_unicode_to_utf8_n(
     unsafe {
         let Converted { text, status } = narrow(Units::new(from, bytes as usize / 2));
         if to.is_null() {
-            *written = text.len() as u32;
+            put(written, text.len() as u32);
             return status;
         }
         let fits = text.floor_char_boundary(room as usize);
         text.bytes().take(fits).enumerate().for_each(|(place, byte)| to.add(place).write(byte));
-        *written = fits as u32;
+        put(written, fits as u32);
         if fits < text.len() { NtStatus::BUFFER_TOO_SMALL } else { status }
     }
 }
@@ -106,7 +107,7 @@ unsafe extern "win64" fn rtl_utf8_to_unicode_n(
             let mut pair = [0; 2];
             let units = character.encode_utf16(&mut pair);
             if count + units.len() > room {
-                *written = count as u32 * 2;
+                put(written, count as u32 * 2);
                 return NtStatus::BUFFER_TOO_SMALL;
             }
             for &unit in units.iter() {
@@ -116,7 +117,7 @@ unsafe extern "win64" fn rtl_utf8_to_unicode_n(
                 count += 1;
             }
         }
-        *written = count as u32 * 2;
+        put(written, count as u32 * 2);
         status
     }
 }

@@ -1,0 +1,92 @@
+/* Results that drivers want in fields of packed structures: x64 code stores to any alignment. */
+#define FAMILY "unaligned"
+#include "check.h"
+
+#pragma pack(push, 1)
+typedef struct _PACKED {
+    UCHAR Byte;
+    HANDLE Handle;
+    PVOID Object;
+    PVOID Other;
+    IO_STATUS_BLOCK Iosb;
+    CLIENT_ID Client;
+    UNICODE_STRING String;
+    LARGE_INTEGER Time;
+    ULONG Number;
+    UCHAR Guard;
+} PACKED;
+#pragma pack(pop)
+
+C_ASSERT(FIELD_OFFSET(PACKED, Handle) == 1);
+
+static PACKED Packed;
+/* The field's address as any other, which compilers take for aligned. */
+#define FIELD(name) ((PVOID)((PUCHAR)&Packed + FIELD_OFFSET(PACKED, name)))
+
+static void Devices(void)
+{
+    UNICODE_STRING name = RTL_CONSTANT_STRING(L"\\Device\\Unaligned");
+    OBJECT_ATTRIBUTES attributes;
+
+    CHECK_STATUS(STATUS_SUCCESS,
+                 IoCreateDevice(Self, 0, &name, FILE_DEVICE_UNKNOWN, 0, FALSE, FIELD(Object)));
+    CHECK(Packed.Object == Self->DeviceObject);
+    IoDeleteDevice(Packed.Object);
+
+    RtlInitUnicodeString(&name, L"\\Device\\Tcp");
+    CHECK_STATUS(STATUS_SUCCESS, IoGetDeviceObjectPointer(&name, FILE_READ_DATA, FIELD(Object), FIELD(Other)));
+    CHECK(IoGetRelatedDeviceObject(Packed.Object) == Packed.Other);
+    ObDereferenceObject(Packed.Object);
+
+    InitializeObjectAttributes(&attributes, &name, OBJ_KERNEL_HANDLE, NULL, NULL);
+    CHECK_STATUS(STATUS_SUCCESS, ZwCreateFile(FIELD(Handle), GENERIC_READ | SYNCHRONIZE, &attributes, FIELD(Iosb), NULL, 0,
+                                              0, FILE_OPEN, 0, NULL, 0));
+    CHECK_STATUS(STATUS_SUCCESS, Packed.Iosb.Status);
+    CHECK_STATUS(STATUS_SUCCESS, ObReferenceObjectByHandle(Packed.Handle, 0, *IoFileObjectType, KernelMode, FIELD(Object),
+                                                           NULL));
+    ObDereferenceObject(Packed.Object);
+    ZwClose(Packed.Handle);
+}
+
+static void NTAPI Nothing(PVOID Context)
+{
+    (void)Context;
+}
+
+static void Threads(void)
+{
+    PVOID thread;
+
+    CHECK_STATUS(STATUS_SUCCESS,
+                 PsCreateSystemThread(FIELD(Handle), THREAD_ALL_ACCESS, NULL, NULL, FIELD(Client), Nothing, NULL));
+    CHECK(Packed.Client.UniqueThread != NULL);
+    CHECK_STATUS(STATUS_SUCCESS,
+                 ObReferenceObjectByHandle(Packed.Handle, THREAD_ALL_ACCESS, *PsThreadType, KernelMode, FIELD(Object), NULL));
+    ZwClose(Packed.Handle);
+    thread = Packed.Object;
+    Join(thread);
+    CHECK_STATUS(STATUS_SUCCESS, ZwCreateEvent(FIELD(Handle), EVENT_ALL_ACCESS, NULL, NotificationEvent, FALSE));
+    ZwClose(Packed.Handle);
+}
+
+static void Values(void)
+{
+    LARGE_INTEGER time;
+
+    RtlInitUnicodeString(FIELD(String), L"four");
+    CHECK_NUMBER(8, Packed.String.Length);
+    RtlSecondsSince1970ToTime(1, FIELD(Time));
+    time = Packed.Time;
+    CHECK(RtlTimeToSecondsSince1970(FIELD(Time), FIELD(Number)) != FALSE);
+    CHECK_NUMBER(1, Packed.Number);
+    CHECK(time.QuadPart == Packed.Time.QuadPart);
+    CHECK_NUMBER(0, Packed.Guard);
+}
+
+static void Checks(PUNICODE_STRING RegistryPath)
+{
+    (void)RegistryPath;
+    Devices();
+    Threads();
+    Values();
+}
