@@ -66,12 +66,13 @@ impl GenericTable {
         Routines { table, compare: self.compare, allocate: self.allocate, free: self.free }
     }
 
-    /// Looks for an element and moves what was met last to the root.
+    /// Looks for an element and moves it to the root. What is only next to its place stays where it is: after a full
+    /// look-up the driver inserts there.
     unsafe fn find(&mut self, element: u64) -> (*mut Links, Found) {
         // SAFETY: the driver's nodes.
         unsafe {
             let (node, found) = self.routines().find(self.root, element, DATA);
-            if !node.is_null() {
+            if found == Found::Node {
                 self.root = splay(node);
             }
             (node, found)
@@ -352,6 +353,24 @@ mod tests {
                 for number in sorted {
                     rtl_delete_element_generic_table(table, &raw const number as u64);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn full_look_up_leaves_the_place_where_it_found_it() {
+        let mut table = new_table();
+        let table = &raw mut *table;
+        // SAFETY: a table and elements of this test.
+        unsafe {
+            for number in [10u32, 15, 12, 17, 14, 11, 16, 13] {
+                let (mut node, mut found, mut new) = (ptr::null_mut(), 9, 9);
+                let place = &raw const number as u64;
+                rtl_lookup_element_generic_table_full(table, place, &mut node, &mut found);
+                rtl_insert_element_generic_table_full(table, place, 4, &mut new, node, found);
+            }
+            for number in 10u32..18 {
+                assert_eq!(rtl_delete_element_generic_table(table, &raw const number as u64), 1, "{number} was lost");
             }
         }
     }
