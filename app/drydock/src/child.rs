@@ -80,6 +80,7 @@ fn start_kernel(plan: &Plan, trace: &'static TraceWriter) -> io::Result<()> {
     }
     nt_object::set_deferred_delete(|body, delete_now| work::queue(Box::new(move || delete_now(body))));
     thread::set_on_end(nt_io::irp::end_of_thread);
+    thread::set_observer(nt_executive::notifications::thread_changed);
     Ok(())
 }
 

@@ -85,8 +85,8 @@ pub enum Change {
     Ended,
 }
 
-/// Sets what is told of drivers' threads, at PASSIVE_LEVEL and without locks, so that it may call drivers
-/// (`PsSetCreateThreadNotifyRoutine`). Set once.
+/// Sets what is told of drivers' threads, without locks, so that it may call drivers (`PsSetCreateThreadNotifyRoutine`).
+/// Set once.
 pub fn set_observer(observer: fn(thread: u64, change: Change)) {
     let _ = OBSERVER.set(observer);
 }
@@ -430,8 +430,16 @@ fn live(identity: Identity, start: Start, context: u64) {
     gate::record(Event::ThreadStarted { thread: identity.body, start: routine });
     let job = (start, context);
     gate::call::enter(perform, std::ptr::from_ref(&job) as u64);
-    observe(identity.body, start, Change::Ended);
+    let over = (identity.body, start);
+    gate::call::enter(tell_end, std::ptr::from_ref(&over) as u64);
     identity.put_off();
+}
+
+/// Entered anew: a routine that is told may end the thread, which is over anyway.
+extern "C" fn tell_end(over: u64) {
+    // SAFETY: `live` passes the address of its own pair and waits for us.
+    let (thread, start) = unsafe { *(over as *const (u64, Start)) };
+    observe(thread, start, Change::Ended);
 }
 
 /// The body of a thread; `leave` comes back to the `enter` around it.

@@ -1,13 +1,15 @@
 //! Routines that drivers register to be told of processes, threads, images (K-177) and processors.
 //!
-//! No process is ever created in a run; images are told by whoever loads them ([`image_loaded`]); the processors are
-//! all there from the beginning, and stay.
+//! No process is ever created in a run; images are told by whoever loads them ([`image_loaded`]), threads by the
+//! dispatcher ([`thread_changed`]); the processors are all there from the beginning, and stay.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nt_abi::{NtStatus, UnicodeString};
 use nt_dispatcher::exports::number_of_processors;
+use nt_dispatcher::process::SYSTEM_ID;
+use nt_dispatcher::thread::{self, Change};
 
 gate::exports! {
     /// Notifications.
@@ -183,6 +185,23 @@ unsafe extern "win64" fn ke_deregister_processor_change_callback(registration: u
     remove(Subject::Processor, registration);
 }
 
+/// The routines that are told of a subject, in the order they were registered. A copy: one may remove itself.
+fn told_of(subject: Subject) -> Vec<u64> {
+    routines().iter().filter(|one| one.subject == subject).map(|one| one.routine).collect()
+}
+
+/// Tells the registered routines of a driver's thread: of its creation in the thread that creates it, of its end in
+/// itself.
+///
+/// IRQL: PASSIVE_LEVEL.
+pub fn thread_changed(thread: u64, change: Change) {
+    let (id, created) = (thread::id(thread), u64::from(change == Change::Created));
+    for routine in told_of(Subject::Thread) {
+        // SAFETY: the driver registered the routine for these arguments.
+        gate::call::apart(|| unsafe { gate::call::call3(routine, SYSTEM_ID, id, created) });
+    }
+}
+
 /// `IMAGE_INFO`.
 #[repr(C)]
 struct ImageInfo {
@@ -208,10 +227,7 @@ pub fn image_loaded(name: &str, base: u64, size: u64) {
     let length = (units.len() * 2) as u16;
     let full_name = UnicodeString { length, maximum_length: length, _pad: 0, buffer: units.as_mut_ptr() };
     let info = ImageInfo { properties: SYSTEM_MODE, _pad: 0, base, selector: 0, _pad2: 0, size, section: 0, _pad3: 0 };
-    // Not under the lock: a routine may remove itself.
-    let images: Vec<u64> =
-        routines().iter().filter(|one| one.subject == Subject::Image).map(|one| one.routine).collect();
-    for routine in images {
+    for routine in told_of(Subject::Image) {
         // SAFETY: the driver registered the routine for these arguments; they outlive the call. Process 0 is the kernel.
         unsafe { gate::call::call3(routine, &raw const full_name as u64, 0, &raw const info as u64) };
     }
@@ -219,6 +235,8 @@ pub fn image_loaded(name: &str, base: u64, size: u64) {
 
 #[cfg(test)]
 mod tests {
+    use proves::proves;
+
     use super::*;
     use crate::testing::{kernel_thread, service};
 
@@ -252,6 +270,24 @@ mod tests {
         image_loaded("a.sys", 0x7000, 0x3000);
         assert_eq!(BASE.load(Ordering::Relaxed), 0x7000);
         assert_eq!(service("PsRemoveLoadImageNotifyRoutine").call(&[routine]), NtStatus::SUCCESS);
+    }
+
+    #[test]
+    #[proves("K-177")]
+    fn thread_routine_is_told_of_creation_and_end_until_it_is_removed() {
+        static TOLD: Mutex<Vec<(u64, u64, u8)>> = Mutex::new(Vec::new());
+        unsafe extern "win64" fn told(process: u64, thread: u64, created: u8) {
+            TOLD.lock().expect("no panic").push((process, thread, created));
+        }
+        kernel_thread();
+        let (body, id) = (gate::thread::current_thread_object(), service("PsGetCurrentThreadId").call_word(&[]));
+        let routine = told as *const () as u64;
+        assert_eq!(service("PsSetCreateThreadNotifyRoutine").call(&[routine]), NtStatus::SUCCESS);
+        thread_changed(body, Change::Created);
+        thread_changed(body, Change::Ended);
+        assert_eq!(service("PsRemoveCreateThreadNotifyRoutine").call(&[routine]), NtStatus::SUCCESS);
+        thread_changed(body, Change::Created);
+        assert_eq!(*TOLD.lock().expect("no panic"), [(4, id, 1), (4, id, 0)]);
     }
 
     #[test]
