@@ -2,6 +2,7 @@
 
 mod interlocked;
 pub mod lookaside;
+mod sequence;
 mod slist;
 
 /// The tables of this module's parts.
