@@ -106,6 +106,7 @@ fn texts_are_converted_parsed_and_printed() {
 }
 
 #[test]
+#[proves("K-201")]
 fn c_run_time_does_what_the_standard_says() {
     every_claim_holds("runtime");
 }
@@ -128,21 +129,32 @@ fn events_are_shared_by_handle_and_name() {
 }
 
 #[test]
-#[proves("K-009", "K-100", "K-125")]
+#[proves("K-009", "K-100", "K-125", "K-169", "K-203")]
 fn threads_know_who_and_when_they_are_and_are_told_of_each_other() {
     every_claim_holds("threads");
 }
 
 #[test]
-#[proves("K-085", "K-092", "K-096", "K-097", "K-099", "K-158")]
+#[proves("K-085", "K-092", "K-095", "K-096", "K-097", "K-099", "K-156", "K-158", "K-176")]
 fn devices_stack_and_have_names() {
     every_claim_holds("devices");
 }
 
 #[test]
-#[proves("K-020", "K-037", "K-061", "K-075", "K-076", "K-077", "K-080", "K-136", "K-143")]
+#[proves("K-020", "K-021", "K-037", "K-061", "K-071", "K-075", "K-076", "K-077", "K-080", "K-081", "K-136", "K-143")]
 fn requests_are_built_queued_cancelled_and_completed() {
     every_claim_holds("requests");
+}
+
+#[test]
+#[proves(
+    "K-001", "K-002", "K-003", "K-004", "K-007", "K-008", "K-015", "K-022", "K-023", "K-027", "K-036", "K-039",
+    "K-040", "K-042", "K-045", "K-047", "K-050", "K-051", "K-087", "K-089", "K-090", "K-093", "K-106", "K-111"
+)]
+fn packets_are_laid_out_and_walked_as_inline_code_expects() {
+    every_claim_holds("packets");
+    let ran = claims_hold("packets", Run::of(driver("packets")));
+    assert!(ran.account.contains("the new device is ready"), "{}", ran.account);
 }
 
 #[test]
@@ -157,6 +169,7 @@ fn security_is_that_of_the_local_system() {
 }
 
 #[test]
+#[proves("K-196")]
 fn tdi_library_copies_refuses_and_tells_clients() {
     every_claim_holds("tdi_imports");
 }
