@@ -77,8 +77,7 @@ fn class_around(irp: *mut Irp) -> Option<&'static Class> {
 
 /// The header in front of a live packet of ours.
 fn header(irp: *mut Irp) -> Option<*mut SlotHeader> {
-    let arena = &class_around(irp)?.arena;
-    arena.is_live(irp as u64).then(|| arena.header(irp as u64)).flatten()
+    class_around(irp)?.arena.live_header(irp as u64)
 }
 
 /// The word of a header that says whose packet it is.
@@ -105,7 +104,7 @@ pub(crate) unsafe fn is_none(irp: *mut Irp) -> bool {
 
 /// Whether `irp` lies in memory for packets and is none at the moment: it was freed.
 pub(crate) fn is_stale(irp: *mut Irp) -> bool {
-    class_around(irp).is_some() && owner_of(irp).is_none()
+    class_around(irp).is_some_and(|class| !class.arena.is_live(irp as u64))
 }
 
 /// What the I/O manager keeps for the end of a request, where drivers cannot change it.

@@ -60,7 +60,7 @@ impl Header {
 
 /// The header in front of `body`, if that is the body of a live object.
 fn header(body: u64) -> Option<Header> {
-    ARENAS.iter().find(|(_, arena, _)| arena.is_live(body)).and_then(|(_, arena, _)| arena.header(body)).map(Header)
+    ARENAS.iter().find_map(|(_, arena, _)| arena.live_header(body)).map(Header)
 }
 
 /// Makes an object with one reference, no handle and a body of `bytes` zero bytes.

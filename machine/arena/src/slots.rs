@@ -45,6 +45,41 @@ impl SlotCache {
     }
 }
 
+/// Bytes from one slot to the next, and what tells their multiples without a division: headers are looked for dozens of
+/// times in the life of a file object.
+#[derive(Clone, Copy, Debug)]
+struct Stride {
+    bytes: u64,
+    /// Trailing zero bits of `bytes`.
+    zeros: u32,
+    /// What the odd part of `bytes` has to be multiplied with to give 1, in 64 bits.
+    inverse: u64,
+    /// The largest multiple, divided by `bytes`.
+    most: u64,
+}
+
+impl Stride {
+    const fn new(bytes: u64) -> Self {
+        let zeros = bytes.trailing_zeros();
+        let odd = bytes >> zeros;
+        // Newton's iteration: right in 3 bits at first, and in twice as many after each step.
+        let mut inverse = odd;
+        let mut bits = 3;
+        while bits < 64 {
+            inverse = inverse.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(inverse)));
+            bits *= 2;
+        }
+        Self { bytes, zeros, inverse, most: u64::MAX / bytes }
+    }
+
+    /// Multiplying by the inverse maps the multiples, and only those, to their quotients; a bit of the even part that is
+    /// set makes the number too large.
+    #[inline]
+    const fn divides(self, number: u64) -> bool {
+        number.wrapping_mul(self.inverse).rotate_right(self.zeros) <= self.most
+    }
+}
+
 /// Slots of one size in a region of their own.
 ///
 /// A slot's memory is never given to anything else, so reading the header of a stale pointer is always
@@ -52,7 +87,7 @@ impl SlotCache {
 #[derive(Debug)]
 pub struct SlotArena {
     place: u64,
-    body: u64,
+    stride: Stride,
     slots_max: u64,
     region: OnceLock<Region>,
     shared: Mutex<Shared>,
@@ -68,11 +103,12 @@ impl SlotArena {
     /// An arena at `place` (see [`crate::plan`]) of at most `slots_max` bodies of `body` bytes.
     pub const fn new(place: u64, body: u64, slots_max: u64) -> Self {
         let shared = Mutex::new(Shared { free: 0, used: 0 });
-        Self { place, body: body.next_multiple_of(16), slots_max, region: OnceLock::new(), shared }
+        let stride = Stride::new(HEADER + body.next_multiple_of(16));
+        Self { place, stride, slots_max, region: OnceLock::new(), shared }
     }
 
     fn stride(&self) -> u64 {
-        HEADER + self.body
+        self.stride.bytes
     }
 
     fn region(&self) -> io::Result<&Region> {
@@ -129,10 +165,14 @@ impl SlotArena {
     pub fn header(&self, body: u64) -> Option<*mut SlotHeader> {
         let region = self.region.get()?;
         let start = body.wrapping_sub(HEADER);
-        if !region.contains(start) || !(start - region.base()).is_multiple_of(self.stride()) {
-            return None;
-        }
-        Some(start as *mut SlotHeader)
+        (region.contains(start) && self.stride.divides(start - region.base())).then_some(start as *mut SlotHeader)
+    }
+
+    /// The header of the slot in use whose body is at `body`.
+    #[inline]
+    pub fn live_header(&self, body: u64) -> Option<*mut SlotHeader> {
+        // SAFETY: headers of committed slots are always readable.
+        self.header(body).filter(|&header| unsafe { (*header).state.load(Ordering::Acquire) } == LIVE)
     }
 
     /// The header of a slot that was just taken, without a look at anything.
@@ -148,8 +188,7 @@ impl SlotArena {
     /// Whether `body` is the body of a slot in use.
     #[inline]
     pub fn is_live(&self, body: u64) -> bool {
-        // SAFETY: headers of committed slots are always readable.
-        self.header(body).is_some_and(|header| unsafe { (*header).state.load(Ordering::Acquire) } == LIVE)
+        self.live_header(body).is_some()
     }
 
     /// Whether `address` lies in the arena's memory, in a slot or not.
@@ -251,6 +290,16 @@ mod tests {
         let mut cache = SlotCache::default();
         let slots: Vec<_> = std::iter::from_fn(|| SMALL.allocate(&mut cache, 0)).collect();
         assert_eq!(slots.len(), 40);
+    }
+
+    #[test]
+    fn stride_divides_its_multiples_and_nothing_else() {
+        for bytes in [16, 48, 64, 272, 336, 544, 1072, 9408, 66_112] {
+            let stride = Stride::new(bytes);
+            for number in (0..3 * bytes).chain((1 << 40)..(1 << 40) + 2 * bytes) {
+                assert_eq!(stride.divides(number), number % bytes == 0, "{number} by {bytes}");
+            }
+        }
     }
 
     #[test]
