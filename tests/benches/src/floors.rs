@@ -3,7 +3,7 @@
 use std::alloc::{Layout, alloc, dealloc};
 use std::hint::black_box;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -111,8 +111,17 @@ pub struct Connects {
     pub last_tenth: u64,
 }
 
-/// Socket, connect, close.
-pub fn connect(port: u16, ports: u16, count: u32) -> Result<Connects> {
+/// How a loop of connects parts with each peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// By closing the socket: the peer learns it, and nobody waits for its answer.
+    Close,
+    /// As a RELEASE does: it ends its direction, waits until the peer has ended the other one, and closes.
+    Release,
+}
+
+/// Socket, connect, and what the parting takes.
+pub fn connect(port: u16, ports: u16, count: u32, parting: Parting) -> Result<Connects> {
     let last_from = count - count / 10;
     let (cpu, mut from) = (thread_cpu_ns()?, 0);
     for index in 0..count {
@@ -120,7 +129,12 @@ pub fn connect(port: u16, ports: u16, count: u32) -> Result<Connects> {
             from = ticks();
         }
         let port = port + (index % u32::from(ports)) as u16;
-        drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).with_context(|| format!("connect number {index}"))?);
+        let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+        let mut stream = connected.with_context(|| format!("connect number {index}"))?;
+        if parting == Parting::Release {
+            stream.shutdown(Shutdown::Write)?;
+            while stream.read(&mut [0; 64])? > 0 {}
+        }
     }
     Ok(Connects { cpu_ns: thread_cpu_ns()? - cpu, last_tenth: ticks() - from })
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::clock::nanoseconds;
 use crate::driver::{Measured, Measurement, Work};
+use crate::floors::Parting;
 use crate::peer::{Peer, Role};
 use crate::table::{Bound, HEAD, Line, Quantity, median};
 use crate::{floors, pin};
@@ -95,22 +96,33 @@ fn connect(image: &Path) -> Result<Vec<Line>> {
     let peer = Peer::start(Role::Drain, 1, 4)?;
     let measurement = |count| Measurement::new(image, Work::Connect, count).to(peer.port, 4);
     let ours = || cpu_per_operation(&measurement(FEW), &measurement(MANY), MANY - FEW);
-    let raw = || Ok(floor(|| floors::connect(peer.port, 4, MANY))?.cpu_ns / f64::from(MANY));
-    let work = "open, associate, connect, disconnect, close: processor time ÷ raw socket, connect, close";
-    Ok(vec![times("1", work, Bound::RatioAtMost(1.25), compare(ours, raw)?)])
+    let raw = |parting| Ok(floor(|| floors::connect(peer.port, 4, MANY, parting))?.cpu_ns / f64::from(MANY));
+    let closing = "open, associate, connect, release, close: processor time ÷ raw socket, connect, close";
+    let releasing = "the same ÷ raw socket, connect, shutdown, receive to the end, close";
+    Ok(vec![
+        times("1", closing, Bound::RatioAtMost(1.25), compare(ours, || raw(Parting::Close))?),
+        times("1", releasing, Bound::RatioAtMost(1.25), compare(ours, || raw(Parting::Release))?),
+    ])
 }
 
 fn many_connects(image: &Path) -> Result<Vec<Line>> {
     const COUNT: u32 = 120_000;
     const PORTS: u16 = 16;
-    let peer = Peer::start(Role::Drain, 1, 2 * PORTS)?;
-    let raw = floor(|| floors::connect(peer.port, PORTS, COUNT))?.last_tenth;
+    let peer = Peer::start(Role::Drain, 1, 3 * PORTS)?;
+    let raw =
+        |first, parting| -> Result<u64> { Ok(floor(|| floors::connect(first, PORTS, COUNT, parting))?.last_tenth) };
+    let closing = raw(peer.port, Parting::Close)?;
     let ours = Measurement::new(image, Work::Connect, COUNT).to(peer.port + PORTS, PORTS).run()?.last_tenth;
+    let releasing = raw(peer.port + 2 * PORTS, Parting::Release)?;
     let each = |ticks: u64| nanoseconds(ticks as f64) / f64::from(COUNT / 10);
     // A rate: how much slower it is counts the other way round.
-    let figures = (each(ours), each(raw), raw as f64 / ours as f64);
-    let work = "the last 12,000 of 120,000 connects with port 0: rate ÷ raw rate";
-    Ok(vec![times("2", work, Bound::RatioAtLeast(0.9), figures)])
+    let figures = |raw: u64| (each(ours), each(raw), raw as f64 / ours as f64);
+    let work = "the last 12,000 of 120,000 connects with port 0: rate ÷ raw rate of socket, connect, close";
+    let same = "the same ÷ raw rate of socket, connect, shutdown, receive to the end, close";
+    Ok(vec![
+        times("2", work, Bound::RatioAtLeast(0.9), figures(closing)),
+        times("2", same, Bound::RatioAtLeast(0.9), figures(releasing)),
+    ])
 }
 
 fn echo(image: &Path) -> Result<Vec<Line>> {
