@@ -272,6 +272,24 @@ fn callbacks_timers_and_reinitialization_call_drivers_back() {
     }
 }
 
+#[test]
+#[proves("K-124")]
+fn queues_give_each_entry_to_one_thread() {
+    every_claim_holds("queues");
+}
+
+#[test]
+#[proves("K-165")]
+fn bytes_errors_addresses_and_versions_are_converted() {
+    every_claim_holds("conversions");
+}
+
+#[test]
+#[proves("K-100")]
+fn processes_copies_and_power_answer_for_the_run() {
+    every_claim_holds("services");
+}
+
 /// Two threads at each primitive. `HAMMER_ROUNDS` makes it longer, as `cargo xtask soak` does.
 #[test]
 fn what_two_threads_do_with_each_primitive_adds_up() {

@@ -20,7 +20,7 @@ use nt_abi::dispatcher::Dpc;
 use nt_abi::exception::BugCheck;
 
 use crate::bell::Bell;
-use crate::clock_thread;
+use crate::{clock_thread, thread};
 
 /// `KDPC.Type`.
 pub const KIND: u8 = 0x13;
@@ -207,12 +207,14 @@ fn run(dpc: u64, body: Dpc, caller: u64) {
         invalid(dpc, caller);
     }
     let old = gate::set_irql(Irql::DISPATCH);
+    thread::enter_dpc();
     let Dpc { deferred_routine, deferred_context, system_argument1, system_argument2, .. } = body;
     // Not the doing of whoever runs on this thread: an exception of the DPC does not concern its handlers.
     gate::call::apart(|| {
         // SAFETY: the driver asked for this routine to be called so.
         unsafe { gate::call::call4(deferred_routine, dpc, deferred_context, system_argument1, system_argument2) }
     });
+    thread::leave_dpc();
     gate::set_irql(old);
     queue().running -= 1;
     IDLE.ring();

@@ -7,6 +7,8 @@ mod events;
 mod handles;
 mod levels;
 mod locks;
+mod processors;
+mod queues;
 mod spin_locks;
 mod threads;
 mod time;
@@ -16,11 +18,13 @@ use gate::export::{Export, count, flatten};
 
 use crate::thread::PROCESSORS;
 
-const TABLES: [&[Export]; 8] = [
+const TABLES: [&[Export]; 10] = [
     events::TABLE,
     handles::TABLE,
     levels::TABLE,
     locks::TABLE,
+    processors::TABLE,
+    queues::TABLE,
     spin_locks::TABLE,
     threads::TABLE,
     time::TABLE,

@@ -28,6 +28,7 @@ pub mod irql;
 mod park;
 pub mod poller;
 pub mod process;
+pub mod queue;
 pub mod resource;
 pub mod rundown;
 pub mod shared_lock;

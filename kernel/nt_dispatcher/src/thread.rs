@@ -52,6 +52,8 @@ struct Record {
     is_alerted: AtomicBool,
     /// Whether it runs a driver's routine, which may end it (K-134).
     is_drivers: AtomicBool,
+    /// DPCs that run on it, one inside another.
+    dpcs: AtomicU32,
 }
 
 /// The records of threads that have not ended, by their objects.
@@ -146,6 +148,21 @@ fn describe_wait(record: u64, to: &mut dyn std::fmt::Write) {
     }
 }
 
+/// Notes that the calling thread runs a DPC from now on.
+pub(crate) fn enter_dpc() {
+    current_record().dpcs.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Notes that it does so no more.
+pub(crate) fn leave_dpc() {
+    current_record().dpcs.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// Whether the calling thread runs a DPC.
+pub(crate) fn is_in_dpc() -> bool {
+    current_record().dpcs.load(Ordering::Relaxed) > 0
+}
+
 /// Whether the calling thread runs a driver's routine. Others are the host's and serve everybody.
 pub(crate) fn is_drivers() -> bool {
     current_record().is_drivers.load(Ordering::Relaxed)
@@ -213,11 +230,13 @@ impl Identity {
                 regions: AtomicI32::new(0),
                 is_alerted: AtomicBool::new(false),
                 is_drivers: AtomicBool::new(false),
+                dpcs: AtomicU32::new(0),
             }))
         });
         record.regions.store(0, Ordering::Relaxed);
         record.is_alerted.store(false, Ordering::Relaxed);
         record.is_drivers.store(false, Ordering::Relaxed);
+        record.dpcs.store(0, Ordering::Relaxed);
         // SAFETY: the block is new, and nobody runs on it yet.
         unsafe { (*block.host()).dispatcher = std::ptr::from_ref(record) as u64 };
         running().insert(body, record);
@@ -453,6 +472,11 @@ extern "C" fn perform(job: u64) {
         },
         Start::Host(function) => function(context),
     }
+}
+
+/// Whether a thread's routine is over. What is no thread ends the run.
+pub fn has_ended(thread: u64) -> bool {
+    word(thread, std::mem::offset_of!(DispatcherHeader, signal_state) as u64).load(Ordering::Acquire) != 0
 }
 
 /// Visits the threads that run driver code and have not ended.

@@ -153,7 +153,7 @@ unsafe fn take_signal(object: u64, thread: u64) -> bool {
         DispatcherType::SYNCHRONIZATION_EVENT | DispatcherType::SYNCHRONIZATION_TIMER => {
             state.compare_exchange(1, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
         }
-        DispatcherType::SEMAPHORE => {
+        DispatcherType::SEMAPHORE | DispatcherType::QUEUE => {
             let take = |count: i32| (count > 0).then(|| count - 1);
             state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok()
         }
@@ -186,7 +186,7 @@ unsafe fn return_signal(object: u64, thread: u64) {
         DispatcherType::SYNCHRONIZATION_EVENT | DispatcherType::SYNCHRONIZATION_TIMER => {
             state.store(1, Ordering::SeqCst)
         }
-        DispatcherType::SEMAPHORE => {
+        DispatcherType::SEMAPHORE | DispatcherType::QUEUE => {
             state.fetch_add(1, Ordering::SeqCst);
         }
         // SAFETY: the kind says that it is a mutant.

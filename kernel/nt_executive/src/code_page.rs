@@ -3,6 +3,8 @@
 //! Every byte has a character and comes back from it, so strings survive the trip through UTF-16; the five bytes that
 //! the code page leaves undefined map to the control characters of the same number, as Windows maps them.
 
+pub mod oem;
+
 /// Characters of the bytes 0x80 to 0x9F; the others are their own number.
 const HIGH: [u16; 32] = [
     0x20AC, 0x0081, 0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021, 0x02C6, 0x2030, 0x0160, 0x2039, 0x0152, 0x008D,

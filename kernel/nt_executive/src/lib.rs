@@ -7,6 +7,7 @@
 //! have forged to find its own records.
 
 mod c_runtime;
+mod cache_aware;
 pub mod callback;
 mod code_page;
 mod debug_print;
@@ -18,6 +19,7 @@ mod mm;
 pub mod ndis;
 pub mod notifications;
 pub mod pool;
+mod power;
 mod process;
 mod raise;
 pub mod random;

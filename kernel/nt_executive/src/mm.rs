@@ -12,6 +12,8 @@ use nt_abi::mdl::mdl_flags;
 use crate::mdl;
 use crate::pool::{self, Kind};
 
+pub mod copies;
+
 gate::exports! {
     /// What ntoskrnl exports of memory management beyond MDLs.
     pub static TABLE in "ntoskrnl.exe";

@@ -1,6 +1,9 @@
 //! What is asked of the one process beside its identity, which the dispatcher knows (`nt_dispatcher::process`).
 
+use std::sync::OnceLock;
+
 use nt_abi::{Handle, NtStatus};
+use nt_dispatcher::clock;
 use nt_dispatcher::process::{PROCESS, system};
 
 gate::exports! {
@@ -9,6 +12,11 @@ gate::exports! {
     "IoThreadToProcess" = io_thread_to_process(thread: u64) -> u64, rules "K-100";
     "PsGetProcessImageFileName" = ps_get_process_image_file_name(process: u64) -> *const u8, rules "K-100";
     "PsGetCurrentProcessSessionId" | "PsGetProcessSessionId" = session_id() -> u32, rules "K-100";
+    "PsIsSystemProcess" = ps_is_system_process(process: u64) -> u8, rules "K-100";
+    "PsIsProcessBeingDebugged" | "PsGetProcessExitProcessCalled" = no_flag(process: u64) -> u8, rules "K-100";
+    "PsGetProcessPeb" | "PsGetProcessWow64Process" | "PsGetCurrentProcessWow64Process" | "PsGetProcessDebugPort" | "PsGetProcessJob" | "PsGetProcessSectionBaseAddress" | "PsGetProcessInheritedFromUniqueProcessId" | "PsGetProcessWin32Process" | "PsGetProcessExitTime" = nothing() -> u64, rules "K-100";
+    "PsGetProcessCreateTimeQuadPart" = ps_get_process_create_time_quad_part(process: u64) -> u64, rules "K-100";
+    "PsGetProcessExitStatus" = ps_get_process_exit_status(process: u64) -> NtStatus, rules "K-100";
     "KeAttachProcess" = ke_attach_process(process: u64), irql <= DISPATCH, rules "K-100";
     "KeDetachProcess" = ke_detach_process(), irql <= DISPATCH, rules "K-100";
     "KeStackAttachProcess" = ke_stack_attach_process(process: u64, state: u64), irql <= DISPATCH, rules "K-100";
@@ -40,6 +48,30 @@ unsafe extern "win64" fn ps_get_process_image_file_name(_process: u64) -> *const
 
 unsafe extern "win64" fn session_id() -> u32 {
     0
+}
+
+unsafe extern "win64" fn ps_is_system_process(process: u64) -> u8 {
+    (process == system()).into()
+}
+
+unsafe extern "win64" fn no_flag(_process: u64) -> u8 {
+    0
+}
+
+/// The system process has no part in user mode, no parent, no job and no debugger, and does not end.
+unsafe extern "win64" fn nothing() -> u64 {
+    0
+}
+
+/// When the run began, or when somebody asked first, if the host's clock was set since.
+unsafe extern "win64" fn ps_get_process_create_time_quad_part(_process: u64) -> u64 {
+    static CREATED: OnceLock<u64> = OnceLock::new();
+    *CREATED.get_or_init(|| clock::system_time_100ns().saturating_sub(clock::now_100ns()))
+}
+
+/// It has none yet.
+unsafe extern "win64" fn ps_get_process_exit_status(_process: u64) -> NtStatus {
+    NtStatus::PENDING
 }
 
 /// There is one address space.

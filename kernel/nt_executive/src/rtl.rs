@@ -6,15 +6,20 @@
 mod bitmap;
 mod case;
 mod conversion;
+mod dos_errors;
+mod ethernet;
 mod guid;
+mod image;
 mod inet;
 mod integers;
 mod misc;
+mod oem;
 mod strings;
 mod tables;
 mod text;
 mod time;
 mod utf8;
+mod version;
 
 pub(crate) use case::upper;
 pub(crate) use misc::map_generic;
@@ -26,13 +31,18 @@ pub(crate) fn tables() -> impl Iterator<Item = &'static [gate::export::Export]> 
         bitmap::TABLE,
         case::TABLE,
         conversion::TABLE,
+        dos_errors::TABLE,
+        ethernet::TABLE,
         guid::TABLE,
+        image::TABLE,
         inet::TABLE,
         integers::TABLE,
         misc::TABLE,
+        oem::TABLE,
         strings::TABLE,
         time::TABLE,
         utf8::TABLE,
+        version::TABLE,
     ];
     own.into_iter().chain(tables::TABLES)
 }

@@ -41,9 +41,20 @@ gate::exports! {
     data "MmSystemRangeStart" = system_range_cell, rules "K-200";
 }
 
-const MAJOR: u32 = 10;
-const MINOR: u32 = 0;
-const BUILD: u32 = 19_041;
+/// What version this is.
+pub mod version {
+    #![allow(missing_docs, reason = "names of the fields that hold them")]
+    pub const MAJOR: u32 = 10;
+    pub const MINOR: u32 = 0;
+    pub const BUILD: u32 = 19_041;
+    /// `VER_PLATFORM_WIN32_NT`.
+    pub const PLATFORM_NT: u32 = 2;
+    /// `VER_NT_WORKSTATION`.
+    pub const WORKSTATION: u32 = 1;
+}
+
+use version::{BUILD, MAJOR, MINOR, PLATFORM_NT};
+
 /// The build number's mark of a free build.
 const FREE_BUILD: u32 = 0xF000_0000;
 /// `NTDDI_WIN10_VB`.
@@ -61,14 +72,13 @@ fn get_version(version: u64) -> Result<NtStatus, Failure> {
     /// Bytes of RTL_OSVERSIONINFOW and of RTL_OSVERSIONINFOEXW.
     const SHORT: u32 = 0x114;
     const LONG: u32 = 0x11C;
-    const PLATFORM_NT: u32 = 2;
-    /// VER_NT_WORKSTATION, behind the service pack and the suites.
-    const WORKSTATION: u64 = 1 << 48;
+    /// Where the kind of product stands, behind the service pack and the suites.
+    const PRODUCT_SHIFT: u32 = 48;
     let size: u32 = memory::read_value(version)?;
     memory::write_value(version + 4, [MAJOR, MINOR, BUILD, PLATFORM_NT])?;
     memory::write_value(version + 0x14, 0u16)?;
     if size == LONG {
-        memory::write_value(version + u64::from(SHORT), WORKSTATION)?;
+        memory::write_value(version + u64::from(SHORT), u64::from(version::WORKSTATION) << PRODUCT_SHIFT)?;
     }
     Ok(NtStatus::SUCCESS)
 }

@@ -14,12 +14,15 @@ const KERNEL: [&str; 6] = ["ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkr
 
 fn tables() -> impl Iterator<Item = &'static [Export]> {
     let own = [
+        crate::cache_aware::TABLE,
         crate::callback::TABLE,
         crate::debug_print::TABLE,
         crate::mdl::TABLE,
         crate::mm::TABLE,
+        crate::mm::copies::TABLE,
         crate::notifications::TABLE,
         crate::pool::TABLE,
+        crate::power::TABLE,
         crate::process::TABLE,
         crate::section::TABLE,
         crate::system::TABLE,

@@ -20,11 +20,11 @@ gate::exports! {
     "KeClearEvent" = ke_clear_event(event: *mut KernelEvent), irql <= DISPATCH, rules "K-124";
     "KePulseEvent" = ke_pulse_event(event: *mut KernelEvent, increment: i32, wait: u8) -> i32, irql <= DISPATCH, rules "K-124 K-149";
     "KeReadStateEvent" = ke_read_state(object: u64) -> i32, rules "K-124";
-    "KeWaitForSingleObject" = ke_wait_for_single_object(object: u64, reason: u32, mode: u8, alertable: u8, timeout: *const i64) -> NtStatus, irql <= DISPATCH, rules "K-123 K-125 K-151";
+    "KeWaitForSingleObject" | "KeWaitForMutexObject" = ke_wait_for_single_object(object: u64, reason: u32, mode: u8, alertable: u8, timeout: *const i64) -> NtStatus, irql <= DISPATCH, rules "K-123 K-125 K-151";
     "KeWaitForMultipleObjects" = ke_wait_for_multiple_objects(count: u32, objects: *const u64, wait_type: u32, reason: u32, mode: u8, alertable: u8, timeout: *const i64, blocks: u64) -> NtStatus, irql <= DISPATCH, rules "K-126";
     "KeInitializeSemaphore" = ke_initialize_semaphore(semaphore: *mut Semaphore, count: i32, limit: i32), rules "K-148";
     "KeReleaseSemaphore" = ke_release_semaphore(semaphore: *mut Semaphore, increment: i32, adjustment: i32, wait: u8) -> i32, irql <= DISPATCH, rules "K-148";
-    "KeReadStateSemaphore" | "KeReadStateMutex" = ke_read_state(object: u64) -> i32, rules "K-148";
+    "KeReadStateSemaphore" | "KeReadStateMutex" | "KeReadStateMutant" = ke_read_state(object: u64) -> i32, rules "K-148";
     "KeInitializeMutex" = ke_initialize_mutex(mutex: *mut Mutant, level: u32), rules "K-153";
     "KeReleaseMutex" = ke_release_mutex(mutex: *mut Mutant, wait: u8) -> i32, irql <= DISPATCH, rules "K-153";
 }
@@ -141,7 +141,7 @@ unsafe extern "win64" fn ke_release_semaphore(
     }
 }
 
-unsafe extern "win64" fn ke_initialize_mutex(mutex: *mut Mutant, _level: u32) {
+pub(super) unsafe extern "win64" fn ke_initialize_mutex(mutex: *mut Mutant, _level: u32) {
     // SAFETY: see the module above.
     unsafe {
         event::initialize(mutex.cast(), DispatcherType::MUTANT, true);

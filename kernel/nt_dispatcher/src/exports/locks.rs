@@ -46,13 +46,13 @@ gate::exports! {
     "ExfAcquirePushLockExclusive" = exf_acquire_push_lock_exclusive(lock: *mut u64), irql <= APC, rules "K-145";
     "ExfAcquirePushLockShared" = exf_acquire_push_lock_shared(lock: *mut u64), irql <= APC, rules "K-145";
     "ExfReleasePushLock" | "ExfReleasePushLockExclusive" | "ExfReleasePushLockShared" = exf_release_push_lock(lock: *mut u64), irql <= APC, rules "K-145";
-    "ExInitializeRundownProtection" | "ExReInitializeRundownProtection" = ex_initialize_rundown_protection(reference: *mut u64), rules "K-142";
-    "ExAcquireRundownProtection" = ex_acquire_rundown_protection(reference: *mut u64) -> u8, irql <= DISPATCH, rules "K-142";
-    "ExAcquireRundownProtectionEx" = ex_acquire_rundown_protection_ex(reference: *mut u64, count: u32) -> u8, irql <= DISPATCH, rules "K-142";
-    "ExReleaseRundownProtection" = ex_release_rundown_protection(reference: *mut u64), irql <= DISPATCH, rules "K-142";
-    "ExReleaseRundownProtectionEx" = ex_release_rundown_protection_ex(reference: *mut u64, count: u32), irql <= DISPATCH, rules "K-142";
-    "ExWaitForRundownProtectionRelease" = ex_wait_for_rundown_protection_release(reference: *mut u64), irql <= APC, rules "K-142";
-    "ExRundownCompleted" = ex_rundown_completed(reference: *mut u64), irql <= DISPATCH, rules "K-142";
+    "ExInitializeRundownProtection" | "ExReInitializeRundownProtection" | "ExReInitializeRundownProtectionCacheAware" = ex_initialize_rundown_protection(reference: *mut u64), rules "K-142";
+    "ExAcquireRundownProtection" | "ExAcquireRundownProtectionCacheAware" = ex_acquire_rundown_protection(reference: *mut u64) -> u8, irql <= DISPATCH, rules "K-142";
+    "ExAcquireRundownProtectionEx" | "ExAcquireRundownProtectionCacheAwareEx" = ex_acquire_rundown_protection_ex(reference: *mut u64, count: u32) -> u8, irql <= DISPATCH, rules "K-142";
+    "ExReleaseRundownProtection" | "ExReleaseRundownProtectionCacheAware" = ex_release_rundown_protection(reference: *mut u64), irql <= DISPATCH, rules "K-142";
+    "ExReleaseRundownProtectionEx" | "ExReleaseRundownProtectionCacheAwareEx" = ex_release_rundown_protection_ex(reference: *mut u64, count: u32), irql <= DISPATCH, rules "K-142";
+    "ExWaitForRundownProtectionRelease" | "ExWaitForRundownProtectionReleaseCacheAware" = ex_wait_for_rundown_protection_release(reference: *mut u64), irql <= APC, rules "K-142";
+    "ExRundownCompleted" | "ExRundownCompletedCacheAware" = ex_rundown_completed(reference: *mut u64), irql <= DISPATCH, rules "K-142";
 }
 
 /// STATUS_SUCCESS, where the row's result is a plain number.

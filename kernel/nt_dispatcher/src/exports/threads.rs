@@ -11,20 +11,25 @@ gate::exports! {
     pub static TABLE in "ntoskrnl.exe";
     "PsCreateSystemThread" = ps_create_system_thread(handle: *mut Handle, access: u32, attributes: u64, process: Handle, client_id: *mut [u64; 2], routine: u64, context: u64) -> NtStatus, irql <= PASSIVE, rules "K-134";
     "PsTerminateSystemThread" = ps_terminate_system_thread(status: NtStatus) -> NtStatus, irql <= PASSIVE, rules "K-134";
-    "PsGetCurrentProcessId" = ps_get_current_process_id() -> u64, rules "K-100 K-169";
+    "PsGetCurrentProcessId" | "PsGetCurrentThreadProcessId" = ps_get_current_process_id() -> u64, rules "K-100 K-169";
     "PsGetCurrentThreadId" = ps_get_current_thread_id() -> u64, rules "K-100";
     "KeGetCurrentThread" | "PsGetCurrentThread" = ke_get_current_thread() -> u64, rules "K-007";
-    "IoGetCurrentProcess" | "PsGetCurrentProcess" | "PsGetThreadProcess" = io_get_current_process() -> u64, rules "K-100";
+    "IoGetCurrentProcess" | "PsGetCurrentProcess" | "PsGetThreadProcess" | "PsGetCurrentThreadProcess" = io_get_current_process() -> u64, rules "K-100";
     "PsGetProcessId" = ps_get_process_id(process: u64) -> u64, rules "K-100";
     "PsGetThreadId" = ps_get_thread_id(thread: u64) -> u64, rules "K-100";
     "PsGetThreadProcessId" = ps_get_thread_process_id(thread: u64) -> u64, rules "K-100";
     "PsLookupThreadByThreadId" = ps_lookup_thread_by_thread_id(id: u64, thread: *mut u64) -> NtStatus, irql <= APC, rules "K-100";
     "PsLookupProcessByProcessId" = ps_lookup_process_by_process_id(id: u64, process: *mut u64) -> NtStatus, irql <= APC, rules "K-100";
-    "PsIsSystemThread" = ps_is_system_thread(thread: u64) -> u8, rules "K-100";
+    "PsIsSystemThread" | "IoIsSystemThread" = ps_is_system_thread(thread: u64) -> u8, rules "K-100";
     "PsGetCurrentThreadTeb" | "PsGetCurrentThreadWin32Thread" = ps_get_current_thread_teb() -> u64, rules "K-100";
     "ExGetPreviousMode" | "KeGetPreviousMode" | "PsGetCurrentThreadPreviousMode" = ex_get_previous_mode() -> u8, rules "K-155";
     "IoGetStackLimits" = io_get_stack_limits(low: *mut u64, high: *mut u64), irql <= DISPATCH, rules "K-100";
     "IoGetRemainingStackSize" = io_get_remaining_stack_size() -> u64, rules "K-100";
+    "PsGetCurrentThreadStackLimit" = ps_get_current_thread_stack_limit() -> u64, rules "K-100";
+    "PsGetCurrentThreadStackBase" | "IoGetInitialStack" = ps_get_current_thread_stack_base() -> u64, rules "K-100";
+    "IoWithinStackLimits" = io_within_stack_limits(start: u64, bytes: u64) -> u32, rules "K-100";
+    "PsIsThreadTerminating" = ps_is_thread_terminating(thread: u64) -> u8, rules "K-134";
+    "PsLookupProcessThreadByCid" = ps_lookup_process_thread_by_cid(id: *const [u64; 2], process: *mut u64, thread: *mut u64) -> NtStatus, irql <= APC, rules "K-100";
     "ZwOpenThread" = zw_open_thread(handle: *mut Handle, access: u32, attributes: *const ObjectAttributes, client_id: *const [u64; 2]) -> NtStatus, irql <= PASSIVE, rules "K-100 K-159";
     "ZwSetInformationThread" = zw_set_information_thread(thread: Handle, class: u32, information: u64, length: u32) -> NtStatus, irql <= PASSIVE, rules "K-205";
     "ZwYieldExecution" | "NtYieldExecution" = zw_yield_execution() -> NtStatus, irql <= APC, rules "K-135";
@@ -173,6 +178,48 @@ unsafe extern "win64" fn io_get_remaining_stack_size() -> u64 {
     let here = 0u8;
     // SAFETY: the calling thread's block.
     (&raw const here as u64).saturating_sub(unsafe { (*gate::current()).stack_low })
+}
+
+unsafe extern "win64" fn ps_get_current_thread_stack_limit() -> u64 {
+    // SAFETY: the calling thread's block.
+    unsafe { (*gate::current()).stack_low }
+}
+
+unsafe extern "win64" fn ps_get_current_thread_stack_base() -> u64 {
+    // SAFETY: the calling thread's block.
+    unsafe { (*gate::current()).stack_high }
+}
+
+unsafe extern "win64" fn io_within_stack_limits(start: u64, bytes: u64) -> u32 {
+    // SAFETY: the calling thread's block.
+    let (low, high) = unsafe { ((*gate::current()).stack_low, (*gate::current()).stack_high) };
+    (start >= low && start.checked_add(bytes).is_some_and(|end| end <= high)).into()
+}
+
+/// A thread ends by its own doing; whoever can ask of another sees it end, or not.
+unsafe extern "win64" fn ps_is_thread_terminating(thread: u64) -> u8 {
+    thread::has_ended(thread).into()
+}
+
+/// Without a process, or with the one there is.
+unsafe extern "win64" fn ps_lookup_process_thread_by_cid(
+    id: *const [u64; 2],
+    process: *mut u64,
+    thread: *mut u64,
+) -> NtStatus {
+    // SAFETY: see the module above.
+    let [process_id, thread_id] = unsafe { id.read_unaligned() };
+    let found = if process_id == process::SYSTEM_ID { thread::lookup(thread_id) } else { None };
+    let Some(found) = found else { return NtStatus::INVALID_CID };
+    // SAFETY: see the module above.
+    unsafe {
+        thread.write(found);
+        if !process.is_null() {
+            nt_object::reference(process::system());
+            process.write(process::system());
+        }
+    }
+    NtStatus::SUCCESS
 }
 
 unsafe extern "win64" fn zw_open_thread(

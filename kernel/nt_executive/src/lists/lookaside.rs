@@ -20,6 +20,8 @@ gate::exports! {
     "ExDeleteNPagedLookasideList" = ex_delete_lookaside_list(list: *mut Lookaside), irql <= DISPATCH, rules "K-139";
     "ExInitializePagedLookasideList" = ex_initialize_paged_lookaside_list(list: *mut Lookaside, allocate: u64, free: u64, flags: u32, bytes: u64, tag: Tag, depth: u16), irql <= APC, rules "K-139";
     "ExDeletePagedLookasideList" = ex_delete_lookaside_list(list: *mut Lookaside), irql <= APC, rules "K-139";
+    "ExAllocateFromPagedLookasideList" = ex_allocate_from_paged_lookaside_list(list: *mut Lookaside) -> u64, irql <= APC, rules "K-139";
+    "ExFreeToPagedLookasideList" = ex_free_to_paged_lookaside_list(list: *mut Lookaside, entry: u64), irql <= APC, rules "K-139";
     "ExInitializeLookasideListEx" = ex_initialize_lookaside_list_ex(list: *mut Lookaside, allocate: u64, free: u64, pool: u32, flags: u32, bytes: u64, tag: Tag, depth: u16) -> NtStatus, irql <= DISPATCH, rules "K-139";
     "ExDeleteLookasideListEx" = ex_delete_lookaside_list_ex(list: *mut Lookaside), irql <= DISPATCH, rules "K-139";
     "ExFlushLookasideListEx" = ex_flush_lookaside_list_ex(list: *mut Lookaside), irql <= DISPATCH, rules "K-139";
@@ -198,6 +200,34 @@ unsafe fn drain(list: *mut Lookaside, ex: bool) {
                 gate::call::call1(routine, entry);
             }
             entry = next;
+        }
+    }
+}
+
+/// What headers of other processors import; those of this one have it inline.
+unsafe extern "win64" fn ex_allocate_from_paged_lookaside_list(list: *mut Lookaside) -> u64 {
+    // SAFETY: see `initialize`; the routine is the list's own.
+    unsafe {
+        (*list).total_allocates += 1;
+        let entry = slist::pop(&raw mut (*list).list_head);
+        if entry != 0 {
+            return entry;
+        }
+        (*list).allocate_misses += 1;
+        gate::call::call3((*list).allocate, (*list).pool_type.into(), (*list).size.into(), (*list).tag.into())
+    }
+}
+
+unsafe extern "win64" fn ex_free_to_paged_lookaside_list(list: *mut Lookaside, entry: u64) {
+    // SAFETY: see `initialize`; the routine is the list's own.
+    unsafe {
+        (*list).total_frees += 1;
+        // The low half of the head counts what is in the list.
+        if (*list).list_head as u16 >= (*list).depth {
+            (*list).free_misses += 1;
+            gate::call::call1((*list).free, entry);
+        } else {
+            slist::push(&raw mut (*list).list_head, entry);
         }
     }
 }

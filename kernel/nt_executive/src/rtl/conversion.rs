@@ -15,8 +15,8 @@ gate::exports! {
     pub static TABLE in "ntoskrnl.exe";
     "RtlAnsiStringToUnicodeString" = rtl_ansi_string_to_unicode_string(to: *mut UnicodeString, from: *const AnsiString, allocate: u8) -> NtStatus, irql <= PASSIVE, rules "K-165";
     "RtlUnicodeStringToAnsiString" = rtl_unicode_string_to_ansi_string(to: *mut AnsiString, from: *const UnicodeString, allocate: u8) -> NtStatus, irql <= PASSIVE, rules "K-165";
-    "RtlxAnsiStringToUnicodeSize" = rtlx_ansi_string_to_unicode_size(string: *const AnsiString) -> u32, irql <= PASSIVE, rules "K-165";
-    "RtlxUnicodeStringToAnsiSize" = rtlx_unicode_string_to_ansi_size(string: *const UnicodeString) -> u32, irql <= PASSIVE, rules "K-165";
+    "RtlxAnsiStringToUnicodeSize" | "RtlxOemStringToUnicodeSize" = rtlx_ansi_string_to_unicode_size(string: *const AnsiString) -> u32, irql <= PASSIVE, rules "K-165";
+    "RtlxUnicodeStringToAnsiSize" | "RtlxUnicodeStringToOemSize" = rtlx_unicode_string_to_ansi_size(string: *const UnicodeString) -> u32, irql <= PASSIVE, rules "K-165";
     "RtlMultiByteToUnicodeN" = rtl_multi_byte_to_unicode_n(to: *mut u16, room: u32, written: *mut u32, from: *const u8, bytes: u32) -> NtStatus, irql <= PASSIVE, rules "K-165";
     "RtlUnicodeToMultiByteN" = rtl_unicode_to_multi_byte_n(to: *mut u8, room: u32, written: *mut u32, from: *const u16, bytes: u32) -> NtStatus, irql <= PASSIVE, rules "K-165";
     "RtlUpcaseUnicodeToMultiByteN" = rtl_upcase_unicode_to_multi_byte_n(to: *mut u8, room: u32, written: *mut u32, from: *const u16, bytes: u32) -> NtStatus, irql <= PASSIVE, rules "K-165";
@@ -27,10 +27,15 @@ gate::exports! {
 // Strings are the driver's, and so are all pointers of this module; a bad one faults and is blamed on the driver. That
 // is what every SAFETY note below refers to.
 
-unsafe extern "win64" fn rtl_ansi_string_to_unicode_string(
+/// A string of bytes as UTF-16, with a terminator.
+///
+/// # Safety
+/// The driver's strings.
+pub(super) unsafe fn string_to_unicode(
     to: *mut UnicodeString,
     from: *const AnsiString,
     allocated: u8,
+    to_wide: fn(u8) -> u16,
 ) -> NtStatus {
     // SAFETY: the driver's strings.
     unsafe {
@@ -40,16 +45,30 @@ unsafe extern "win64" fn rtl_ansi_string_to_unicode_string(
             return status;
         }
         (*to).length = needed as u16 - 2;
-        let units = from.iter().map(code_page::to_wide).chain([0]);
+        let units = from.iter().map(to_wide).chain([0]);
         units.enumerate().for_each(|(place, unit)| (*to).buffer.add(place).write_unaligned(unit));
     }
     NtStatus::SUCCESS
 }
 
-unsafe extern "win64" fn rtl_unicode_string_to_ansi_string(
+unsafe extern "win64" fn rtl_ansi_string_to_unicode_string(
+    to: *mut UnicodeString,
+    from: *const AnsiString,
+    allocated: u8,
+) -> NtStatus {
+    // SAFETY: the driver's strings and buffers.
+    unsafe { string_to_unicode(to, from, allocated, code_page::to_wide) }
+}
+
+/// A string of UTF-16 as bytes, with a terminator.
+///
+/// # Safety
+/// The driver's strings.
+pub(super) unsafe fn unicode_to_string(
     to: *mut AnsiString,
     from: *const UnicodeString,
     allocated: u8,
+    to_narrow: fn(u16) -> u8,
 ) -> NtStatus {
     // SAFETY: the driver's strings.
     unsafe {
@@ -67,10 +86,19 @@ unsafe extern "win64" fn rtl_unicode_string_to_ansi_string(
             Err(status) => return status,
         };
         (*to).length = length as u16;
-        let bytes = from.first(length).iter().map(code_page::to_narrow).chain([0]);
+        let bytes = from.first(length).iter().map(to_narrow).chain([0]);
         bytes.enumerate().for_each(|(place, byte)| (*to).buffer.add(place).write(byte));
         status
     }
+}
+
+unsafe extern "win64" fn rtl_unicode_string_to_ansi_string(
+    to: *mut AnsiString,
+    from: *const UnicodeString,
+    allocated: u8,
+) -> NtStatus {
+    // SAFETY: the driver's strings and buffers.
+    unsafe { unicode_to_string(to, from, allocated, code_page::to_narrow) }
 }
 
 unsafe extern "win64" fn rtlx_ansi_string_to_unicode_size(string: *const AnsiString) -> u32 {
@@ -84,6 +112,28 @@ unsafe extern "win64" fn rtlx_unicode_string_to_ansi_size(string: *const Unicode
 }
 
 /// Cuts what does not fit, silently.
+///
+/// # Safety
+/// The driver's buffers.
+pub(super) unsafe fn bytes_to_units(
+    to: *mut u16,
+    room: u32,
+    written: *mut u32,
+    from: *const u8,
+    bytes: u32,
+    to_wide: fn(u8) -> u16,
+) -> NtStatus {
+    // SAFETY: the driver's buffers.
+    unsafe {
+        let from = Bytes::new(from, bytes.min(room / 2) as usize);
+        for (place, byte) in from.iter().enumerate() {
+            to.add(place).write_unaligned(to_wide(byte));
+        }
+        store(written, from.count() * 2);
+    }
+    NtStatus::SUCCESS
+}
+
 unsafe extern "win64" fn rtl_multi_byte_to_unicode_n(
     to: *mut u16,
     room: u32,
@@ -91,15 +141,8 @@ unsafe extern "win64" fn rtl_multi_byte_to_unicode_n(
     from: *const u8,
     bytes: u32,
 ) -> NtStatus {
-    // SAFETY: the driver's buffers.
-    unsafe {
-        let from = Bytes::new(from, bytes.min(room / 2) as usize);
-        for (place, byte) in from.iter().enumerate() {
-            to.add(place).write_unaligned(code_page::to_wide(byte));
-        }
-        store(written, from.count() * 2);
-    }
-    NtStatus::SUCCESS
+    // SAFETY: the driver's strings and buffers.
+    unsafe { bytes_to_units(to, room, written, from, bytes, code_page::to_wide) }
 }
 
 unsafe fn store(into: *mut u32, value: usize) {
@@ -109,19 +152,23 @@ unsafe fn store(into: *mut u32, value: usize) {
     }
 }
 
-unsafe fn to_bytes(
+/// Cuts what does not fit, silently.
+///
+/// # Safety
+/// The driver's buffers.
+pub(super) unsafe fn to_bytes(
     to: *mut u8,
     room: u32,
     written: *mut u32,
     from: *const u16,
     bytes: u32,
-    change: fn(u16) -> u16,
+    to_narrow: fn(u16) -> u8,
 ) -> NtStatus {
     // SAFETY: the driver's buffers.
     unsafe {
         let from = Units::new(from, (bytes / 2).min(room) as usize);
         for (place, unit) in from.iter().enumerate() {
-            to.add(place).write(code_page::to_narrow(change(unit)));
+            to.add(place).write(to_narrow(unit));
         }
         store(written, from.count());
     }
@@ -136,7 +183,7 @@ unsafe extern "win64" fn rtl_unicode_to_multi_byte_n(
     bytes: u32,
 ) -> NtStatus {
     // SAFETY: the driver's buffers.
-    unsafe { to_bytes(to, room, written, from, bytes, |unit| unit) }
+    unsafe { to_bytes(to, room, written, from, bytes, code_page::to_narrow) }
 }
 
 unsafe extern "win64" fn rtl_upcase_unicode_to_multi_byte_n(
@@ -147,7 +194,7 @@ unsafe extern "win64" fn rtl_upcase_unicode_to_multi_byte_n(
     bytes: u32,
 ) -> NtStatus {
     // SAFETY: the driver's buffers.
-    unsafe { to_bytes(to, room, written, from, bytes, upper) }
+    unsafe { to_bytes(to, room, written, from, bytes, |unit| code_page::to_narrow(upper(unit))) }
 }
 
 unsafe extern "win64" fn rtl_multi_byte_to_unicode_size(size: *mut u32, _from: *const u8, bytes: u32) -> NtStatus {
