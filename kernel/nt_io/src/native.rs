@@ -80,7 +80,7 @@ unsafe fn send(
             let status = outcome.map_or_else(
                 |status| status,
                 |outcome| {
-                    *caller.iosb = outcome;
+                    put(caller.iosb, outcome);
                     event::set(told);
                     outcome.status
                 },
@@ -246,7 +246,7 @@ unsafe fn information(
     match outcome {
         Ok(outcome) => {
             // SAFETY: see `transfer`.
-            unsafe { *iosb = outcome };
+            unsafe { put(iosb, outcome) };
             outcome.status
         }
         Err(status) => status,
