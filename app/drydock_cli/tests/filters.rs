@@ -4,6 +4,7 @@ mod scenario;
 
 use std::collections::BTreeMap;
 
+use proves::proves;
 use scenario::server::python_datagrams;
 use scenario::{Ran, Run, sample, simulated};
 
@@ -80,6 +81,7 @@ fn closing_behind_a_filter_that_defers_cleanup_and_close_leaves_nothing() {
 }
 
 #[test]
+#[proves("D-279", "D-281")]
 fn firewall_counts_what_crosses_it_and_lets_everything_go() {
     for receive in ["request", "event"] {
         let ran = client_behind("tdi_firewall.sys").set("Receive", receive).run().expect_clean();
@@ -95,6 +97,7 @@ fn firewall_counts_what_crosses_it_and_lets_everything_go() {
 }
 
 #[test]
+#[proves("D-282a")]
 fn firewall_refuses_a_blocked_port_before_the_transport_sees_it() {
     let run = client_behind("tdi_firewall.sys").set("Block", 80).set("Timeout", 100);
     let ran = run.run().expect("driver_failed", 2);
@@ -119,6 +122,7 @@ fn firewall_before_a_server_sees_offers_and_accepted_endpoints() {
 }
 
 #[test]
+#[proves("D-282")]
 fn datagrams_cross_filter_and_firewall_by_every_way_to_receive() {
     let server = python_datagrams(1);
     for filter in ["tdi_filter.sys", "tdi_firewall.sys"] {
