@@ -183,7 +183,9 @@ impl Address {
             // The endpoint is being told that the address is closed and ends its listen itself.
             AddressMessage::Listen { .. } => {}
             AddressMessage::WithdrawListen { id } => {
-                self.listens.retain(|listen| (listen.endpoint, listen.id) != (endpoint, id));
+                // There is one of it. Servers end theirs in the order in which they began: mostly it is near the front.
+                let at = self.listens.iter().position(|listen| (listen.endpoint, listen.id) == (endpoint, id));
+                at.and_then(|at| self.listens.remove(at));
                 self.note_withdrawal();
             }
             AddressMessage::Detach { seat } => {
