@@ -290,6 +290,12 @@ fn processes_copies_and_power_answer_for_the_run() {
     every_claim_holds("services");
 }
 
+#[test]
+#[proves("K-155")]
+fn objects_and_processes_are_described_by_handle() {
+    every_claim_holds("queries");
+}
+
 /// Two threads at each primitive. `HAMMER_ROUNDS` makes it longer, as `cargo xtask soak` does.
 #[test]
 fn what_two_threads_do_with_each_primitive_adds_up() {

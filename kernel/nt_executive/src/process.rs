@@ -6,6 +6,8 @@ use nt_abi::{Handle, NtStatus};
 use nt_dispatcher::clock;
 use nt_dispatcher::process::{PROCESS, system};
 
+pub mod information;
+
 gate::exports! {
     /// What ntoskrnl exports of processes, beside the dispatcher's.
     pub static TABLE in "ntoskrnl.exe";

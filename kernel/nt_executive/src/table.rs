@@ -24,6 +24,7 @@ fn tables() -> impl Iterator<Item = &'static [Export]> {
         crate::pool::TABLE,
         crate::power::TABLE,
         crate::process::TABLE,
+        crate::process::information::TABLE,
         crate::section::TABLE,
         crate::system::TABLE,
         crate::system::information::TABLE,

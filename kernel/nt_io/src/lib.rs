@@ -26,6 +26,7 @@ mod names;
 mod native;
 mod objects;
 mod plug_and_play;
+mod query_object;
 mod questions;
 mod reinitialization;
 mod remove_lock;
@@ -47,6 +48,7 @@ pub static TABLES: &[&[gate::export::Export]] = &[
     native::TABLE,
     objects::TABLE,
     plug_and_play::TABLE,
+    query_object::TABLE,
     questions::TABLE,
     reinitialization::TABLE,
     remove_lock::TABLE,

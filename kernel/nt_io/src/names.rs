@@ -105,7 +105,7 @@ unsafe extern "win64" fn ob_open_object_by_pointer(
 }
 
 /// The full name of an object; empty if it has none.
-fn name_of(object: u64) -> Vec<u16> {
+pub(crate) fn name_of(object: u64) -> Vec<u16> {
     let Some(kind) = nt_object::type_of(object) else { return Vec::new() };
     if ptr::eq(kind, &FILE) {
         // SAFETY: a live file object; its name is read with guarded copies, because filters replace it.

@@ -19,6 +19,7 @@ gate::exports! {
     "ZwSetEvent" | "NtSetEvent" = zw_set_event(handle: Handle, old: *mut i32) -> NtStatus, irql <= PASSIVE, rules "K-124 K-155";
     "ZwResetEvent" | "NtResetEvent" = zw_reset_event(handle: Handle, old: *mut i32) -> NtStatus, irql <= PASSIVE, rules "K-124 K-155";
     "ZwClearEvent" | "NtClearEvent" = zw_clear_event(handle: Handle) -> NtStatus, irql <= PASSIVE, rules "K-124 K-155";
+    "ZwPulseEvent" | "NtPulseEvent" = zw_pulse_event(handle: Handle, old: *mut i32) -> NtStatus, irql <= PASSIVE, rules "K-124 K-155";
     "IoCreateNotificationEvent" = io_create_notification_event(name: *const UnicodeString, handle: *mut Handle) -> u64, irql <= PASSIVE, rules "K-124";
     "IoCreateSynchronizationEvent" = io_create_synchronization_event(name: *const UnicodeString, handle: *mut Handle) -> u64, irql <= PASSIVE, rules "K-124";
     "ZwWaitForSingleObject" | "NtWaitForSingleObject" = zw_wait_for_single_object(handle: Handle, alertable: u8, timeout: *const i64) -> NtStatus, irql <= PASSIVE, rules "K-125 K-155";
@@ -140,6 +141,11 @@ unsafe extern "win64" fn zw_set_event(handle: Handle, old: *mut i32) -> NtStatus
 unsafe extern "win64" fn zw_reset_event(handle: Handle, old: *mut i32) -> NtStatus {
     // SAFETY: see the module above.
     unsafe { give_state(with_event(handle, event::reset), old) }
+}
+
+unsafe extern "win64" fn zw_pulse_event(handle: Handle, old: *mut i32) -> NtStatus {
+    // SAFETY: see the module above.
+    unsafe { give_state(with_event(handle, event::pulse), old) }
 }
 
 unsafe extern "win64" fn zw_clear_event(handle: Handle) -> NtStatus {

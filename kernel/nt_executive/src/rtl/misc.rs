@@ -19,6 +19,9 @@ gate::exports! {
     "RtlRunOnceExecuteOnce" = rtl_run_once_execute_once(once: *mut u64, routine: u64, parameter: u64, context: *mut u64) -> NtStatus, irql <= APC, rules "K-200";
     "RtlRunOnceBeginInitialize" = rtl_run_once_begin_initialize(once: *mut u64, flags: u32, context: *mut u64) -> NtStatus, irql <= APC, rules "K-200";
     "RtlRunOnceComplete" = rtl_run_once_complete(once: *mut u64, flags: u32, context: u64) -> NtStatus, irql <= APC, rules "K-200";
+    leaf "RtlComputeCrc32" = rtl_compute_crc32(before: u32, bytes: *const u8, count: u32) -> u32, rules "K-200";
+    leaf "RtlCopyLuid" = rtl_copy_luid(to: *mut u64, from: *const u64), rules "K-200";
+    leaf "RtlEqualLuid" = rtl_equal_luid(a: *const u64, b: *const u64) -> u8, rules "K-200";
     "RtlAssert" = rtl_assert(text: u64, file: u64, line: u32, message: u64), rules "K-200";
 }
 
@@ -50,6 +53,28 @@ pub fn map_generic(mask: u32, mapping: &[u32; 4]) -> u32 {
     const GENERIC: [u32; 4] = [0x8000_0000, 0x4000_0000, 0x2000_0000, 0x1000_0000];
     let specific = GENERIC.iter().zip(mapping).filter(|&(generic, _)| mask & generic != 0);
     specific.fold(mask & 0x0FFF_FFFF, |mask, (_, mapped)| mask | mapped)
+}
+
+/// The CRC that Ethernet and ZIP use; `before` is that of what went before, 0 for nothing.
+unsafe extern "win64" fn rtl_compute_crc32(before: u32, bytes: *const u8, count: u32) -> u32 {
+    const POLYNOMIAL: u32 = 0xEDB8_8320;
+    let step = |crc: u32| if crc & 1 != 0 { crc >> 1 ^ POLYNOMIAL } else { crc >> 1 };
+    let rest = (0..count as usize).fold(!before, |crc, place| {
+        // SAFETY: see `rtl_random`.
+        let byte = unsafe { *bytes.add(place) };
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| step(crc))
+    });
+    !rest
+}
+
+unsafe extern "win64" fn rtl_copy_luid(to: *mut u64, from: *const u64) {
+    // SAFETY: see `rtl_random`. Identifiers are aligned as their halves are.
+    unsafe { to.write_unaligned(from.read_unaligned()) };
+}
+
+unsafe extern "win64" fn rtl_equal_luid(a: *const u64, b: *const u64) -> u8 {
+    // SAFETY: as in `rtl_copy_luid`.
+    unsafe { a.read_unaligned() == b.read_unaligned() }.into()
 }
 
 unsafe extern "win64" fn rtl_map_generic_mask(mask: *mut u32, mapping: *const [u32; 4]) {
