@@ -441,7 +441,12 @@ unsafe extern "win64" fn io_get_related_device_object(file: *mut FileObject) -> 
 }
 
 /// Opens a device by name and gives its file object, referenced, with no handle left (K-095).
-fn open_by_name(name: *const UnicodeString, access: u32, caller: u64) -> Result<*mut FileObject, NtStatus> {
+/// The file object behind a device's name, with a reference, and the handle that it was opened by.
+fn open_by_name(
+    name: *const UnicodeString,
+    access: u32,
+    caller: u64,
+) -> Result<(*mut FileObject, nt_abi::Handle), NtStatus> {
     let name = name_at(name)?;
     let open =
         Open { name: &name, attributes: 0x240, access, options: FILE_OPEN, file_attributes: 0, share: 0, ea: (0, 0) };
@@ -450,8 +455,10 @@ fn open_by_name(name: *const UnicodeString, access: u32, caller: u64) -> Result<
         return Err(opened.status);
     }
     let file = nt_object::reference_by_handle(opened.handle, None);
-    file::close(opened.handle);
-    file.map(|(file, _)| file as *mut FileObject)
+    if file.is_err() {
+        file::close(opened.handle);
+    }
+    file.map(|(file, _)| (file as *mut FileObject, opened.handle))
 }
 
 unsafe extern "win64" fn io_get_device_object_pointer(
@@ -462,7 +469,8 @@ unsafe extern "win64" fn io_get_device_object_pointer(
 ) -> NtStatus {
     match open_by_name(name, access, gate::caller()) {
         // SAFETY: see `open`.
-        Ok(opened) => unsafe {
+        Ok((opened, handle)) => unsafe {
+            crate::file::close(handle);
             put(file, opened);
             put(device, device::related(opened));
             NtStatus::SUCCESS
@@ -477,10 +485,12 @@ unsafe extern "win64" fn io_attach_device(
     below: *mut *mut DeviceObject,
 ) -> NtStatus {
     match open_by_name(name, FILE_READ_ATTRIBUTES, gate::caller()) {
-        // SAFETY: see `open`. The pointer is there before the new device gets its first request (K-093).
-        Ok(file) => unsafe {
-            let attached = device::attach(source, (*file).device_object, |top| *below = top);
-            nt_object::dereference(file as u64);
+        // SAFETY: see `open`. The pointer is there before the new device gets its first requests, which are the CLEANUP and
+        // the CLOSE of this very file (K-093, D-277).
+        Ok((opened, handle)) => unsafe {
+            let attached = device::attach(source, (*opened).device_object, |top| put(below, top));
+            file::close(handle);
+            nt_object::dereference(opened as u64);
             if attached.is_null() { NtStatus::NO_SUCH_DEVICE } else { NtStatus::SUCCESS }
         },
         Err(status) => status,
