@@ -296,6 +296,12 @@ fn objects_and_processes_are_described_by_handle() {
     every_claim_holds("queries");
 }
 
+#[test]
+fn exports_of_two_names_do_the_same_under_either() {
+    every_claim_holds("twins");
+    Run::of(driver("twins")).args(["--net", "none"]).run().expect_clean().line("twins: called back, 0 failed");
+}
+
 /// Two threads at each primitive. `HAMMER_ROUNDS` makes it longer, as `cargo xtask soak` does.
 #[test]
 fn what_two_threads_do_with_each_primitive_adds_up() {
