@@ -85,6 +85,15 @@ pub fn create(object_type: &'static ObjectType, bytes: u64, caller: u64) -> Opti
     Some(body)
 }
 
+/// What the count of an object that is being deleted has been moved by, so that [`try_reference`] leaves it alone while
+/// those who see its last request take and drop references of their own.
+const DYING: i64 = i64::MIN / 2;
+
+/// A count as others are told of it.
+fn told(count: i64) -> i64 {
+    if count < DYING / 2 { count - DYING } else { count }
+}
+
 /// Adds a reference to an object that the caller knows to be alive and returns the new count.
 ///
 /// A pointer to anything else ends the run with REFERENCE_BY_POINTER.
@@ -92,7 +101,7 @@ pub fn create(object_type: &'static ObjectType, bytes: u64, caller: u64) -> Opti
 /// IRQL: up to DISPATCH_LEVEL.
 pub fn reference(body: u64) -> i64 {
     match header(body) {
-        Some(header) => header.pointer_count().fetch_add(1, Ordering::Relaxed) + 1,
+        Some(header) => told(header.pointer_count().fetch_add(1, Ordering::Relaxed) + 1),
         None => stale(body, 0),
     }
 }
@@ -124,9 +133,10 @@ pub fn dereference(body: u64) -> i64 {
     match left {
         0 => last_reference_gone(body),
         1.. => {}
+        _ if told(left) > 0 => {}
         _ => stale(body, 2),
     }
-    left
+    told(left)
 }
 
 /// Sets who deletes objects whose last reference goes above PASSIVE_LEVEL: a function that arranges for its
@@ -148,8 +158,9 @@ fn last_reference_gone(body: u64) {
 fn delete_now(body: u64) {
     let Some(header) = header(body) else { return };
     if let Some(object_type) = header.object_type() {
-        // One reference stands meanwhile: drivers that see the object's last request may take and drop their own.
-        header.pointer_count().store(1, Ordering::Release);
+        // One reference stands meanwhile: drivers that see the object's last request may take and drop their own. Nobody
+        // else can: a name may still lead here.
+        header.pointer_count().store(DYING + 1, Ordering::Release);
         (object_type.delete)(body);
         header.pointer_count().store(0, Ordering::Release);
     }
@@ -179,7 +190,7 @@ pub fn type_of(body: u64) -> Option<&'static ObjectType> {
 
 /// References on a live object, handles included.
 pub fn pointer_count(body: u64) -> Option<i64> {
-    Some(header(body)?.pointer_count().load(Ordering::Relaxed))
+    Some(told(header(body)?.pointer_count().load(Ordering::Relaxed)))
 }
 
 /// Open handles of a live object.

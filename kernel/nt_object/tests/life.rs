@@ -160,3 +160,21 @@ fn huge_object_and_handle_table_both_lie_where_the_plan_puts_them() {
         nt_object::dereference(small);
     });
 }
+
+/// A name may still lead to it; what found it would be left with a stale pointer.
+#[test]
+fn object_that_is_being_deleted_is_given_to_nobody_new() {
+    static FOUND: AtomicI64 = AtomicI64::new(-1);
+    static MOVING: ObjectType = ObjectType::simple("Moving", |body| {
+        FOUND.store(i64::from(nt_object::try_reference(body)), Ordering::Relaxed);
+        // Those who see its last request are free to.
+        assert_eq!((nt_object::reference(body), nt_object::pointer_count(body)), (2, Some(2)));
+        assert_eq!(nt_object::dereference(body), 1);
+    });
+    on_a_driver_thread(|| {
+        let body = nt_object::create(&MOVING, 16, 0).expect("memory");
+        assert_eq!(nt_object::dereference(body), 0);
+        assert_eq!(FOUND.load(Ordering::Relaxed), 0);
+        assert!(!nt_object::is_live(body));
+    });
+}
