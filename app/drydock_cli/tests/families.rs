@@ -273,6 +273,13 @@ fn callbacks_timers_and_reinitialization_call_drivers_back() {
 }
 
 #[test]
+fn callback_of_an_object_that_is_none_is_a_finding() {
+    let ran = Run::of(driver("wrong_object")).args(["--net", "none"]).run().expect("findings", 1);
+    ran.line("wrong_object: 1 claims, 0 failed");
+    assert!(ran.findings().iter().any(|finding| finding.contains("is no callback object")), "{ran:#?}");
+}
+
+#[test]
 #[proves("K-124")]
 fn queues_give_each_entry_to_one_thread() {
     every_claim_holds("queues");

@@ -3,6 +3,7 @@
 //! Whether a reference is one word or many no driver can tell: the routines for one are those for the other here, and
 //! only making it differs.
 
+use gate::memory::put;
 use nt_dispatcher::{clock, rundown};
 
 use crate::pool::{self, Kind, Tag};
@@ -76,7 +77,7 @@ unsafe extern "win64" fn ex_set_timer_resolution(_desired: u32, _set: u8) -> u32
 
 unsafe extern "win64" fn ex_query_timer_resolution(longest: *mut u32, shortest: *mut u32, current: *mut u32) {
     // SAFETY: the driver's results; a bad pointer faults and is blamed on it.
-    unsafe { [longest, shortest, current].into_iter().for_each(|result| *result = clock::TICK_100NS as u32) };
+    unsafe { [longest, shortest, current].into_iter().for_each(|result| put(result, clock::TICK_100NS as u32)) };
 }
 
 /// A workstation, of no suite.

@@ -77,14 +77,31 @@ fn delete(body: u64) {
 
 fn create(name: Option<&[u16]>, multiple: bool) -> Result<u64, NtStatus> {
     let body = nt_object::create(&CALLBACK, BODY_BYTES, gate::caller()).ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;
+    // Before others can find it.
+    callbacks().multiple.insert(body, multiple);
     if let Some(name) = name
         && let Err(status) = nt_object::insert_object(name, body)
     {
         nt_object::dereference(body);
         return Err(status);
     }
-    callbacks().multiple.insert(body, multiple);
     Ok(body)
+}
+
+/// The object of a name, made if there is none and it may be. Between a search and an insertion another thread may make the
+/// object, or be about to take the name of one away whose last reference is gone; both end by themselves.
+///
+/// Tells whether it was made now.
+fn find_or_create(name: &[u16], may_create: bool, multiple: bool) -> Result<(u64, bool), NtStatus> {
+    loop {
+        match find(name) {
+            Err(NtStatus::OBJECT_NAME_NOT_FOUND) if may_create => match create(Some(name), multiple) {
+                Err(NtStatus::OBJECT_NAME_COLLISION) => std::thread::yield_now(),
+                made => return made.map(|body| (body, true)),
+            },
+            found => return found.map(|body| (body, false)),
+        }
+    }
 }
 
 fn make_systems() {
@@ -127,20 +144,15 @@ fn name_and_flags(address: u64) -> Result<(Option<Vec<u16>>, u32), Fault> {
 fn open(callback: u64, attributes: u64, may_create: bool, multiple: bool) -> Result<NtStatus, Failure> {
     make_systems();
     let (name, flags) = name_and_flags(attributes)?;
-    let found = name.as_deref().map_or(Err(NtStatus::OBJECT_NAME_NOT_FOUND), find);
-    let body = match found {
-        Ok(body) => body,
-        Err(NtStatus::OBJECT_NAME_NOT_FOUND) if may_create => {
-            let body = create(name.as_deref(), multiple)?;
-            if flags & attributes::PERMANENT != 0 {
-                nt_object::reference(body);
-            }
-            body
-        }
+    let (body, is_new) = match name.as_deref() {
+        Some(name) => find_or_create(name, may_create, multiple)?,
+        None if may_create => (create(None, multiple)?, true),
         // Without a name there is nothing to open.
-        Err(_) if name.is_none() => return Ok(NtStatus::UNSUCCESSFUL),
-        Err(status) => return Ok(status),
+        None => return Ok(NtStatus::UNSUCCESSFUL),
     };
+    if is_new && flags & attributes::PERMANENT != 0 {
+        nt_object::reference(body);
+    }
     if let Err(fault) = memory::write_value(callback, body) {
         nt_object::dereference(body);
         return Err(fault.into());
@@ -152,10 +164,15 @@ unsafe extern "win64" fn ex_create_callback(callback: u64, attributes: u64, crea
     finish(open(callback, attributes, create != 0, multiple != 0))
 }
 
-/// NULL if the object takes one routine and has it.
+/// NULL if the object takes one routine and has it, or is no callback object.
 unsafe extern "win64" fn ex_register_callback(callback: u64, routine: u64, context: u64) -> u64 {
     let caller = gate::caller();
     nt_object::reference(callback);
+    if nt_object::type_of(callback).is_none_or(|kind| !std::ptr::eq(kind, &CALLBACK)) {
+        gate::finding("K-177", format_args!("{callback:#x} is no callback object."), caller);
+        nt_object::dereference(callback);
+        return 0;
+    }
     let mut callbacks = callbacks();
     let has_one = callbacks.registered.iter().any(|one| one.callback == callback && one.waiter == 0);
     if has_one && !callbacks.multiple.get(&callback).copied().unwrap_or(false) {

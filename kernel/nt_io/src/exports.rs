@@ -440,7 +440,6 @@ unsafe extern "win64" fn io_get_related_device_object(file: *mut FileObject) -> 
     unsafe { device::related(file) }
 }
 
-/// Opens a device by name and gives its file object, referenced, with no handle left (K-095).
 /// The file object behind a device's name, with a reference, and the handle that it was opened by.
 fn open_by_name(
     name: *const UnicodeString,

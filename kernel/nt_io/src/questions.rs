@@ -1,5 +1,6 @@
 //! What drivers ask about a request, its sender, an access or a list, without changing anything.
 
+use gate::memory::{self, Fault, put};
 use nt_abi::file::file_flags;
 use nt_abi::io::irp_flags;
 use nt_abi::{DeviceObject, FileObject, Irp, NtStatus};
@@ -40,10 +41,10 @@ unsafe extern "win64" fn io_get_requestor_session_id(irp: *mut Irp, session: *mu
     // SAFETY: the driver's packet and result.
     unsafe {
         if (*irp).thread == 0 {
-            *session = u32::MAX;
+            put(session, u32::MAX);
             return NtStatus::UNSUCCESSFUL;
         }
-        *session = 0;
+        put(session, 0);
     }
     NtStatus::SUCCESS
 }
@@ -71,26 +72,54 @@ unsafe extern "win64" fn io_check_desired_access(desired: *mut u32, granted: u32
     const GENERIC: [(u32, u32); 4] =
         [(1 << 31, 0x0012_0089), (1 << 30, 0x0012_0116), (1 << 29, 0x0012_00A0), (1 << 28, 0x001F_01FF)];
     // SAFETY: the driver's mask.
-    unsafe {
-        for (generic, specific) in GENERIC {
-            if *desired & generic != 0 {
-                *desired = *desired & !generic | specific;
-            }
+    let mut wanted = unsafe { desired.read_unaligned() };
+    for (generic, specific) in GENERIC {
+        if wanted & generic != 0 {
+            wanted = wanted & !generic | specific;
         }
-        if *desired & !granted != 0 { NtStatus::ACCESS_DENIED } else { NtStatus::SUCCESS }
+    }
+    // SAFETY: as above.
+    unsafe { put(desired, wanted) };
+    if wanted & !granted != 0 { NtStatus::ACCESS_DENIED } else { NtStatus::SUCCESS }
+}
+
+/// Touches no more of the buffer than its entries take, whatever its length is said to be.
+unsafe extern "win64" fn io_check_ea_buffer_validity(buffer: u64, length: u32, bad: *mut u32) -> NtStatus {
+    let checked = copy_entries(buffer, length.into()).map(|list| ea::check(&list));
+    match checked {
+        Ok(checked) => {
+            // SAFETY: the driver's result.
+            unsafe { put(bad, checked.err().unwrap_or(0) as u32) };
+            if checked.is_ok() { NtStatus::SUCCESS } else { NtStatus::EA_LIST_INCONSISTENT }
+        }
+        Err(fault) => {
+            gate::seh::raise_fault(fault);
+            NtStatus::ACCESS_VIOLATION
+        }
     }
 }
 
-unsafe extern "win64" fn io_check_ea_buffer_validity(buffer: u64, length: u32, bad: *mut u32) -> NtStatus {
-    let mut list = vec![0; length as usize];
-    if let Err(fault) = gate::memory::read(buffer, &mut list) {
-        gate::seh::raise_fault(fault);
-        return NtStatus::ACCESS_VIOLATION;
+/// The entries of an EA list up to the last one, or to the first that leads out of the buffer.
+fn copy_entries(buffer: u64, length: u64) -> Result<Vec<u8>, Fault> {
+    /// Next entry's offset, flags, and the lengths of name and value.
+    const HEADER: u64 = 8;
+    let mut at = 0;
+    while at + HEADER <= length {
+        let next: u32 = memory::read_value(buffer + at)?;
+        if next == 0 || at + u64::from(next) >= length {
+            break;
+        }
+        at += u64::from(next);
     }
-    let checked = ea::check(&list);
-    // SAFETY: the driver's result.
-    unsafe { *bad = checked.err().unwrap_or(0) as u32 };
-    if checked.is_ok() { NtStatus::SUCCESS } else { NtStatus::EA_LIST_INCONSISTENT }
+    let mut end = length.min(at + HEADER);
+    if at + HEADER <= length {
+        let name: u8 = memory::read_value(buffer + at + 5)?;
+        let value: u16 = memory::read_value(buffer + at + 6)?;
+        end = length.min(end + u64::from(name) + 1 + u64::from(value));
+    }
+    let mut list = vec![0; end as usize];
+    memory::read(buffer, &mut list)?;
+    Ok(list)
 }
 
 unsafe extern "win64" fn io_query_file_information(
@@ -104,7 +133,7 @@ unsafe extern "win64" fn io_query_file_information(
     unsafe {
         match native::query_information(file, (buffer, length), class) {
             Ok(outcome) => {
-                *returned = outcome.information as u32;
+                put(returned, outcome.information as u32);
                 outcome.status
             }
             Err(status) => status,

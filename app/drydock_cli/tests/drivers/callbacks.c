@@ -148,6 +148,35 @@ static VOID NTAPI CallBack(PDRIVER_OBJECT Driver, PVOID Context, ULONG Count)
     DbgPrint(FAMILY ": called back %d\n", Counts);
 }
 
+#define CONTESTED_ROUNDS 2000
+
+/* One name for two threads: each finds the object, or makes it, whatever the other is about to take away. */
+static void NTAPI Contest(PVOID Context)
+{
+    UNICODE_STRING name = RTL_CONSTANT_STRING(L"\\Callback\\Contested");
+    OBJECT_ATTRIBUTES attributes;
+    PCALLBACK_OBJECT callback;
+    ULONG round, failed = 0;
+    PVOID registered;
+
+    (void)Context;
+    InitializeObjectAttributes(&attributes, &name, OBJ_CASE_INSENSITIVE, NULL, NULL);
+    for (round = 0; round < CONTESTED_ROUNDS; round++) {
+        if (!NT_SUCCESS(ExCreateCallback(&callback, &attributes, TRUE, TRUE))) {
+            failed++;
+            continue;
+        }
+        registered = ExRegisterCallback(callback, Note, NULL);
+        if (registered == NULL)
+            failed++;
+        else
+            ExUnregisterCallback(registered);
+        ObDereferenceObject(callback);
+    }
+    CHECK_NUMBER(0, failed);
+    PsTerminateSystemThread(STATUS_SUCCESS);
+}
+
 static NTSTATUS NTAPI Create(PDEVICE_OBJECT Device, PIRP Irp)
 {
     ULONG session = 7;
@@ -228,6 +257,7 @@ static void Questions(void)
     ea.Entry.EaNameLength = 3;
     RtlCopyMemory(ea.Entry.EaName, "Key", 4);
     CHECK_STATUS(STATUS_SUCCESS, IoCheckEaBufferValidity(&ea.Entry, sizeof(ea), &bad));
+    CHECK_STATUS(STATUS_SUCCESS, IoCheckEaBufferValidity(&ea.Entry, MAXULONG, &bad));
     ea.Entry.NextEntryOffset = 16;
     ea.Bytes[16 + 5] = 50;
     CHECK_STATUS(STATUS_EA_LIST_INCONSISTENT, IoCheckEaBufferValidity(&ea.Entry, sizeof(ea), &bad));
@@ -279,6 +309,7 @@ static void Checks(PUNICODE_STRING RegistryPath)
 {
     NAME(name, "\\Driver\\callbacks");
     PVOID driver = NULL;
+    PKTHREAD contestant, rival;
 
     (void)RegistryPath;
     Callbacks();
@@ -288,6 +319,10 @@ static void Checks(PUNICODE_STRING RegistryPath)
     Requests(driver);
     Questions();
     Registrations(driver);
+    contestant = Start(Contest, NULL);
+    rival = Start(Contest, NULL);
+    Join(contestant);
+    Join(rival);
     IoRegisterDriverReinitialization(driver, CallBack, NULL);
     CHECK_NUMBER(0, Counts);
     ObDereferenceObject(driver);

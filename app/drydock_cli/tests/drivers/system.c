@@ -145,6 +145,7 @@ static void Machine(void)
 static void Checks(PUNICODE_STRING RegistryPath)
 {
     (void)RegistryPath;
+    CHECK_STATUS(STATUS_ACCESS_VIOLATION, ZwQuerySystemInformation(5, (PVOID)0x10, 0x10000, NULL));
     Machine();
     Modules();
     Handles();

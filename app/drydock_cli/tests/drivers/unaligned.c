@@ -2,6 +2,9 @@
 #define FAMILY "unaligned"
 #include "check.h"
 
+IMPORT(NTSTATUS, IoCheckDesiredAccess, PVOID, ACCESS_MASK);
+IMPORT(void, ExQueryTimerResolution, PVOID, PVOID, PVOID);
+
 #pragma pack(push, 1)
 typedef struct _PACKED {
     UCHAR Byte;
@@ -80,6 +83,11 @@ static void Values(void)
     CHECK(RtlTimeToSecondsSince1970(FIELD(Time), FIELD(Number)) != FALSE);
     CHECK_NUMBER(1, Packed.Number);
     CHECK(time.QuadPart == Packed.Time.QuadPart);
+    Packed.Number = GENERIC_READ;
+    CHECK_STATUS(STATUS_SUCCESS, CALL(IoCheckDesiredAccess)(FIELD(Number), FILE_GENERIC_READ));
+    CHECK_NUMBER(FILE_GENERIC_READ, Packed.Number);
+    CALL(ExQueryTimerResolution)(FIELD(Object), FIELD(Other), FIELD(Number));
+    CHECK(Packed.Number > 0);
     CHECK_NUMBER(0, Packed.Guard);
 }
 

@@ -15,7 +15,7 @@ use nt_dispatcher::{clock, thread};
 use nt_object::{HandleEntry, ObjectType};
 
 use super::kernel_image;
-use crate::raise::{Failure, finish};
+use crate::raise::Failure;
 
 gate::exports! {
     /// System information.
@@ -242,7 +242,11 @@ fn query(class: u32, buffer: u64, length: u32, needed: u64) -> Result<NtStatus, 
 }
 
 unsafe extern "win64" fn zw_query_system_information(class: u32, buffer: u64, length: u32, needed: u64) -> NtStatus {
-    finish(query(class, buffer, length, needed))
+    // A bad buffer is a status here: the real one guards what it writes.
+    match query(class, buffer, length, needed) {
+        Ok(status) | Err(Failure::Status(status)) => status,
+        Err(Failure::Fault(_)) => NtStatus::ACCESS_VIOLATION,
+    }
 }
 
 #[cfg(test)]
