@@ -135,7 +135,7 @@ fn what_a_handler_leaves_is_indicated_again() {
     });
 }
 
-#[proves("C-393", "C-484", "C-485", "C-486", "C-487", "C-587")]
+#[proves("C-393", "C-484", "C-486", "C-487", "C-587")]
 #[test]
 fn refused_data_waits_for_a_receive_and_indications_resume_after_it() {
     for refusal in [Answer::status(NtStatus::DATA_NOT_ACCEPTED), Answer::take(0)] {
