@@ -12,7 +12,7 @@ use scenario::clients::{
     allow_many_descriptors, certificate, python_talks_at_once, s_client, s_clients_without_tls, socat, talk_at_once,
     tls_in_front_of,
 };
-use scenario::{Run, Running, folder, sample, simulated};
+use scenario::{CLIENT_AND_SERVER, Run, Running, folder, sample, simulated};
 
 const WAYS: [&str; 2] = ["event", "listen"];
 const AT_ONCE: usize = 1000;
@@ -193,23 +193,9 @@ const ONE_HOST: &str = r#"
     address = ["10.0.0.1"]
 "#;
 
-const TWO_HOSTS: &str = r#"
-    [default_link]
-    latency = "10ms"
-    jitter = "3ms"
-    [[host]]
-    name = "a"
-    address = ["10.0.0.1"]
-    driver = "tdi_client.sys"
-    [[host]]
-    name = "b"
-    address = ["10.0.0.2"]
-    driver = "tdi_server.sys"
-"#;
-
 #[test]
 fn sample_client_is_served_by_the_sample_server_on_one_and_across_two_simulated_hosts() {
-    for (name, text, host) in [("one-host", ONE_HOST, "127.0.0.1"), ("two-hosts", TWO_HOSTS, "10.0.0.2")] {
+    for (name, text, host) in [("one-host", ONE_HOST, "127.0.0.1"), ("two-hosts", CLIENT_AND_SERVER, "10.0.0.2")] {
         let network = simulated(name, text);
         for accept in WAYS {
             for receive in ["request", "event"] {

@@ -4,29 +4,15 @@ mod scenario;
 
 use std::fs;
 
-use scenario::{Ran, Run, folder, sample, simulated};
+use scenario::{CLIENT_AND_SERVER, Ran, Run, folder, sample, simulated};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.0\r\nHost: 10.0.0.2\r\nConnection: close\r\n\r\n";
-
-const NETWORK: &str = r#"
-    [default_link]
-    latency = "10ms"
-    jitter = "3ms"
-    [[host]]
-    name = "a"
-    address = ["10.0.0.1"]
-    driver = "tdi_client.sys"
-    [[host]]
-    name = "b"
-    address = ["10.0.0.2"]
-    driver = "tdi_server.sys"
-"#;
 
 /// The sample client, which takes back the request that the sample server sends back.
 fn client_and_server(name: &str, more: impl FnOnce(Run) -> Run) -> Ran {
     let run = Run::sample("tdi_server.sys").arg(sample("tdi_client.sys"));
     let run = run.set("Port", 80).set("Host", "10.0.0.2").set("StopAfter", REQUEST.len());
-    more(run.args(["--net", &simulated(name, NETWORK)])).run().expect_clean()
+    more(run.args(["--net", &simulated(name, CLIENT_AND_SERVER)])).run().expect_clean()
 }
 
 #[test]
@@ -55,8 +41,9 @@ fn capture_holds_what_crossed_the_wire_and_is_the_same_for_the_same_seed() {
 fn servers_on_different_hosts_have_the_same_port() {
     let second = folder("drivers").join("second_server.sys");
     fs::copy(sample("tdi_server.sys"), &second).expect("a copy");
-    let network =
-        format!("{NETWORK}[[host]]\nname = \"c\"\naddress = [\"10.0.0.3\"]\ndriver = \"second_server.sys\"\n");
+    let network = format!(
+        "{CLIENT_AND_SERVER}[[host]]\nname = \"c\"\naddress = [\"10.0.0.3\"]\ndriver = \"second_server.sys\"\n"
+    );
     for host in ["10.0.0.2", "10.0.0.3"] {
         let run = Run::sample("tdi_server.sys").arg(&second).arg(sample("tdi_client.sys"));
         let run = run.args(["--net", &simulated("two-servers", &network)]).set("Timeout", 1000).set("Port", 80);

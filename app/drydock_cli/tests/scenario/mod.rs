@@ -45,6 +45,21 @@ pub fn folder(name: &str) -> PathBuf {
     folder
 }
 
+/// Two simulated hosts: the sample client has one, the sample server the other.
+pub const CLIENT_AND_SERVER: &str = r#"
+    [default_link]
+    latency = "10ms"
+    jitter = "3ms"
+    [[host]]
+    name = "a"
+    address = ["10.0.0.1"]
+    driver = "tdi_client.sys"
+    [[host]]
+    name = "b"
+    address = ["10.0.0.2"]
+    driver = "tdi_server.sys"
+"#;
+
 /// A network file of this test binary's, as `--net` takes it.
 pub fn simulated(name: &str, text: &str) -> String {
     let file = folder("networks").join(name).with_extension("toml");
