@@ -28,7 +28,8 @@ fn spin_until_clear(word: &AtomicU32, mask: u32) {
     let mut turns = 0;
     while word.load(Ordering::Relaxed) & mask != 0 {
         turns += 1;
-        if turns % TURNS_MAX == 0 || executor::is_seeded() {
+        if turns == TURNS_MAX || executor::is_seeded() {
+            turns = 0;
             executor::spin(word.as_ptr(), mask);
         } else {
             hint::spin_loop();

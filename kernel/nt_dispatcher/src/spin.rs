@@ -100,7 +100,8 @@ fn acquire_contended(lock: &AtomicU64) {
     while lock.compare_exchange_weak(FREE, me, Ordering::Acquire, Ordering::Relaxed).is_err() {
         while lock.load(Ordering::Relaxed) != FREE {
             turns += 1;
-            if turns % TURNS_MAX == 0 || executor::is_seeded() {
+            if turns == TURNS_MAX || executor::is_seeded() {
+                turns = 0;
                 executor::spin(lock.as_ptr().cast(), HELD);
             } else {
                 hint::spin_loop();

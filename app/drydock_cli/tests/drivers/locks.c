@@ -214,12 +214,15 @@ static void ReadShared(void)
 
 static void ReaderWriterSpinLocks(void)
 {
+    /* As if this many read. An answer of which only one byte is set would not be 0 here. */
+    LONG crowded = 0x300;
     KIRQL old = CALL(ExAcquireSpinLockShared)(&ReaderWriter);
 
     CHECK(old == PASSIVE_LEVEL && IRQL() == DISPATCH_LEVEL && ReaderWriter != 0);
     CALL(ExAcquireSpinLockSharedAtDpcLevel)(&ReaderWriter);
     /* Two readers: neither becomes the writer. */
     CHECK(!CALL(ExTryConvertSharedSpinLockExclusive)(&ReaderWriter));
+    CHECK(!CALL(ExTryConvertSharedSpinLockExclusive)(&crowded) && crowded == 0x300);
     CALL(ExReleaseSpinLockSharedFromDpcLevel)(&ReaderWriter);
     CHECK(CALL(ExTryConvertSharedSpinLockExclusive)(&ReaderWriter));
     CALL(ExReleaseSpinLockExclusive)(&ReaderWriter, old);

@@ -28,7 +28,7 @@ gate::exports! {
     "ExReleaseSpinLockExclusive" = ex_release_spin_lock_exclusive(lock: *mut u32, level: Irql), irql <= DISPATCH, rules "K-121 K-153";
     "ExAcquireSpinLockExclusiveAtDpcLevel" = ex_acquire_spin_lock_exclusive_at_dpc_level(lock: *mut u32), rules "K-121";
     "ExReleaseSpinLockExclusiveFromDpcLevel" = ex_release_spin_lock_exclusive_from_dpc_level(lock: *mut u32), rules "K-121 K-153";
-    "ExTryConvertSharedSpinLockExclusive" = ex_try_convert_shared_spin_lock_exclusive(lock: *mut u32) -> u8, rules "K-121";
+    "ExTryConvertSharedSpinLockExclusive" = ex_try_convert_shared_spin_lock_exclusive(lock: *mut u32) -> u32, rules "K-121";
 }
 
 /// `KLOCK_QUEUE_HANDLE`. Windows queues processors through it; here spinning threads do not queue.
@@ -157,7 +157,8 @@ unsafe extern "win64" fn ex_release_spin_lock_exclusive_from_dpc_level(lock: *mu
     unsafe { shared_lock::release_spin_exclusive(lock) }
 }
 
-unsafe extern "win64" fn ex_try_convert_shared_spin_lock_exclusive(lock: *mut u32) -> u8 {
+/// A LOGICAL, so all 32 bits count.
+unsafe extern "win64" fn ex_try_convert_shared_spin_lock_exclusive(lock: *mut u32) -> u32 {
     // SAFETY: see the module above.
     unsafe { shared_lock::try_convert(lock) }.into()
 }

@@ -10,7 +10,7 @@ gate::exports! {
     /// Plug and play of transports.
     pub static TABLE in "tdi.sys";
     "TdiInitialize" = tdi_initialize(), irql <= PASSIVE, rules "D-228";
-    "CTEInitialize" = cte_initialize() -> u8, irql <= PASSIVE, rules "D-228";
+    "CTEInitialize" = cte_initialize() -> u32, irql <= PASSIVE, rules "D-228";
     "CTESystemUpTime" = cte_system_up_time() -> u32, irql <= DISPATCH, rules "D-228";
     "TdiRegisterPnPHandlers" = tdi_register_pnp_handlers(information: *const ClientInterfaceInfo, size: u32, handle: *mut Handle) -> NtStatus, irql <= APC, rules "D-240 D-241 D-242 D-243";
     "TdiDeregisterPnPHandlers" = tdi_deregister_pnp_handlers(handle: Handle) -> NtStatus, irql <= APC, rules "D-254";
@@ -61,7 +61,7 @@ const _: () = assert!(size_of::<ClientInterfaceInfo>() == 56);
 
 unsafe extern "win64" fn tdi_initialize() {}
 
-unsafe extern "win64" fn cte_initialize() -> u8 {
+unsafe extern "win64" fn cte_initialize() -> u32 {
     1
 }
 
