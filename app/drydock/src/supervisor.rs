@@ -31,6 +31,9 @@ use crate::{DockError, Verdict, debugger, judge, places};
 /// How often the trace is read while the child runs.
 const DRAIN_EVERY: Duration = Duration::from_millis(2);
 
+/// How long what drivers registered for a bugcheck may take, once there is one.
+const CALLBACKS: Duration = Duration::from_secs(1);
+
 /// Set by `host_entry`: this executable can become the child.
 pub static HOST_ENTRY_CALLED: OnceLock<()> = OnceLock::new();
 
@@ -87,10 +90,15 @@ pub fn run(mut plan: Plan, wanted: Wanted, host_program: Option<PathBuf>) -> Res
     // A debugger that never comes must not hold the run for ever either, if it has a limit at all.
     child.begin(plan.timeout);
 
+    let mut has_ended = false;
     let end = loop {
         outputs.take(reader.drain());
         if let Some(end) = child.try_wait().map_err(DockError::setup("wait for the child"))? {
             break end;
+        }
+        if !has_ended && !plan.debugger && reader.bugcheck().is_some() {
+            has_ended = true;
+            child.begin(Some(CALLBACKS));
         }
         if waiting.as_mut().is_some_and(|waiting| waiting.look(plan, &reader)) {
             waiting = None;

@@ -304,6 +304,59 @@ fn objects_and_processes_are_described_by_handle() {
 }
 
 #[test]
+#[proves("K-177")]
+fn bugcheck_callback_is_registered_once() {
+    every_claim_holds("last_calls");
+}
+
+#[test]
+#[proves("K-102")]
+fn bugcheck_callback_that_is_left_registered_is_a_finding() {
+    let ran = Run::of(driver("last_calls")).set("End", 1).args(["--net", "none"]).run().expect("findings", 1);
+    assert!(ran.findings().iter().any(|finding| finding.contains("a bugcheck callback")), "{ran:#?}");
+}
+
+/// A run of last_calls.c that ends so, in the bugcheck of that code and nothing of the callbacks'.
+#[track_caller]
+fn last_calls(end: u32, code: u32, seed: &[&str]) -> Ran {
+    let run = seed.iter().fold(Run::of(driver("last_calls")), |run, argument| run.arg(argument));
+    // Longer than any test may take: it must be the bugcheck that ends the run.
+    let ran = run.set("End", end).args(["--net", "none", "--timeout", "3600"]).run();
+    let bugcheck = &ran.verdict["bugcheck"];
+    assert_eq!((&bugcheck["code"], &bugcheck["driver"]), (&code.into(), &"last_calls.sys".into()), "{end}: {ran:#?}");
+    ran.line("noted 1 16 15 2");
+    ran
+}
+
+#[test]
+#[proves("K-177")]
+fn bugcheck_calls_what_was_registered_for_it() {
+    for seed in [&[][..], &["--seed", "7"]] {
+        let ran = last_calls(2, 0xE2, seed);
+        for told in ["of 'first' at last_calls.sys+", "of 'second' at last_calls.sys+", "of 'data' at last_calls.sys+"]
+        {
+            assert!(ran.line(told).contains("is called"), "{ran:#?}");
+        }
+        assert!(ran.line("of 'third'").contains("is not called: its record"), "{ran:#?}");
+        ran.line("gave 5 bytes for the dump");
+        assert!(!ran.account.contains("'pages'") && !ran.account.contains("FAILS"), "{ran:#?}");
+    }
+}
+
+#[test]
+fn bugcheck_callback_that_fails_or_never_returns_loses_nothing_of_the_report() {
+    // How the run ends, and the code of that.
+    for (end, code) in [(3, 0xE2), (4, 0xD1), (5, 0xE2), (6, 0xE2)] {
+        for seed in [&[][..], &["--seed", "7"]] {
+            let ran = last_calls(end, code, seed);
+            ran.line("of 'second' at last_calls.sys+");
+            ran.line("did not come back from last_calls.sys+");
+            assert!(!ran.account.contains("'third'"), "{ran:#?}");
+        }
+    }
+}
+
+#[test]
 fn exports_of_two_names_do_the_same_under_either() {
     every_claim_holds("twins");
     Run::of(driver("twins")).args(["--net", "none"]).run().expect_clean().line("twins: called back, 0 failed");

@@ -6,6 +6,7 @@
 //! Invariants: nothing here calls into a driver while it holds a lock; nothing follows a pointer that a driver could
 //! have forged to find its own records.
 
+pub mod bugcheck_callback;
 mod c_runtime;
 mod cache_aware;
 pub mod callback;
@@ -35,6 +36,7 @@ mod varargs;
 
 /// Lends this crate's services to those below it. Once, before the first driver runs.
 pub fn install() {
+    gate::bugcheck::set_callbacks(bugcheck_callback::call_all);
     nt_io::set_services(nt_io::Services {
         allocate: |bytes, caller| pool::allocate(bytes, IO_TAG, pool::Kind::NonPaged, caller),
         // A driver may have put a buffer of its own there, with a tag of its own.

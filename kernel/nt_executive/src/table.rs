@@ -14,6 +14,7 @@ const KERNEL: [&str; 6] = ["ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkr
 
 fn tables() -> impl Iterator<Item = &'static [Export]> {
     let own = [
+        crate::bugcheck_callback::TABLE,
         crate::cache_aware::TABLE,
         crate::callback::TABLE,
         crate::debug_print::TABLE,

@@ -2,20 +2,24 @@
 //!
 //! Invariants: the first bugcheck of a process is the one that is recorded; the process is gone right after it,
 //! since host locks may be held; nothing here takes a lock or allocates, because it runs in signal handlers.
+//!
+//! In between, the thread that recorded it calls what drivers registered for bugchecks. Nothing that such a routine
+//! does can change the record any more: a fault in it ends the process, and so does the supervisor after a while.
 
 use std::fmt::Display;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::{panic, thread};
 
 use nt_abi::Irql;
 pub use nt_abi::exception::BugCheck;
 use nt_abi::exception::Context;
-use trace::BugCheckReport;
+use trace::{BugCheckReport, Event};
 
 use crate::block::Block;
 use crate::text::Text;
 use crate::thread::HostThread;
-use crate::{block, frames, image, recorder, seh, stub};
+use crate::{block, call, frames, image, recorder, seh, stub};
 
 /// Exit status of a child that left a bugcheck record.
 pub const BUGCHECK_EXIT: i32 = 70;
@@ -134,13 +138,15 @@ pub(crate) fn stop(stop: &Stop<'_>) -> ! {
         Ok(_) => {
             STOP.store(std::ptr::from_ref(stop).cast_mut().cast(), Ordering::Relaxed);
             record(stop, true);
+            call_back(stop.code);
         }
         // Looking at the stack failed itself, or there was no room for it. The first reason counts, without frames;
         // if it was being written already, what is there must do.
         Err(owner) if owner == id => {
             // SAFETY: this thread's own call of `record` is interrupted and does not go on, so its argument is there.
-            if let Some(first) = unsafe { STOP.load(Ordering::Relaxed).as_ref() } {
-                record(first, false);
+            match unsafe { STOP.load(Ordering::Relaxed).as_ref() } {
+                Some(first) => record(first, false),
+                None => tell_callback_failed(stop),
             }
         }
         // Another thread is writing; it ends the process when it is done. Bounded, should it have died.
@@ -148,6 +154,51 @@ pub(crate) fn stop(stop: &Stop<'_>) -> ! {
     }
     // SAFETY: ends the process without running anything of it, which is the point.
     unsafe { libc::_exit(BUGCHECK_EXIT) }
+}
+
+static CALLBACKS: OnceLock<fn()> = OnceLock::new();
+
+/// Sets what calls the routines that drivers registered for bugchecks. It is called at HIGH_LEVEL after a bugcheck of
+/// Windows' is recorded, perhaps in a signal handler that interrupted anything, so it waits for no lock and allocates
+/// nothing. Set once.
+pub fn set_callbacks(call: fn()) {
+    let _ = CALLBACKS.set(call);
+}
+
+/// Calls what drivers registered for a bugcheck, if this is one: Windows knows neither the codes of our own nor a time
+/// limit, whose thread is somewhere in the middle of something.
+fn call_back(code: BugCheck) {
+    /// Ours begin here.
+    const FIRST_OF_OURS: u32 = 0xD0C0_0000;
+    let (Some(call), Some(block)) = (CALLBACKS.get(), block::installed()) else { return };
+    if code.0 >= FIRST_OF_OURS || code == BugCheck::DPC_WATCHDOG_VIOLATION {
+        return;
+    }
+    crate::set_irql(Irql::HIGH);
+    // SAFETY: the calling thread's block. What comes now is no longer the fault that is being handled.
+    unsafe { (*block.host()).in_handler = false };
+    call::apart(call);
+}
+
+/// Says something about what happens after the bugcheck, in the account. Takes no lock and allocates nothing.
+pub fn tell(what: impl Display) {
+    let mut text = Text::<256>::new();
+    text.push(format_args!("{what}"));
+    match (recorder::trace(), block::installed()) {
+        (Some(_), Some(_)) => crate::record_with_text(Event::HostNote {}, text.as_str()),
+        _ => recorder::eprint_raw(format_args!("{}\n", text.as_str())),
+    }
+}
+
+/// Says where a routine that was called for the bugcheck failed itself, or was when its time was up.
+fn tell_callback_failed(stop: &Stop<'_>) {
+    match image::place(stop.rip) {
+        Some((image, offset)) => {
+            let name = image.name;
+            tell(format_args!("It did not come back from {name}+{offset:#x}; callbacks behind it are not called."));
+        }
+        None => tell("It did not come back; callbacks behind it are not called."),
+    }
 }
 
 fn record(stop: &Stop<'_>, with_frames: bool) {

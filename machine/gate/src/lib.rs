@@ -10,7 +10,7 @@
 //! - The current thread is found through GS, never through a Rust thread-local: fibers share threads.
 //! - Every import is entered through a stub that notes the driver's return address and the import's
 //!   number, so whatever goes wrong below is blamed on the right instruction.
-//! - After a bugcheck nothing more runs in this process.
+//! - After a bugcheck nothing more runs in this process but what drivers registered for that.
 
 mod block;
 pub mod bugcheck;

@@ -9,7 +9,7 @@ use nt_abi::{DeviceObject, FileObject};
 use nt_dispatcher::event_object::EVENT;
 use nt_dispatcher::{dpc, resource, thread, timer, work};
 use nt_executive::lists::lookaside;
-use nt_executive::{callback, mdl, notifications, pool};
+use nt_executive::{bugcheck_callback, callback, mdl, notifications, pool};
 use nt_io::device::{self, DEVICE};
 use nt_io::file::FILE;
 use nt_io::{driver, irp, shutdown, work_item};
@@ -203,6 +203,11 @@ impl Report<'_> {
             self.left(registration.caller, || {
                 let (what, routine) = (registration.subject, registration.routine);
                 format!("a notify routine for {what:?} events ({routine:#x}) was not removed; it was registered here")
+            });
+        });
+        bugcheck_callback::for_each_registered(|routine, caller| {
+            self.left(caller, || {
+                format!("a bugcheck callback ({routine:#x}) was not deregistered; it was registered here")
             });
         });
         callback::for_each_registered(|routine, caller| {
