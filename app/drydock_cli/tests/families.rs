@@ -357,6 +357,20 @@ fn bugcheck_callback_that_fails_or_never_returns_loses_nothing_of_the_report() {
 }
 
 #[test]
+#[proves("K-134")]
+fn thread_tells_its_times_its_end_and_where_it_began() {
+    every_claim_holds("thread_queries");
+    // Where time is real, what runs takes some.
+    claims_hold("thread_queries", Run::of(driver("thread_queries"))).line("ran for a while");
+}
+
+#[test]
+#[proves("K-007")]
+fn thread_that_is_bound_to_a_processor_has_its_number() {
+    every_claim_holds("affinity");
+}
+
+#[test]
 fn exports_of_two_names_do_the_same_under_either() {
     every_claim_holds("twins");
     Run::of(driver("twins")).args(["--net", "none"]).run().expect_clean().line("twins: called back, 0 failed");

@@ -10,6 +10,7 @@ mod locks;
 mod processors;
 mod queues;
 mod spin_locks;
+mod thread_information;
 mod threads;
 mod time;
 mod work;
@@ -18,7 +19,7 @@ use gate::export::{Export, count, flatten};
 
 use crate::thread::PROCESSORS;
 
-const TABLES: [&[Export]; 10] = [
+const TABLES: [&[Export]; 11] = [
     events::TABLE,
     handles::TABLE,
     levels::TABLE,
@@ -26,6 +27,7 @@ const TABLES: [&[Export]; 10] = [
     processors::TABLE,
     queues::TABLE,
     spin_locks::TABLE,
+    thread_information::TABLE,
     threads::TABLE,
     time::TABLE,
     work::TABLE,

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use gate::shared_page;
 use gate::thread::{Block, host_stack};
 use nt_abi::dispatcher::{DispatcherType, Mutant};
 use nt_abi::exception::BugCheck;
@@ -18,7 +19,7 @@ use trace::Event;
 use crate::event::signal_state;
 use crate::executor::{self, seeded};
 use crate::park::Parker;
-use crate::{clock_thread, describe, poller, wait};
+use crate::{clock, clock_thread, describe, poller, wait};
 
 /// Stack of a driver thread. NT gives 24 KiB; host code below an import needs more.
 pub(crate) const STACK_BYTES: usize = 512 << 10;
@@ -34,10 +35,28 @@ const BASE_INCREMENT: u64 = 0x10C;
 const MUTEXES: u64 = 0x110;
 /// Whether it wants hard errors kept from the user.
 const NO_HARD_ERRORS: u64 = 0x114;
+/// What it said when it ended itself, and where its routine begins.
+const EXIT_STATUS: u64 = 0x118;
+const START: u64 = 0x120;
+/// When it was made and when it ended, by the clock that drivers read; how long it has run, known from its end on.
+const CREATED: u64 = 0x128;
+const ENDED: u64 = 0x130;
+const RUN_TIME: u64 = 0x138;
+/// Its number for Linux, 0 for a fiber.
+const HOST_ID: u64 = 0x140;
+/// Where it may run, and where for the time being, 0 without such a restriction.
+const AFFINITY: u64 = 0x148;
+const SYSTEM_AFFINITY: u64 = 0x150;
+/// The number of its own processor, and one more than that of another that it has leased to run there, 0 without one.
+const HOME: u64 = 0x158;
+const VISITED: u64 = 0x15C;
 /// The priority that system threads begin with.
-const PRIORITY_AT_FIRST: i32 = 8;
+pub(crate) const PRIORITY_AT_FIRST: i32 = 8;
 /// Processor numbers handed out; drivers index arrays of KeNumberProcessors entries with them.
 pub const PROCESSORS: u32 = 64;
+
+/// A bit for each of them.
+pub(crate) const ALL_PROCESSORS: u64 = u64::MAX >> (64 - PROCESSORS);
 
 /// Threads.
 pub static THREAD: ObjectType = ObjectType::simple("Thread", |_| {});
@@ -221,6 +240,7 @@ impl Identity {
             return Err(std::io::ErrorKind::OutOfMemory.into());
         }
         let processor = lease();
+        word(body, HOME).store(processor as i32, Ordering::Relaxed);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let block = Block::new(stack, body, number, processor as u16)?;
         let free = FREE_RECORDS.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -277,6 +297,10 @@ impl Identity {
             );
         }
         gate::record(Event::ThreadEnded { thread: self.body });
+        long_word(self.body, RUN_TIME).store(run_time(self.body), Ordering::Relaxed);
+        long_word(self.body, ENDED).store(shared_page::system_time_100ns(), Ordering::Relaxed);
+        word(self.body, HOST_ID).store(0, Ordering::Relaxed);
+        leave_visited(self.body);
         ENDING.fetch_add(1, Ordering::SeqCst);
         // SAFETY: the object is alive: this thread holds a reference until the next lines.
         unsafe { signal_state(self.body) }.store(1, Ordering::SeqCst);
@@ -302,6 +326,68 @@ fn lease() -> u32 {
     }
 }
 
+/// Leases one of the processors in a mask, if one is free.
+fn lease_one_of(mask: u64) -> Option<u32> {
+    let take = |leased: u64| match mask & !leased {
+        0 => None,
+        free => Some(leased | 1 << free.trailing_zeros()),
+    };
+    let before = LEASED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
+    Some((mask & !before).trailing_zeros())
+}
+
+fn leave_visited(thread: u64) {
+    let visited = word(thread, VISITED).swap(0, Ordering::Relaxed);
+    if visited != 0 {
+        LEASED.fetch_and(!(1 << (visited - 1)), Ordering::Relaxed);
+    }
+}
+
+/// Where a thread may run: a bit for each processor.
+pub(crate) fn affinity(thread: u64) -> u64 {
+    match long_word(thread, SYSTEM_AFFINITY).load(Ordering::Relaxed) {
+        0 => long_word(thread, AFFINITY).load(Ordering::Relaxed),
+        system => system,
+    }
+}
+
+/// Sets where a thread may run for good.
+pub(crate) fn set_affinity(thread: u64, mask: u64) {
+    long_word(thread, AFFINITY).store(mask, Ordering::Relaxed);
+    if thread == gate::thread::current_thread_object() {
+        settle(thread);
+    }
+}
+
+/// Sets where the calling thread may run for the time being, 0 for where it may for good. Gives what was set before.
+pub(crate) fn set_system_affinity(mask: u64) -> u64 {
+    let thread = gate::thread::current_thread_object();
+    let before = long_word(thread, SYSTEM_AFFINITY).swap(mask, Ordering::Relaxed);
+    settle(thread);
+    before
+}
+
+/// Gives the calling thread the number of a processor that it may run on: its own, or else one that no other thread has, or
+/// else one that another has, which at DISPATCH_LEVEL then keeps nobody out, as with more threads than processors.
+///
+/// At DISPATCH_LEVEL a thread stays where it is; it moves with the next change below that.
+fn settle(thread: u64) {
+    if gate::irql() >= Irql::DISPATCH {
+        return;
+    }
+    let (wanted, home) = (affinity(thread), word(thread, HOME).load(Ordering::Relaxed));
+    let visited = word(thread, VISITED).load(Ordering::Relaxed);
+    if wanted & 1 << home != 0 {
+        leave_visited(thread);
+        gate::thread::set_processor(home as u16);
+    } else if visited == 0 || wanted & 1 << (visited - 1) == 0 {
+        leave_visited(thread);
+        let leased = lease_one_of(wanted);
+        word(thread, VISITED).store(leased.map_or(0, |number| number as i32 + 1), Ordering::Relaxed);
+        gate::thread::set_processor(leased.unwrap_or_else(|| wanted.trailing_zeros()) as u16);
+    }
+}
+
 /// Makes the calling host thread a thread of the kernel, for good: the one that loads and drives drivers.
 ///
 /// # Errors
@@ -324,6 +410,7 @@ pub(crate) fn adopt_current_and(alone: impl FnOnce()) -> std::io::Result<()> {
     let identity = Identity::take_on(body)?;
     // SAFETY: the thread runs on its second block now.
     unsafe { first.release() };
+    note_host_id(body);
     if executor::is_seeded() {
         seeded::adopt(identity.block, &identity.record.parker, body);
     }
@@ -343,6 +430,8 @@ fn new_object(caller: u64) -> Option<u64> {
         *list = ListEntry { flink: list, blink: list };
         ((body + ID) as *mut u64).write(LAST_ID.fetch_add(4, Ordering::Relaxed) + 4);
         ((body + PRIORITY) as *mut i32).write(PRIORITY_AT_FIRST);
+        ((body + AFFINITY) as *mut u64).write(ALL_PROCESSORS);
+        ((body + CREATED) as *mut u64).write(shared_page::system_time_100ns());
     }
     Some(body)
 }
@@ -379,6 +468,59 @@ fn word<'a>(thread: u64, offset: u64) -> &'a AtomicI32 {
     }
     // SAFETY: a thread's body, whose memory stays mapped whatever happens to it.
     unsafe { AtomicI32::from_ptr((thread + offset) as *mut i32) }
+}
+
+/// A double word of a thread's object.
+fn long_word<'a>(thread: u64, offset: u64) -> &'a AtomicU64 {
+    let low: *const AtomicI32 = word(thread, offset);
+    // SAFETY: as in `word`; the double words lie at multiples of eight.
+    unsafe { AtomicU64::from_ptr(low as *mut u64) }
+}
+
+/// Notes which of Linux' threads the calling one is, unless it is a fiber, which shares one.
+fn note_host_id(body: u64) {
+    if !executor::is_seeded() {
+        // SAFETY: no preconditions.
+        word(body, HOST_ID).store(unsafe { libc::gettid() }, Ordering::Relaxed);
+    }
+}
+
+/// When a thread was made and when it ended, in system time as drivers read it; 0 for one that has not.
+pub(crate) fn life_span(thread: u64) -> (u64, u64) {
+    (long_word(thread, CREATED).load(Ordering::Relaxed), long_word(thread, ENDED).load(Ordering::Relaxed))
+}
+
+/// How long a thread has run. In virtual time nothing takes any.
+pub(crate) fn run_time(thread: u64) -> u64 {
+    match word(thread, HOST_ID).load(Ordering::Relaxed) {
+        0 => long_word(thread, RUN_TIME).load(Ordering::Relaxed),
+        // Between its last words and this it may have ended.
+        host => clock::run_time_100ns(host).unwrap_or_else(|| long_word(thread, RUN_TIME).load(Ordering::Relaxed)),
+    }
+}
+
+/// Where a thread's routine begins, 0 for the host's.
+pub(crate) fn start_of(thread: u64) -> u64 {
+    long_word(thread, START).load(Ordering::Relaxed)
+}
+
+/// What the calling thread ends with.
+pub(crate) fn set_exit_status(status: NtStatus) {
+    word(gate::thread::current_thread_object(), EXIT_STATUS).store(status.0 as i32, Ordering::Relaxed);
+}
+
+/// What a thread has ended with, STATUS_PENDING before.
+pub(crate) fn exit_status(thread: u64) -> NtStatus {
+    if has_ended(thread) {
+        NtStatus(word(thread, EXIT_STATUS).load(Ordering::Relaxed) as u32)
+    } else {
+        NtStatus::PENDING
+    }
+}
+
+/// How far a thread's base priority is from its process'.
+pub(crate) fn base_increment(thread: u64) -> i32 {
+    word(thread, BASE_INCREMENT).load(Ordering::Relaxed)
 }
 
 /// A thread's priority. Kept and told, but of no effect.
@@ -443,6 +585,8 @@ fn spawn(body: u64, start: Start, context: u64) -> std::io::Result<()> {
 
 fn live(identity: Identity, start: Start, context: u64) {
     let routine = if let Start::Driver(routine) = start { routine } else { 0 };
+    long_word(identity.body, START).store(routine, Ordering::Relaxed);
+    note_host_id(identity.body);
     // Drivers' threads begin inside a critical region (K-134).
     identity.record.regions.store(i32::from(routine != 0), Ordering::Relaxed);
     identity.record.is_drivers.store(matches!(start, Start::Driver(_)), Ordering::Relaxed);

@@ -77,6 +77,15 @@ pub fn set_times(system_100ns: u64, interrupt_100ns: u64, ticks: u64) {
     set_system_time_field(page + offset::TICK_COUNT, ticks);
 }
 
+/// System time as drivers read it here: that of the last tick.
+pub fn system_time_100ns() -> u64 {
+    let address = shadow() + offset::SYSTEM_TIME;
+    let value: u64;
+    // SAFETY: as in `set_system_time_field`.
+    unsafe { asm!("mov {}, [{}]", out(reg) value, in(reg) address, options(nostack, readonly, preserves_flags)) };
+    value
+}
+
 /// Writes a `KSYSTEM_TIME`: the high half twice around the whole, so that a reader of 32-bit halves that sees the
 /// same high half twice has one value. Most readers load both halves at once.
 fn set_system_time_field(address: u64, value: u64) {

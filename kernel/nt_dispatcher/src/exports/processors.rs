@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use gate::memory::put;
 use nt_abi::NtStatus;
 
 use crate::thread::PROCESSORS;
@@ -14,6 +15,12 @@ gate::exports! {
     "KeQueryGroupAffinity" = ke_query_group_affinity(group: u16) -> u64, rules "K-007";
     "KeQueryActiveGroupCount" | "KeQueryMaximumGroupCount" = ke_query_group_count() -> u16, rules "K-007";
     "KeGetCurrentNodeNumber" | "KeQueryHighestNodeNumber" = ke_get_current_node_number() -> u16, rules "K-007";
+    "KeSetSystemAffinityThread" = ke_set_system_affinity_thread(affinity: u64), irql <= DISPATCH, rules "K-007";
+    "KeSetSystemAffinityThreadEx" = ke_set_system_affinity_thread_ex(affinity: u64) -> u64, irql <= DISPATCH, rules "K-007";
+    "KeRevertToUserAffinityThread" = ke_revert_to_user_affinity_thread(), irql <= DISPATCH, rules "K-007";
+    "KeRevertToUserAffinityThreadEx" = ke_revert_to_user_affinity_thread_ex(affinity: u64), irql <= DISPATCH, rules "K-007";
+    "KeSetSystemGroupAffinityThread" = ke_set_system_group_affinity_thread(affinity: *const GroupAffinity, previous: *mut GroupAffinity), irql <= DISPATCH, rules "K-007";
+    "KeRevertToUserGroupAffinityThread" = ke_revert_to_user_group_affinity_thread(previous: *const GroupAffinity), irql <= DISPATCH, rules "K-007";
     "KeIsExecutingDpc" = ke_is_executing_dpc() -> u32, rules "K-133";
     "KeIsAttachedProcess" = ke_is_attached_process() -> u8, rules "K-100";
     "KeIsWaitListEmpty" = ke_is_wait_list_empty(object: u64) -> u8, irql <= DISPATCH, rules "K-127";
@@ -25,6 +32,73 @@ gate::exports! {
 
 unsafe extern "win64" fn ke_query_group_affinity(group: u16) -> u64 {
     if group == 0 { u64::MAX >> (64 - PROCESSORS) } else { 0 }
+}
+
+/// `GROUP_AFFINITY`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct GroupAffinity {
+    mask: u64,
+    group: u16,
+    reserved: [u16; 3],
+}
+
+impl GroupAffinity {
+    /// In the one group there is, whose mask of none is also what stands for no affinity.
+    fn of(mask: u64) -> Self {
+        Self { mask, group: 0, reserved: [0; 3] }
+    }
+
+    /// The mask, if it is one of a group that there is.
+    fn mask(self) -> Option<u64> {
+        (self.group == 0 && self.reserved == [0; 3]).then_some(self.mask)
+    }
+}
+
+/// Binds the calling thread to those of the processors that there are. A mask without any changes nothing.
+fn bind(mask: u64) -> u64 {
+    match mask & thread::ALL_PROCESSORS {
+        0 => 0,
+        active => thread::set_system_affinity(active),
+    }
+}
+
+unsafe extern "win64" fn ke_set_system_affinity_thread(affinity: u64) {
+    bind(affinity);
+}
+
+/// Gives the affinity that was set in the same way before, 0 for none.
+unsafe extern "win64" fn ke_set_system_affinity_thread_ex(affinity: u64) -> u64 {
+    bind(affinity)
+}
+
+unsafe extern "win64" fn ke_revert_to_user_affinity_thread() {
+    thread::set_system_affinity(0);
+}
+
+/// Takes what [`ke_set_system_affinity_thread_ex`] gave.
+unsafe extern "win64" fn ke_revert_to_user_affinity_thread_ex(affinity: u64) {
+    thread::set_system_affinity(affinity & thread::ALL_PROCESSORS);
+}
+
+unsafe extern "win64" fn ke_set_system_group_affinity_thread(
+    affinity: *const GroupAffinity,
+    previous: *mut GroupAffinity,
+) {
+    // SAFETY: the driver's structures; see the module above.
+    let before = unsafe { affinity.read_unaligned() }.mask().map_or(0, bind);
+    if !previous.is_null() {
+        // SAFETY: as above.
+        unsafe { put(previous, GroupAffinity::of(before)) };
+    }
+}
+
+/// Takes what [`ke_set_system_group_affinity_thread`] gave.
+unsafe extern "win64" fn ke_revert_to_user_group_affinity_thread(previous: *const GroupAffinity) {
+    // SAFETY: as in `ke_set_system_group_affinity_thread`.
+    if let Some(mask) = unsafe { previous.read_unaligned() }.mask() {
+        thread::set_system_affinity(mask & thread::ALL_PROCESSORS);
+    }
 }
 
 unsafe extern "win64" fn ke_query_group_count() -> u16 {

@@ -3,6 +3,7 @@
 use gate::memory::put;
 use nt_abi::{Handle, NtStatus, ObjectAttributes};
 
+use super::thread_information;
 use crate::thread::{self, Start, THREAD};
 use crate::{executor, process};
 
@@ -97,11 +98,12 @@ unsafe extern "win64" fn ps_create_system_thread(
     if opened.is_some() { NtStatus::SUCCESS } else { NtStatus::INSUFFICIENT_RESOURCES }
 }
 
-unsafe extern "win64" fn ps_terminate_system_thread(_status: NtStatus) -> NtStatus {
+unsafe extern "win64" fn ps_terminate_system_thread(status: NtStatus) -> NtStatus {
     if !thread::is_drivers() {
         gate::finding("K-134", "PsTerminateSystemThread was called on a thread of the system's.", gate::caller());
         return NtStatus::INVALID_PARAMETER;
     }
+    thread::set_exit_status(status);
     // SAFETY: this frame holds nothing, and imports on the way here are done (the driver was in control).
     unsafe { gate::call::leave() }
 }
@@ -250,8 +252,6 @@ unsafe extern "win64" fn zw_set_information_thread(
     information: u64,
     length: u32,
 ) -> NtStatus {
-    /// `ZwCurrentThread()`.
-    const CURRENT: Handle = Handle(-2i64 as u64);
     let bytes = if class == information::AFFINITY_MASK { 8 } else { 4 };
     if !matches!(class, information::PRIORITY | information::BASE_PRIORITY | information::AFFINITY_MASK) {
         return NtStatus::INVALID_INFO_CLASS;
@@ -259,22 +259,24 @@ unsafe extern "win64" fn zw_set_information_thread(
     if length != bytes {
         return NtStatus::INFO_LENGTH_MISMATCH;
     }
-    let Ok(value) = gate::memory::read_value::<i32>(information) else { return NtStatus::ACCESS_VIOLATION };
-    let body = if thread == CURRENT {
-        let current = gate::thread::current_thread_object();
-        nt_object::reference(current);
-        current
-    } else {
-        match nt_object::reference_by_handle(thread, Some(THREAD.block())) {
-            Ok((body, _)) => body,
-            Err(status) => return status,
-        }
+    let read = match bytes {
+        8 => gate::memory::read_value::<u64>(information),
+        _ => gate::memory::read_value::<u32>(information).map(u64::from),
     };
-    // An affinity changes nothing: every thread has a processor of its own.
+    let Ok(value) = read else { return NtStatus::ACCESS_VIOLATION };
+    if class == information::AFFINITY_MASK && value == 0 {
+        return NtStatus::INVALID_PARAMETER;
+    }
+    let body = match thread_information::by_handle(thread) {
+        Ok(body) => body,
+        Err(status) => return status,
+    };
     if class == information::PRIORITY {
-        thread::set_priority(body, value);
+        thread::set_priority(body, value as i32);
     } else if class == information::BASE_PRIORITY {
-        thread::set_base_increment(body, value);
+        thread::set_base_increment(body, value as i32);
+    } else {
+        thread::set_affinity(body, value);
     }
     nt_object::dereference(body);
     NtStatus::SUCCESS
