@@ -69,6 +69,7 @@ open_enum! {
         #[allow(missing_docs)] UNKNOWN_REVISION = 0xC000_0058,
         #[allow(missing_docs)] REVISION_MISMATCH = 0xC000_0059,
         #[allow(missing_docs)] INVALID_OWNER = 0xC000_005A,
+        #[allow(missing_docs)] INVALID_PRIMARY_GROUP = 0xC000_005B,
         #[allow(missing_docs)] PRIVILEGE_NOT_HELD = 0xC000_0061,
         #[allow(missing_docs)] INVALID_ACL = 0xC000_0077,
         #[allow(missing_docs)] INVALID_SID = 0xC000_0078,

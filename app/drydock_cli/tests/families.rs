@@ -371,6 +371,12 @@ fn thread_that_is_bound_to_a_processor_has_its_number() {
 }
 
 #[test]
+#[proves("K-177")]
+fn security_descriptor_is_assigned_set_and_told_again() {
+    every_claim_holds("descriptors");
+}
+
+#[test]
 fn exports_of_two_names_do_the_same_under_either() {
     every_claim_holds("twins");
     Run::of(driver("twins")).args(["--net", "none"]).run().expect_clean().line("twins: called back, 0 failed");

@@ -4,9 +4,11 @@
 //! after mapping generic rights, and says so in a comment where a real one would look further.
 
 mod access;
+mod assign;
 mod descriptor;
 mod sid;
 mod token;
 
 /// The tables of this module's parts.
-pub(crate) static TABLES: [&[gate::export::Export]; 4] = [access::TABLE, descriptor::TABLE, sid::TABLE, token::TABLE];
+pub(crate) static TABLES: [&[gate::export::Export]; 5] =
+    [access::TABLE, assign::TABLE, descriptor::TABLE, sid::TABLE, token::TABLE];

@@ -7,14 +7,15 @@
 //!   that reference goes, so CLEANUP always precedes CLOSE (C-135).
 //! - Deletion runs at PASSIVE_LEVEL: above it, it is handed to the hook of [`set_deferred_delete`] (C-142).
 //!
-//! Rules: C-120 to C-128, K-155 to K-160. Left out: security descriptors and quotas; nobody who loads a
-//! single driver can tell.
+//! Rules: C-120 to C-128, K-155 to K-160. Left out: quotas, and looking at security descriptors, which are only kept;
+//! nobody who loads a single driver can tell.
 
 mod entry;
 mod handle;
 mod kinds;
 mod namespace;
 mod object;
+mod security;
 
 /// What `entry` shares words by; `tests/models` puts loom in its place.
 mod sync {
@@ -31,3 +32,4 @@ pub use object::{
     allocating_caller, create, dereference, for_each_live, handle_count, is_live, pointer_count, reference,
     release_thread_caches, set_deferred_delete, try_reference, type_of,
 };
+pub use security::{change_descriptor, descriptor};

@@ -8,7 +8,7 @@ use gate::thread::cache;
 use nt_abi::Irql;
 use nt_abi::exception::BugCheck;
 
-use crate::ObjectType;
+use crate::{ObjectType, security};
 
 /// Bodies up to a file object: one size for the busiest type.
 const FILE_BODY: u64 = 0xE0;
@@ -164,6 +164,7 @@ fn delete_now(body: u64) {
         (object_type.delete)(body);
         header.pointer_count().store(0, Ordering::Release);
     }
+    security::forget(body);
     header.type_word().store(0, Ordering::Release);
     for (_, arena, number) in &ARENAS {
         // SAFETY: only this thread uses its caches, and the arena does not call back.

@@ -55,17 +55,18 @@ pub struct Acl {
 
 const _: () = assert!(size_of::<Acl>() == 8);
 
-const REVISION: u8 = 1;
+pub(super) const REVISION: u8 = 1;
 /// Bytes of a self-relative descriptor's head: the four parts as offsets of 32 bits.
-const RELATIVE_BYTES: usize = 20;
+pub(super) const RELATIVE_BYTES: usize = 20;
 
 /// Bits of `control`.
-mod control {
+pub(super) mod control {
     pub const OWNER_DEFAULTED: u16 = 0x1;
     pub const GROUP_DEFAULTED: u16 = 0x2;
     pub const DACL_PRESENT: u16 = 0x4;
     pub const DACL_DEFAULTED: u16 = 0x8;
     pub const SACL_PRESENT: u16 = 0x10;
+    pub const SACL_DEFAULTED: u16 = 0x20;
     pub const SELF_RELATIVE: u16 = 0x8000;
 }
 
@@ -73,15 +74,20 @@ mod control {
 // below refers to.
 
 /// A descriptor's four parts, of either form; 0 for one that is missing.
-struct Parts {
-    owner: u64,
-    group: u64,
-    sacl: u64,
-    dacl: u64,
+pub(super) struct Parts {
+    pub owner: u64,
+    pub group: u64,
+    pub sacl: u64,
+    pub dacl: u64,
 }
 
 impl Parts {
-    unsafe fn of(descriptor: *const Descriptor) -> Self {
+    pub(super) unsafe fn control(descriptor: *const Descriptor) -> u16 {
+        // SAFETY: the driver's descriptor.
+        unsafe { (*descriptor).control }
+    }
+
+    pub(super) unsafe fn of(descriptor: *const Descriptor) -> Self {
         // SAFETY: the driver's descriptor.
         unsafe {
             let has = |bit: u16| (*descriptor).control & bit != 0;
@@ -105,12 +111,12 @@ impl Parts {
     }
 }
 
-unsafe fn sid_bytes(sid: u64) -> usize {
+pub(super) unsafe fn sid_bytes(sid: u64) -> usize {
     // SAFETY: the driver's identifier.
     if sid == 0 { 0 } else { sid::length(unsafe { *((sid + 1) as *const u8) }).next_multiple_of(4) }
 }
 
-unsafe fn acl_bytes(acl: u64) -> usize {
+pub(super) unsafe fn acl_bytes(acl: u64) -> usize {
     // SAFETY: the driver's list.
     if acl == 0 { 0 } else { usize::from(unsafe { (*(acl as *const Acl)).bytes }).next_multiple_of(4) }
 }
@@ -137,14 +143,19 @@ unsafe extern "win64" fn rtl_create_security_descriptor(descriptor: *mut Descrip
 
 unsafe extern "win64" fn rtl_valid_security_descriptor(descriptor: *const Descriptor) -> u8 {
     // SAFETY: the driver's descriptor and its parts.
+    unsafe { is_valid(descriptor) }.into()
+}
+
+pub(super) unsafe fn is_valid(descriptor: *const Descriptor) -> bool {
+    // SAFETY: the driver's descriptor and its parts.
     unsafe {
         if descriptor.is_null() || (*descriptor).revision != REVISION {
-            return 0;
+            return false;
         }
         let parts = Parts::of(descriptor);
         let valid_sid = |sid: u64| sid == 0 || sid::is_valid(sid as *const u8);
         let valid_acl = |acl: u64| acl == 0 || (2..=4).contains(&(*(acl as *const Acl)).revision);
-        (valid_sid(parts.owner) && valid_sid(parts.group) && valid_acl(parts.sacl) && valid_acl(parts.dacl)).into()
+        valid_sid(parts.owner) && valid_sid(parts.group) && valid_acl(parts.sacl) && valid_acl(parts.dacl)
     }
 }
 
