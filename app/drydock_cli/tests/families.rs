@@ -377,6 +377,18 @@ fn security_descriptor_is_assigned_set_and_told_again() {
 }
 
 #[test]
+fn physical_memory_is_mapped_where_there_is_any() {
+    every_claim_holds("io_space");
+    let ran = claims_hold("io_space", Run::of(driver("io_space")));
+    ran.line("MmMapIoSpace gives NULL: no memory lies at physical address 0xfec00000 (0x1000 bytes)");
+    ran.line("MmMapIoSpaceEx gives NULL");
+    let ran = Run::of(driver("io_space")).set("Keep", 1).args(["--net", "none"]).run().expect("findings", 1);
+    for told in ["which MmMapIoSpace has not mapped so", "bytes of physical memory"] {
+        assert!(ran.findings().iter().any(|finding| finding.contains(told)), "{ran:#?}");
+    }
+}
+
+#[test]
 fn exports_of_two_names_do_the_same_under_either() {
     every_claim_holds("twins");
     Run::of(driver("twins")).args(["--net", "none"]).run().expect_clean().line("twins: called back, 0 failed");

@@ -16,7 +16,7 @@ mod format;
 mod handles;
 pub mod lists;
 pub mod mdl;
-mod mm;
+pub mod mm;
 pub mod ndis;
 pub mod notifications;
 pub mod pool;

@@ -13,6 +13,7 @@ use crate::mdl;
 use crate::pool::{self, Kind};
 
 pub mod copies;
+pub mod io_space;
 
 gate::exports! {
     /// What ntoskrnl exports of memory management beyond MDLs.

@@ -21,6 +21,7 @@ fn tables() -> impl Iterator<Item = &'static [Export]> {
         crate::mdl::TABLE,
         crate::mm::TABLE,
         crate::mm::copies::TABLE,
+        crate::mm::io_space::TABLE,
         crate::notifications::TABLE,
         crate::pool::TABLE,
         crate::power::TABLE,

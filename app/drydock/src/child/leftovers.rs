@@ -9,6 +9,7 @@ use nt_abi::{DeviceObject, FileObject};
 use nt_dispatcher::event_object::EVENT;
 use nt_dispatcher::{dpc, resource, thread, timer, work};
 use nt_executive::lists::lookaside;
+use nt_executive::mm::io_space;
 use nt_executive::{bugcheck_callback, callback, mdl, notifications, pool};
 use nt_io::device::{self, DEVICE};
 use nt_io::file::FILE;
@@ -208,6 +209,14 @@ impl Report<'_> {
         bugcheck_callback::for_each_registered(|routine, caller| {
             self.left(caller, || {
                 format!("a bugcheck callback ({routine:#x}) was not deregistered; it was registered here")
+            });
+        });
+        io_space::for_each_mapping(|mapping| {
+            self.left(mapping.caller, || {
+                format!(
+                    "{:#x} bytes of physical memory ({:#x}) were not unmapped; they were mapped here",
+                    mapping.bytes, mapping.address
+                )
             });
         });
         callback::for_each_registered(|routine, caller| {
