@@ -30,6 +30,7 @@ open_enum! {
         #[allow(missing_docs)] DRIVER_VERIFIER_DETECTED_VIOLATION = 0xC4,
         #[allow(missing_docs)] TIMER_OR_DPC_INVALID = 0xC7,
         #[allow(missing_docs)] DRIVER_VERIFIER_IOMANAGER_VIOLATION = 0xC9,
+        #[allow(missing_docs)] PNP_DETECTED_FATAL_ERROR = 0xCA,
         #[allow(missing_docs)] DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS = 0xCE,
         #[allow(missing_docs)] DRIVER_IRQL_NOT_LESS_OR_EQUAL = 0xD1,
         #[allow(missing_docs)] WORKER_THREAD_RETURNED_AT_BAD_IRQL = 0xE1,

@@ -389,6 +389,18 @@ fn physical_memory_is_mapped_where_there_is_any() {
 }
 
 #[test]
+fn device_that_no_bus_enumerates_has_no_interfaces_and_no_relations() {
+    const PNP_DETECTED_FATAL_ERROR: u32 = 0xCA;
+    every_claim_holds("interfaces");
+    for end in 1..=3 {
+        let ran = Run::of(driver("interfaces")).set("End", end).args(["--net", "none"]).run();
+        let bugcheck = &ran.verdict["bugcheck"];
+        assert_eq!(bugcheck["code"], PNP_DETECTED_FATAL_ERROR, "{end}: {ran:#?}");
+        assert_eq!((&bugcheck["driver"], &bugcheck["parameters"][0]), (&"interfaces.sys".into(), &2.into()), "{end}");
+    }
+}
+
+#[test]
 fn exports_of_two_names_do_the_same_under_either() {
     every_claim_holds("twins");
     Run::of(driver("twins")).args(["--net", "none"]).run().expect_clean().line("twins: called back, 0 failed");

@@ -1,13 +1,18 @@
 //! What drivers ask of plug and play, WMI and file systems on a machine that has none of them.
 //!
 //! Nothing arrives and nothing is removed here, nobody asks for WMI and no file system registers itself: so whoever
-//! registers to be told is registered, and told of nothing.
+//! registers to be told is registered, and told of nothing. No bus enumerates devices either, so no device of a driver is
+//! a physical one: what asks for one is refused, or ends the run where NT's does.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use gate::memory::{self, Fault};
+use nt_abi::exception::BugCheck;
 use nt_abi::{DeviceObject, DriverObject, NtStatus};
+
+use crate::buffers::services;
 
 gate::exports! {
     /// What ntoskrnl exports of plug and play, WMI and file systems.
@@ -17,6 +22,13 @@ gate::exports! {
     "IoWMIRegistrationControl" = io_wmi_registration_control(device: *mut DeviceObject, action: u32) -> NtStatus, irql <= PASSIVE, rules "K-200";
     "IoRegisterFsRegistrationChange" | "IoRegisterFsRegistrationChangeEx" = io_register_fs_registration_change(driver: *mut DriverObject, routine: u64) -> NtStatus, irql <= PASSIVE, rules "K-200";
     "IoUnregisterFsRegistrationChange" = io_unregister_fs_registration_change(driver: *mut DriverObject, routine: u64), irql <= PASSIVE, rules "K-200";
+    "IoRegisterDeviceInterface" = io_register_device_interface(device: *mut DeviceObject, class: u64, reference: u64, link: u64) -> NtStatus, irql <= PASSIVE, rules "K-200";
+    "IoSetDeviceInterfaceState" = io_set_device_interface_state(link: u64, enable: u8) -> NtStatus, irql <= PASSIVE, rules "K-200";
+    "IoGetDeviceInterfaces" = io_get_device_interfaces(class: u64, device: *mut DeviceObject, flags: u32, list: u64) -> NtStatus, irql <= PASSIVE, rules "K-200";
+    "IoGetDeviceInterfaceAlias" = io_get_device_interface_alias(link: u64, class: u64, alias: u64) -> NtStatus, irql <= PASSIVE, rules "K-200";
+    "IoInvalidateDeviceRelations" = io_invalidate_device_relations(device: *mut DeviceObject, relation: u32), irql <= DISPATCH, rules "K-200";
+    "IoInvalidateDeviceState" = io_invalidate_device_state(device: *mut DeviceObject), irql <= DISPATCH, rules "K-200";
+    "IoRequestDeviceEject" = io_request_device_eject(device: *mut DeviceObject), irql <= DISPATCH, rules "K-200";
     "IoGetConfigurationInformation" = io_get_configuration_information() -> u64, irql <= PASSIVE, rules "K-200";
 }
 
@@ -87,6 +99,87 @@ unsafe extern "win64" fn io_register_fs_registration_change(driver: *mut DriverO
 
 unsafe extern "win64" fn io_unregister_fs_registration_change(driver: *mut DriverObject, routine: u64) {
     registered().file_systems.remove(&(driver as u64, routine));
+}
+
+/// An interface belongs to a physical device.
+unsafe extern "win64" fn io_register_device_interface(
+    _device: *mut DeviceObject,
+    _class: u64,
+    _reference: u64,
+    _link: u64,
+) -> NtStatus {
+    NtStatus::INVALID_DEVICE_REQUEST
+}
+
+/// The answer about a name that no interface has, once it is read.
+fn no_such_interface(link: u64) -> NtStatus {
+    match memory::read_unicode(link) {
+        Ok(name) if name.is_empty() => NtStatus::INVALID_PARAMETER,
+        Ok(_) => NtStatus::OBJECT_NAME_NOT_FOUND,
+        Err(fault) => raise(fault),
+    }
+}
+
+/// Raises the fault in the driver.
+fn raise(fault: Fault) -> NtStatus {
+    gate::seh::raise_fault(fault);
+    NtStatus::ACCESS_VIOLATION
+}
+
+unsafe extern "win64" fn io_set_device_interface_state(link: u64, _enable: u8) -> NtStatus {
+    no_such_interface(link)
+}
+
+unsafe extern "win64" fn io_get_device_interface_alias(link: u64, _class: u64, _alias: u64) -> NtStatus {
+    no_such_interface(link)
+}
+
+/// Gives an empty list, which is one NUL in pool that the driver frees.
+unsafe extern "win64" fn io_get_device_interfaces(
+    _class: u64,
+    device: *mut DeviceObject,
+    _flags: u32,
+    list: u64,
+) -> NtStatus {
+    if !device.is_null() {
+        return NtStatus::INVALID_DEVICE_REQUEST;
+    }
+    let Some(empty) = (services().allocate)(size_of::<u16>() as u64, gate::caller()) else {
+        return NtStatus::INSUFFICIENT_RESOURCES;
+    };
+    // SAFETY: a new block of that size, which has at least the alignment of any pool.
+    unsafe { *(empty as *mut u16) = 0 };
+    match memory::write_value(list, empty) {
+        Ok(()) => NtStatus::SUCCESS,
+        Err(fault) => {
+            (services().free)(empty);
+            raise(fault)
+        }
+    }
+}
+
+/// Ends the run as NT does when a device that is no physical one is named where it must be one.
+fn no_physical_device(device: *mut DeviceObject, service: &str) -> ! {
+    /// The first parameter: the device is none.
+    const INVALID_DEVICE: u64 = 2;
+    gate::bugcheck::with_message(
+        BugCheck::PNP_DETECTED_FATAL_ERROR,
+        [INVALID_DEVICE, device as u64, 0, 0],
+        gate::caller(),
+        format_args!("{service} was given a device ({:#x}) that no bus has enumerated.", device as u64),
+    )
+}
+
+unsafe extern "win64" fn io_invalidate_device_relations(device: *mut DeviceObject, _relation: u32) {
+    no_physical_device(device, "IoInvalidateDeviceRelations")
+}
+
+unsafe extern "win64" fn io_invalidate_device_state(device: *mut DeviceObject) {
+    no_physical_device(device, "IoInvalidateDeviceState")
+}
+
+unsafe extern "win64" fn io_request_device_eject(device: *mut DeviceObject) {
+    no_physical_device(device, "IoRequestDeviceEject")
 }
 
 /// `CONFIGURATION_INFORMATION`: how many disks and ports there are. Drivers of such devices count theirs in.
