@@ -401,6 +401,11 @@ fn device_that_no_bus_enumerates_has_no_interfaces_and_no_relations() {
 }
 
 #[test]
+fn redirector_registers_itself_and_finds_nothing_cached() {
+    every_claim_holds("redirector");
+}
+
+#[test]
 fn exports_of_two_names_do_the_same_under_either() {
     every_claim_holds("twins");
     Run::of(driver("twins")).args(["--net", "none"]).run().expect_clean().line("twins: called back, 0 failed");

@@ -21,6 +21,7 @@ pub mod driver;
 pub mod ea;
 pub mod exports;
 pub mod file;
+mod file_systems;
 pub mod irp;
 mod names;
 mod native;
@@ -44,6 +45,7 @@ pub static TABLES: &[&[gate::export::Export]] = &[
     TABLE,
     csq::TABLE,
     device_timer::TABLE,
+    file_systems::TABLE,
     names::TABLE,
     native::TABLE,
     objects::TABLE,
