@@ -31,6 +31,8 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let folder = workspace.target()?.join("mutants");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut mutants = workspace.cargo(["mutants", "--package", &options.package, "--timeout", "60", "--output"]);
+    // Each change is compiled once and tested for a second or two: optimising costs many times what it saves.
+    mutants.env("CARGO_PROFILE_DEV_OPT_LEVEL", "0").env("CARGO_PROFILE_DEV_DEBUG", "0");
     let status = mutants.arg(&folder).status().context("cannot start cargo-mutants")?;
     // 2: some were missed; 3: some ended by the time limit, which is as good as a failed test.
     ensure!(matches!(status.code(), Some(0 | 2 | 3)), "cargo-mutants ended with {status}");

@@ -67,6 +67,7 @@ fn only_an_offer_that_passes_the_filter_completes_the_listen() {
             let mut world = World::associated();
             let filter = RemoteFilter { remote: Some(filter.parse().unwrap()) };
             let listen = world.listen_with(0, filter, query_accept);
+            assert_eq!(world.addresses[0].has_listen_for(other()), passes, "{filter:?}");
             world.offer(other());
             assert_eq!(world.status(listen).is_some(), passes, "{filter:?}");
         }
