@@ -406,6 +406,22 @@ fn redirector_registers_itself_and_finds_nothing_cached() {
 }
 
 #[test]
+#[proves("K-177")]
+fn entries_are_put_into_and_taken_out_of_access_lists() {
+    every_claim_holds("access_lists");
+}
+
+#[test]
+fn altitudes_spans_of_time_and_rights_of_requests_are_compared() {
+    every_claim_holds("comparisons");
+}
+
+#[test]
+fn hash_tables_find_count_and_tell_their_entries() {
+    every_claim_holds("hash_tables");
+}
+
+#[test]
 fn exports_of_two_names_do_the_same_under_either() {
     every_claim_holds("twins");
     Run::of(driver("twins")).args(["--net", "none"]).run().expect_clean().line("twins: called back, 0 failed");

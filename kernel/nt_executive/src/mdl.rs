@@ -246,6 +246,32 @@ pub unsafe fn unmap(mdl: *mut Mdl) {
     unsafe { (*mdl).flags &= !(mdl_flags::MAPPED_TO_SYSTEM_VA | mdl_flags::PARTIAL_HAS_BEEN_MAPPED) };
 }
 
+/// `MmAdvanceMdl`: takes `bytes` bytes off the front of a locked buffer. Its address moves on, and the page array with it.
+///
+/// # Safety
+/// As [`free`].
+pub unsafe fn advance(mdl: *mut Mdl, bytes: u32) -> NtStatus {
+    // SAFETY: the caller's promise; the array had a place for each page, of which none are added.
+    unsafe {
+        if (*mdl).flags & (mdl_flags::PAGES_LOCKED | mdl_flags::PARTIAL) == 0 {
+            return NtStatus::INVALID_PARAMETER_1;
+        }
+        if bytes > (*mdl).byte_count {
+            return NtStatus::INVALID_PARAMETER_2;
+        }
+        let address = virtual_address(mdl) + u64::from(bytes);
+        let offset = address & (PAGE as u64 - 1);
+        (*mdl).start_va = address - offset;
+        (*mdl).byte_offset = offset as u32;
+        (*mdl).byte_count -= bytes;
+        if (*mdl).flags & mdl_flags::MAPPED_TO_SYSTEM_VA != 0 {
+            (*mdl).mapped_system_va += u64::from(bytes);
+        }
+        fill_pages(mdl);
+    }
+    NtStatus::SUCCESS
+}
+
 /// `IoBuildPartialMdl`: makes `target` describe `bytes` bytes (0: all the rest) of `source` from `address` on (K-112).
 ///
 /// Ends the run with TARGET_MDL_TOO_SMALL when the target's page array is too short.

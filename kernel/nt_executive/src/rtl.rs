@@ -9,6 +9,7 @@ mod conversion;
 mod dos_errors;
 mod ethernet;
 mod guid;
+mod hash_table;
 mod image;
 mod inet;
 mod integers;
@@ -34,6 +35,7 @@ pub(crate) fn tables() -> impl Iterator<Item = &'static [gate::export::Export]> 
         dos_errors::TABLE,
         ethernet::TABLE,
         guid::TABLE,
+        hash_table::TABLE,
         image::TABLE,
         inet::TABLE,
         integers::TABLE,

@@ -3,7 +3,7 @@
 use gate::memory::{self, Fault, put};
 use nt_abi::file::file_flags;
 use nt_abi::io::irp_flags;
-use nt_abi::{DeviceObject, FileObject, Irp, NtStatus};
+use nt_abi::{DeviceObject, FileObject, Irp, MajorFunction, NtStatus};
 use nt_dispatcher::{process, thread};
 
 use crate::{device, ea, native};
@@ -14,6 +14,7 @@ gate::exports! {
     "IoGetRequestorProcess" = io_get_requestor_process(irp: *mut Irp) -> u64, irql <= DISPATCH, rules "K-100";
     "IoGetRequestorProcessId" = io_get_requestor_process_id(irp: *mut Irp) -> u32, irql <= DISPATCH, rules "K-100";
     "IoGetRequestorSessionId" = io_get_requestor_session_id(irp: *mut Irp, session: *mut u32) -> NtStatus, irql <= DISPATCH, rules "K-100";
+    "IoValidateDeviceIoControlAccess" = io_validate_device_io_control_access(irp: *mut Irp, required: u32) -> NtStatus, irql <= DISPATCH, rules "K-155";
     "IoIsOperationSynchronous" = io_is_operation_synchronous(irp: *mut Irp) -> u8, irql <= DISPATCH, rules "K-057";
     "IoIsWdmVersionAvailable" = io_is_wdm_version_available(major: u8, minor: u8) -> u8, rules "K-207";
     "IoCheckDesiredAccess" = io_check_desired_access(desired: *mut u32, granted: u32) -> NtStatus, irql <= PASSIVE, rules "K-155";
@@ -47,6 +48,28 @@ unsafe extern "win64" fn io_get_requestor_session_id(irp: *mut Irp, session: *mu
         put(session, 0);
     }
     NtStatus::SUCCESS
+}
+
+/// Whether the sender of a control request opened its file for what the request needs. The kernel may always.
+unsafe extern "win64" fn io_validate_device_io_control_access(irp: *mut Irp, required: u32) -> NtStatus {
+    /// `FILE_READ_ACCESS` and `FILE_WRITE_ACCESS`.
+    const READ: u32 = 1;
+    const WRITE: u32 = 2;
+    // SAFETY: the driver's packet, which has been sent and so has a location.
+    let (mode, location) = unsafe { ((*irp).requestor_mode, &*(*irp).current_stack_location) };
+    let is_control =
+        matches!(location.major_function, MajorFunction::DEVICE_CONTROL | MajorFunction::FILE_SYSTEM_CONTROL);
+    if !is_control || required & !(READ | WRITE) != 0 {
+        return NtStatus::INVALID_PARAMETER;
+    }
+    if mode == 0 || required == 0 {
+        return NtStatus::SUCCESS;
+    }
+    let file = location.file_object;
+    // SAFETY: the packet's file object, if it has one.
+    let (read, write) = if file.is_null() { (0, 0) } else { unsafe { ((*file).read_access, (*file).write_access) } };
+    let lacks = |right: u32, has: u8| required & right != 0 && has == 0;
+    if lacks(READ, read) || lacks(WRITE, write) { NtStatus::ACCESS_DENIED } else { NtStatus::SUCCESS }
 }
 
 /// Paging is asynchronous unless it says that it is not; other requests are what they or their file say.

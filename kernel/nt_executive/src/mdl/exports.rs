@@ -3,10 +3,10 @@
 use std::ptr;
 
 use nt_abi::object::ProcessorMode;
-use nt_abi::{Irp, Mdl};
+use nt_abi::{Irp, Mdl, NtStatus};
 
 use super::{
-    Access, allocate, build_for_nonpaged_pool, build_partial, free, initialize, lock, map, size, unlock, unmap,
+    Access, advance, allocate, build_for_nonpaged_pool, build_partial, free, initialize, lock, map, size, unlock, unmap,
 };
 use crate::pool::{self, Kind};
 use crate::raise;
@@ -23,6 +23,7 @@ gate::exports! {
     "MmMapLockedPages" = mm_map_locked_pages(mdl: *mut Mdl, mode: ProcessorMode) -> u64, irql <= DISPATCH, rules "K-110";
     "MmMapLockedPagesSpecifyCache" = mm_map_locked_pages_specify_cache(mdl: *mut Mdl, mode: ProcessorMode, cache: u32, at: u64, bugcheck: u32, priority: u32) -> u64, irql <= DISPATCH, rules "K-110 K-114";
     "MmUnmapLockedPages" = mm_unmap_locked_pages(address: u64, mdl: *mut Mdl), irql <= DISPATCH, rules "K-110";
+    "MmAdvanceMdl" = mm_advance_mdl(mdl: *mut Mdl, bytes: u32) -> NtStatus, irql <= DISPATCH, rules "K-105";
     "MmSizeOfMdl" = mm_size_of_mdl(address: u64, bytes: u64) -> u64, rules "K-105";
     "MmCreateMdl" = mm_create_mdl(mdl: *mut Mdl, address: u64, bytes: u64) -> *mut Mdl, irql <= DISPATCH, rules "K-105";
 }
@@ -101,6 +102,11 @@ unsafe extern "win64" fn mm_map_locked_pages_specify_cache(
 unsafe extern "win64" fn mm_unmap_locked_pages(_address: u64, mdl: *mut Mdl) {
     // SAFETY: see `io_allocate_mdl`.
     unsafe { unmap(mdl) }
+}
+
+unsafe extern "win64" fn mm_advance_mdl(mdl: *mut Mdl, bytes: u32) -> NtStatus {
+    // SAFETY: see `io_allocate_mdl`.
+    unsafe { advance(mdl, bytes) }
 }
 
 unsafe extern "win64" fn mm_size_of_mdl(address: u64, bytes: u64) -> u64 {

@@ -8,6 +8,7 @@ use nt_abi::exception::BugCheck;
 gate::exports! {
     /// Odds and ends.
     pub static TABLE in "ntoskrnl.exe";
+    "RtlCompareAltitudes" = rtl_compare_altitudes(a: u64, b: u64) -> i32, irql <= PASSIVE, rules "K-200";
     "RtlRandom" | "RtlRandomEx" | "RtlUniform" = rtl_random(seed: *mut u32) -> u32, rules "K-200";
     "RtlUshortByteSwap" = rtl_ushort_byte_swap(value: u16) -> u16, rules "K-200";
     "RtlUlongByteSwap" = rtl_ulong_byte_swap(value: u32) -> u32, rules "K-200";
@@ -46,6 +47,32 @@ unsafe extern "win64" fn rtl_ulong_byte_swap(value: u32) -> u32 {
 
 unsafe extern "win64" fn rtl_ulonglong_byte_swap(value: u64) -> u64 {
     value.swap_bytes()
+}
+
+/// A decimal number of any length as digits: those in front of the point without leading zeros, those behind it without
+/// trailing ones. So they compare.
+fn altitude(units: &[u16]) -> (usize, Vec<u16>, Vec<u16>) {
+    const ZERO: u16 = b'0' as u16;
+    const POINT: u16 = b'.' as u16;
+    let point = units.iter().position(|unit| *unit == POINT).unwrap_or(units.len());
+    let whole: Vec<u16> = units[..point].iter().copied().skip_while(|unit| *unit == ZERO).collect();
+    let mut rest = units.get(point + 1..).unwrap_or_default().to_vec();
+    while rest.last() == Some(&ZERO) {
+        rest.pop();
+    }
+    (whole.len(), whole, rest)
+}
+
+/// Below, at or above 0 as `a` is below, at or above `b`.
+unsafe extern "win64" fn rtl_compare_altitudes(a: u64, b: u64) -> i32 {
+    let read = || Ok((gate::memory::read_unicode(a)?, gate::memory::read_unicode(b)?));
+    match read() {
+        Ok((a, b)) => altitude(&a).cmp(&altitude(&b)) as i32,
+        Err(fault) => {
+            crate::raise::access_violation(fault);
+            0
+        }
+    }
 }
 
 /// Replaces the generic rights (read, write, execute, all) by those a mapping gives for them.

@@ -9,6 +9,7 @@ gate::exports! {
     /// Conversions of times.
     pub static TABLE in "ntoskrnl.exe";
     "RtlTimeToTimeFields" = rtl_time_to_time_fields(time: *const i64, fields: *mut TimeFields), rules "K-200";
+    "RtlTimeToElapsedTimeFields" = rtl_time_to_elapsed_time_fields(time: *const i64, fields: *mut TimeFields), rules "K-200";
     "RtlTimeFieldsToTime" = rtl_time_fields_to_time(fields: *const TimeFields, time: *mut i64) -> u8, rules "K-200";
     "RtlTimeToSecondsSince1970" = rtl_time_to_seconds_since_1970(time: *const i64, seconds: *mut u32) -> u8, rules "K-200";
     "RtlTimeToSecondsSince1980" = rtl_time_to_seconds_since_1980(time: *const i64, seconds: *mut u32) -> u8, rules "K-200";
@@ -78,6 +79,17 @@ const fn days_from_march_0(year: i64, month: i64, day: i64) -> i64 {
 /// Days from 1601.
 fn days_of(year: i64, month: i64, day: i64) -> i64 {
     days_from_march_0(year, month, day) - DAYS_TO_1601
+}
+
+/// A span of time: days, and the rest of the last one.
+unsafe extern "win64" fn rtl_time_to_elapsed_time_fields(time: *const i64, fields: *mut TimeFields) {
+    // SAFETY: the driver's time and result; a bad pointer faults and is blamed on it.
+    unsafe {
+        let time = time.read_unaligned();
+        let of_day = fields_of(time);
+        let day = time.div_euclid(DAY_SECONDS * SECOND_100NS) as i16;
+        put(fields, TimeFields { year: 0, month: 0, day, weekday: 0, ..of_day });
+    }
 }
 
 fn fields_of(time: i64) -> TimeFields {

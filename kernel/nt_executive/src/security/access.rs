@@ -14,6 +14,7 @@ gate::exports! {
     "SeLockSubjectContext" = se_lock_subject_context(context: u64), irql <= PASSIVE, rules "K-177";
     "SeUnlockSubjectContext" = se_unlock_subject_context(context: u64), irql <= PASSIVE, rules "K-177";
     "SeAccessCheck" = se_access_check(descriptor: u64, context: u64, locked: u8, desired: u32, previous: u32, privileges: u64, mapping: u64, mode: u8, granted: u64, status: u64) -> u8, irql <= PASSIVE, rules "K-177";
+    "SePrivilegeCheck" = se_privilege_check(privileges: u64, context: u64, mode: u8) -> u8, irql <= PASSIVE, rules "K-177";
     "SeSinglePrivilegeCheck" = se_single_privilege_check(privilege: u64, mode: u8) -> u8, irql <= PASSIVE, rules "K-177";
 }
 
@@ -77,6 +78,26 @@ unsafe extern "win64" fn se_access_check(
 /// The local system holds every privilege.
 unsafe extern "win64" fn se_single_privilege_check(_privilege: u64, _mode: u8) -> u8 {
     1
+}
+
+/// Those of a user-mode caller are marked as used; they are all held, as above.
+fn use_privileges(set: u64, mode: u8) -> Result<NtStatus, Failure> {
+    /// `SE_PRIVILEGE_USED_FOR_ACCESS`
+    const USED: u32 = 0x8000_0000;
+    /// Two counts; then for each privilege its number of eight bytes and its attributes.
+    const HEAD: u64 = 8;
+    const EACH: u64 = 12;
+    const ATTRIBUTES: u64 = 8;
+    let count: u32 = memory::read_value(set)?;
+    for index in (0..u64::from(count)).filter(|_| mode != 0) {
+        let at = set + HEAD + index * EACH + ATTRIBUTES;
+        memory::write_value(at, memory::read_value::<u32>(at)? | USED)?;
+    }
+    Ok(NtStatus::SUCCESS)
+}
+
+unsafe extern "win64" fn se_privilege_check(privileges: u64, _context: u64, mode: u8) -> u8 {
+    finish(use_privileges(privileges, mode)).is_success().into()
 }
 
 #[cfg(test)]

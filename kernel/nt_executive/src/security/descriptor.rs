@@ -21,6 +21,10 @@ gate::exports! {
     "RtlAbsoluteToSelfRelativeSD" = rtl_absolute_to_self_relative_sd(absolute: *const Descriptor, relative: *mut u8, room: *mut u32) -> NtStatus, rules "K-177";
     "RtlCreateAcl" = rtl_create_acl(acl: *mut Acl, bytes: u32, revision: u32) -> NtStatus, rules "K-177";
     "RtlAddAccessAllowedAce" = rtl_add_access_allowed_ace(acl: *mut Acl, revision: u32, mask: u32, sid: *const u8) -> NtStatus, rules "K-177";
+    "RtlAddAccessAllowedAceEx" = rtl_add_access_allowed_ace_ex(acl: *mut Acl, revision: u32, flags: u32, mask: u32, sid: *const u8) -> NtStatus, rules "K-177";
+    "RtlAddAce" = rtl_add_ace(acl: *mut Acl, revision: u32, index: u32, list: *const u8, bytes: u32) -> NtStatus, rules "K-177";
+    "RtlDeleteAce" = rtl_delete_ace(acl: *mut Acl, index: u32) -> NtStatus, rules "K-177";
+    "SeValidSecurityDescriptor" = se_valid_security_descriptor(bytes: u32, descriptor: *const u8) -> u8, rules "K-177";
     "RtlGetAce" = rtl_get_ace(acl: *const Acl, index: u32, ace: *mut *const u8) -> NtStatus, rules "K-177";
 }
 
@@ -374,6 +378,22 @@ unsafe extern "win64" fn rtl_add_access_allowed_ace(
     sid: *const u8,
 ) -> NtStatus {
     // SAFETY: the driver's list and identifier.
+    unsafe { rtl_add_access_allowed_ace_ex(acl, revision, 0, mask, sid) }
+}
+
+unsafe extern "win64" fn rtl_add_access_allowed_ace_ex(
+    acl: *mut Acl,
+    revision: u32,
+    flags: u32,
+    mask: u32,
+    sid: *const u8,
+) -> NtStatus {
+    /// `VALID_INHERIT_FLAGS`
+    const INHERITANCE: u32 = 0x1F;
+    if flags & !INHERITANCE != 0 {
+        return NtStatus::INVALID_PARAMETER;
+    }
+    // SAFETY: the driver's list and identifier.
     unsafe {
         if *sid & 0xF != 1 || *sid.add(1) > 15 {
             return NtStatus::INVALID_SID;
@@ -388,8 +408,8 @@ unsafe extern "win64" fn rtl_add_access_allowed_ace(
             return NtStatus::ALLOTTED_SPACE_EXCEEDED;
         }
         let into = acl.cast::<u8>().add(place);
-        // ACCESS_ALLOWED_ACE_TYPE without flags
-        into.cast::<u16>().write_unaligned(0);
+        // ACCESS_ALLOWED_ACE_TYPE is 0; the flags follow.
+        into.cast::<u16>().write_unaligned((flags << 8) as u16);
         into.add(2).cast::<u16>().write_unaligned(bytes as u16);
         into.add(4).cast::<u32>().write_unaligned(mask);
         ptr::copy(sid, into.add(8), sid_bytes);
@@ -397,6 +417,111 @@ unsafe extern "win64" fn rtl_add_access_allowed_ace(
         (*acl).revision = (*acl).revision.max(revision as u8);
     }
     NtStatus::SUCCESS
+}
+
+/// How many entries a run of them holds; `None` if they do not end with it.
+unsafe fn count_entries(list: *const u8, bytes: usize) -> Option<u16> {
+    let (mut place, mut count) = (0, 0);
+    while place < bytes {
+        if bytes - place < 4 {
+            return None;
+        }
+        // SAFETY: the driver's entries; the head lies within them.
+        let size = usize::from(unsafe { list.add(place + 2).cast::<u16>().read_unaligned() });
+        if size < 4 {
+            return None;
+        }
+        place += size;
+        count += 1;
+    }
+    (place == bytes).then_some(count)
+}
+
+/// Puts entries in front of the one at an index, or behind all (`MAXULONG`, and whatever is too high).
+unsafe extern "win64" fn rtl_add_ace(
+    acl: *mut Acl,
+    revision: u32,
+    index: u32,
+    list: *const u8,
+    bytes: u32,
+) -> NtStatus {
+    // SAFETY: the driver's list and entries.
+    unsafe {
+        let (count, bytes) = ((*acl).count, bytes as usize);
+        let (Some(end), Some(added)) = (entry(acl, count), count_entries(list, bytes)) else {
+            return NtStatus::INVALID_PARAMETER;
+        };
+        if !(2..=4).contains(&(*acl).revision) || revision > 4 {
+            return NtStatus::INVALID_PARAMETER;
+        }
+        if end + bytes > (*acl).bytes.into() {
+            return NtStatus::BUFFER_TOO_SMALL;
+        }
+        let place = entry(acl, u16::try_from(index).map_or(count, |index| index.min(count))).unwrap_or(end);
+        let at = acl.cast::<u8>().add(place);
+        ptr::copy(at, at.add(bytes), end - place);
+        ptr::copy(list, at, bytes);
+        (*acl).count += added;
+        (*acl).revision = (*acl).revision.max(revision as u8);
+    }
+    NtStatus::SUCCESS
+}
+
+unsafe extern "win64" fn rtl_delete_ace(acl: *mut Acl, index: u32) -> NtStatus {
+    // SAFETY: the driver's list.
+    unsafe {
+        let count = (*acl).count;
+        if index >= count.into() {
+            return NtStatus::INVALID_PARAMETER;
+        }
+        let index = index as u16;
+        let places = (entry(acl, index), entry(acl, index + 1), entry(acl, count));
+        let (Some(place), Some(next), Some(end)) = places else { return NtStatus::INVALID_PARAMETER };
+        let list = acl.cast::<u8>();
+        ptr::copy(list.add(next), list.add(place), end - next);
+        list.add(place + end - next).write_bytes(0, next - place);
+        (*acl).count -= 1;
+    }
+    NtStatus::SUCCESS
+}
+
+/// Whether this is a self-relative descriptor whose parts lie within its bytes. It has an owner.
+unsafe extern "win64" fn se_valid_security_descriptor(bytes: u32, descriptor: *const u8) -> u8 {
+    let bytes = bytes as usize;
+    if bytes < RELATIVE_BYTES {
+        return 0;
+    }
+    // SAFETY: the driver's descriptor, of which no more is read than it says that there is.
+    unsafe {
+        let control = descriptor.add(2).cast::<u16>().read_unaligned();
+        if *descriptor != REVISION || control & control::SELF_RELATIVE == 0 {
+            return 0;
+        }
+        let offset = |index: usize| descriptor.cast::<u32>().add(index).read_unaligned() as usize;
+        let has = |at: usize, head: usize| at.is_multiple_of(4) && at >= RELATIVE_BYTES && at + head <= bytes;
+        let is_sid = |at: usize| {
+            let sid = descriptor.wrapping_add(at);
+            has(at, 8) && sid::is_valid(sid) && has(at, sid::length(*sid.add(1)))
+        };
+        let is_acl = |at: usize| {
+            let acl = descriptor.wrapping_add(at).cast::<Acl>();
+            let holds = |acl: *const Acl| {
+                let size = usize::from((*acl).bytes);
+                (2..=4).contains(&(*acl).revision)
+                    && size >= size_of::<Acl>()
+                    && has(at, size)
+                    && entry(acl, (*acl).count).is_some()
+            };
+            has(at, size_of::<Acl>()) && holds(acl)
+        };
+        let optional = |at: usize, is: &dyn Fn(usize) -> bool| at == 0 || is(at);
+        let list = |bit: u16, index: usize| control & bit == 0 || optional(offset(index), &is_acl);
+        (is_sid(offset(1))
+            && optional(offset(2), &is_sid)
+            && list(control::SACL_PRESENT, 3)
+            && list(control::DACL_PRESENT, 4))
+        .into()
+    }
 }
 
 unsafe extern "win64" fn rtl_get_ace(acl: *const Acl, index: u32, ace: *mut *const u8) -> NtStatus {
