@@ -87,7 +87,7 @@ pub struct Mutant {
     pub mutant_list_entry: ListEntry,
     /// The owning thread's `KTHREAD`, or null.
     pub owner_thread: u64,
-    /// Non-zero when the owner died holding it.
+    /// Non-zero when its last owner abandoned it.
     pub abandoned: u8,
     /// 1 if owning it disables kernel APCs.
     pub apc_disable: u8,

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use gate::shared_page;
@@ -708,6 +708,37 @@ pub unsafe fn release_mutant(object: u64) -> i32 {
     unsafe { return_mutant(object, thread) };
     wait::wake(object);
     old
+}
+
+/// Frees the mutant, however often the calling thread acquired it. The next wait that takes it is told (`STATUS_ABANDONED`).
+/// Gives the signal state before.
+///
+/// # Safety
+/// `object` is an initialised mutant that the calling thread owns.
+pub unsafe fn abandon_mutant(object: u64) -> i32 {
+    // SAFETY: the caller's promise.
+    let (state, owner) = unsafe { (signal_state(object), owner(object)) };
+    // SAFETY: as above.
+    unsafe { abandoned(object) }.store(1, Ordering::Relaxed);
+    owner.store(0, Ordering::Release);
+    word(gate::thread::current_thread_object(), MUTEXES).fetch_sub(1, Ordering::Relaxed);
+    let old = state.swap(1, Ordering::SeqCst);
+    wait::wake(object);
+    old
+}
+
+/// Forgets that the mutant was abandoned: whether it was, and `thread` owns it.
+///
+/// # Safety
+/// `object` is an initialised mutant.
+pub(crate) unsafe fn forget_abandonment(object: u64, thread: u64) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { owns_mutant(object, thread) && abandoned(object).swap(0, Ordering::Relaxed) != 0 }
+}
+
+unsafe fn abandoned<'a>(object: u64) -> &'a AtomicU8 {
+    // SAFETY: the caller's promise: a mutant.
+    unsafe { AtomicU8::from_ptr((object as usize + std::mem::offset_of!(Mutant, abandoned)) as *mut u8) }
 }
 
 unsafe fn owner<'a>(object: u64) -> &'a AtomicU64 {

@@ -35,7 +35,8 @@ const BUSY: u32 = u32::MAX - 2;
 
 /// One wait, on the waiting thread's stack.
 struct Waiter {
-    /// [`WAITING`], [`LOOK_AGAIN`], [`BUSY`], or the index of the object that was granted, 0 for all.
+    /// [`WAITING`], [`LOOK_AGAIN`], [`BUSY`], or the wait's status: the index of the object that was granted, 0 for all; and
+    /// [`abandonment`].
     granted: AtomicU32,
     /// What it waits for: an array that outlives it.
     objects: *const [u64],
@@ -61,7 +62,7 @@ impl Waiter {
         }
     }
 
-    /// Ends the waiting without a signal. `Err` with the object that was granted before.
+    /// Ends the waiting without a signal. `Err` with the status that was granted before.
     fn give_up(&self) -> Result<(), u32> {
         loop {
             match self.leave_waiting(0) {
@@ -97,8 +98,8 @@ impl Waiter {
         };
         // SAFETY: the array outlives the waiter, which stays as long as it is busy; for the objects the caller's promise.
         match unsafe { take_all(&*self.objects, self.thread, Some(pulsed)) } {
-            Ok(()) => {
-                self.granted.store(0, Ordering::Release);
+            Ok(status) => {
+                self.granted.store(status, Ordering::Release);
                 true
             }
             Err(taken) => {
@@ -161,6 +162,19 @@ unsafe fn take_signal(object: u64, thread: u64) -> bool {
         DispatcherType::MUTANT => unsafe { thread::take_mutant(object, thread) },
         _ => state.load(Ordering::SeqCst) > 0,
     }
+}
+
+/// Forgets that the mutant which `thread` just took was abandoned: `STATUS_ABANDONED_WAIT_0` for the wait's status if it
+/// was, 0 if not and for other objects.
+///
+/// # Safety
+/// As [`take_signal`], which just succeeded for this thread.
+unsafe fn abandonment(object: u64, thread: u64) -> u32 {
+    // SAFETY: the caller's promise.
+    let is_abandoned = unsafe {
+        *(object as *const DispatcherType) == DispatcherType::MUTANT && thread::forget_abandonment(object, thread)
+    };
+    if is_abandoned { NtStatus::ABANDONED_WAIT_0.0 } else { 0 }
 }
 
 /// Whether [`take_signal`] would succeed now.
@@ -298,8 +312,13 @@ fn release_some(
             waiter.granted.store(WAITING, Ordering::Release);
             break;
         }
+        let abandoned = match grant {
+            // SAFETY: as above; the signal was just taken.
+            Grant::Signal => unsafe { abandonment(object, waiter.thread) },
+            Grant::Pulse(_) => 0,
+        };
         // From here on the waiter may be gone.
-        waiter.granted.store(node.index, Ordering::Release);
+        waiter.granted.store(node.index + abandoned, Ordering::Release);
         position -= 1;
         queue.remove(position);
         bucket.waiting.fetch_sub(1, Ordering::SeqCst);
@@ -320,7 +339,7 @@ pub enum WaitType {
 
 /// Waits for one object; `timeout` as drivers give it (K-125), `None` for ever.
 ///
-/// SUCCESS or TIMEOUT. A wait that would block at DISPATCH_LEVEL ends the run (K-151).
+/// SUCCESS, ABANDONED_WAIT_0 for a mutant that its owner abandoned, or TIMEOUT. A wait that would block at DISPATCH_LEVEL ends the run (K-151).
 ///
 /// # Safety
 /// `object` is an initialised dispatcher object that stays mapped until the wait is over.
@@ -338,16 +357,18 @@ pub unsafe fn wait_single(object: u64, timeout: Option<i64>) -> NtStatus {
 /// As [`wait_single`].
 #[inline]
 pub unsafe fn wait_single_alertable(object: u64, timeout: Option<i64>, alertable: bool) -> NtStatus {
+    let thread = gate::thread::current_thread_object();
     // SAFETY: the caller's promise.
-    if unsafe { take_signal(object, gate::thread::current_thread_object()) } {
-        return NtStatus::SUCCESS;
+    if unsafe { take_signal(object, thread) } {
+        // SAFETY: as above.
+        return NtStatus(unsafe { abandonment(object, thread) });
     }
     // SAFETY: the caller's promise.
     unsafe { wait_blocking(&[object], WaitType::Any, timeout, alertable) }
 }
 
 /// Waits for several objects. SUCCESS plus the index of the object that ended a wait for any, SUCCESS for
-/// all, TIMEOUT; INVALID_PARAMETER for none or more than [`OBJECTS_MAX`].
+/// all, either plus ABANDONED_WAIT_0 if it took an abandoned mutant, TIMEOUT; INVALID_PARAMETER for none or more than [`OBJECTS_MAX`].
 ///
 /// # Safety
 /// As [`wait_single`], for each object.
@@ -377,7 +398,8 @@ pub unsafe fn wait_multiple_alertable(
         let thread = gate::thread::current_thread_object();
         // SAFETY: the caller's promise.
         if let Some(index) = objects.iter().position(|&object| unsafe { take_signal(object, thread) }) {
-            return NtStatus(index as u32);
+            // SAFETY: as above.
+            return NtStatus(index as u32 + unsafe { abandonment(objects[index], thread) });
         }
     }
     // SAFETY: the caller's promise.
@@ -388,8 +410,8 @@ unsafe fn wait_blocking(objects: &[u64], wait_type: WaitType, timeout: Option<i6
     let all = wait_type == WaitType::All;
     if timeout == Some(0) {
         // SAFETY: the caller's promise.
-        if all && unsafe { take_all_or_wake(objects) } {
-            return NtStatus::SUCCESS;
+        if let Some(status) = all.then(|| unsafe { take_all_or_wake(objects) }).flatten() {
+            return status;
         }
         executor::looked_in_vain();
         return NtStatus::TIMEOUT;
@@ -436,9 +458,9 @@ unsafe fn wait_queued(objects: &[u64], waiter: &Waiter, deadline: Option<u64>) -
                 }
                 // SAFETY: the caller's promise.
                 match unsafe { take_all(objects, thread, None) } {
-                    Ok(()) => {
-                        waiter.granted.store(0, Ordering::Release);
-                        break NtStatus::SUCCESS;
+                    Ok(status) => {
+                        waiter.granted.store(status, Ordering::Release);
+                        break NtStatus(status);
                     }
                     Err(taken) => {
                         waiter.granted.store(WAITING, Ordering::Release);
@@ -447,7 +469,7 @@ unsafe fn wait_queued(objects: &[u64], waiter: &Waiter, deadline: Option<u64>) -
                 }
             }
             WAITING | LOOK_AGAIN | BUSY => {}
-            index => break NtStatus(index),
+            status => break NtStatus(status),
         }
         let over = if waiter.alertable && thread::take_alert() {
             Some(NtStatus::ALERTED)
@@ -456,7 +478,7 @@ unsafe fn wait_queued(objects: &[u64], waiter: &Waiter, deadline: Option<u64>) -
         };
         if let Some(status) = over {
             match waiter.give_up() {
-                Err(index) => break NtStatus(index),
+                Err(status) => break NtStatus(status),
                 Ok(()) => break status,
             }
         }
@@ -484,12 +506,12 @@ unsafe fn wait_queued(objects: &[u64], waiter: &Waiter, deadline: Option<u64>) -
 }
 
 /// Takes the signals of all objects for `thread`, or of none; `pulsed` counts as signalled. Not at one moment, as NT does:
-/// a thread that only looks can see a signal gone that comes back. `Err` with the objects whose signals did: their waiters
+/// a thread that only looks can see a signal gone that comes back. Gives the wait's status, `Err` with the objects whose signals did: their waiters
 /// are to be woken, without locks.
 ///
 /// # Safety
 /// As [`take_signal`], for each object.
-unsafe fn take_all(objects: &[u64], thread: u64, pulsed: Option<u64>) -> Result<(), &[u64]> {
+unsafe fn take_all(objects: &[u64], thread: u64, pulsed: Option<u64>) -> Result<u32, &[u64]> {
     let is_signal = |object: u64| pulsed != Some(object);
     // A look first: taking and returning wakes waiters, this one too, and would keep it from sleeping.
     // SAFETY: the caller's promise.
@@ -507,17 +529,18 @@ unsafe fn take_all(objects: &[u64], thread: u64, pulsed: Option<u64>) -> Result<
             return Err(taken);
         }
     }
-    Ok(())
+    // SAFETY: as above; the signals were just taken. Of a pulsed object none was, but no mutant is pulsed.
+    Ok(objects.iter().fold(0, |status, &object| status | unsafe { abandonment(object, thread) }))
 }
 
 /// [`take_all`] for the calling thread when it does not wait.
 ///
 /// # Safety
 /// As [`take_all`].
-unsafe fn take_all_or_wake(objects: &[u64]) -> bool {
+unsafe fn take_all_or_wake(objects: &[u64]) -> Option<NtStatus> {
     // SAFETY: the caller's promise.
     let taken = unsafe { take_all(objects, gate::thread::current_thread_object(), None) };
-    taken.map_err(|taken| taken.iter().copied().for_each(wake)).is_ok()
+    taken.map(NtStatus).map_err(|taken| taken.iter().copied().for_each(wake)).ok()
 }
 
 /// Whether threads wait on the object, or on one with the same bucket.

@@ -82,6 +82,18 @@ static void Queues(void)
 static KMUTANT Mutant;
 static NTSTATUS Others;
 
+static KEVENT Never;
+
+static void NTAPI AwaitMutant(PVOID Context)
+{
+    PVOID objects[2] = {&Never, &Mutant};
+
+    (void)Context;
+    Others = KeWaitForMultipleObjects(2, objects, WaitAny, Executive, KernelMode, FALSE, NULL, NULL);
+    KeReleaseMutant(&Mutant, 0, FALSE, FALSE);
+    PsTerminateSystemThread(STATUS_SUCCESS);
+}
+
 static void NTAPI TryMutant(PVOID Context)
 {
     LARGE_INTEGER now = {.QuadPart = 0};
@@ -91,6 +103,37 @@ static void NTAPI TryMutant(PVOID Context)
     if (Others == STATUS_SUCCESS)
         KeReleaseMutant(&Mutant, 0, FALSE, FALSE);
     PsTerminateSystemThread(STATUS_SUCCESS);
+}
+
+/* Who takes an abandoned mutant first is told, and nobody after. */
+static void Abandoned(void)
+{
+    LARGE_INTEGER now = {.QuadPart = 0};
+    PVOID objects[2] = {&Never, &Mutant};
+    HANDLE thread;
+
+    KeInitializeEvent(&Never, NotificationEvent, FALSE);
+    CHECK_STATUS(STATUS_SUCCESS, KeWaitForSingleObject(&Mutant, Executive, KernelMode, FALSE, NULL));
+    CHECK_STATUS(STATUS_SUCCESS, KeWaitForSingleObject(&Mutant, Executive, KernelMode, FALSE, NULL));
+    thread = Start(AwaitMutant, NULL);
+    Sleep(1);
+    CHECK_NUMBER(-1, KeReleaseMutant(&Mutant, 0, TRUE, FALSE));
+    Join(thread);
+    CHECK_STATUS(STATUS_ABANDONED_WAIT_0 + 1, Others);
+    CHECK_NUMBER(1, KeReadStateMutant(&Mutant));
+    CHECK_STATUS(STATUS_SUCCESS, KeWaitForSingleObject(&Mutant, Executive, KernelMode, FALSE, &now));
+
+    KeReleaseMutant(&Mutant, 0, TRUE, FALSE);
+    CHECK_STATUS(STATUS_ABANDONED_WAIT_0, KeWaitForSingleObject(&Mutant, Executive, KernelMode, FALSE, &now));
+    KeReleaseMutant(&Mutant, 0, TRUE, FALSE);
+    CHECK_STATUS(STATUS_ABANDONED_WAIT_0 + 1,
+                 KeWaitForMultipleObjects(2, objects, WaitAny, Executive, KernelMode, FALSE, &now, NULL));
+    KeReleaseMutant(&Mutant, 0, TRUE, FALSE);
+    CHECK_STATUS(STATUS_TIMEOUT, KeWaitForMultipleObjects(2, objects, WaitAll, Executive, KernelMode, FALSE, &now, NULL));
+    KeSetEvent(&Never, 0, FALSE);
+    CHECK_STATUS(STATUS_ABANDONED_WAIT_0,
+                 KeWaitForMultipleObjects(2, objects, WaitAll, Executive, KernelMode, FALSE, &now, NULL));
+    CHECK_NUMBER(0, KeReleaseMutant(&Mutant, 0, FALSE, FALSE));
 }
 
 static void Mutants(void)
@@ -103,6 +146,7 @@ static void Mutants(void)
     CHECK_NUMBER(1, KeReadStateMutant(&Mutant));
     Join(Start(TryMutant, NULL));
     CHECK_STATUS(STATUS_SUCCESS, Others);
+    Abandoned();
 }
 
 static ULONG Inside;

@@ -98,7 +98,8 @@ unsafe extern "win64" fn ke_initialize_mutant(mutant: *mut Mutant, owned: u8) {
     }
 }
 
-/// One that another thread owns raises STATUS_MUTANT_NOT_OWNED. An abandoned one is free, however often it was acquired.
+/// One that another thread owns raises STATUS_MUTANT_NOT_OWNED. An abandoned one is free, however often it was acquired, and
+/// the next wait is told.
 unsafe extern "win64" fn ke_release_mutant(mutant: *mut Mutant, _increment: i32, abandoned: u8, _wait: u8) -> i32 {
     let object = mutant as u64;
     // SAFETY: see the module above.
@@ -107,10 +108,7 @@ unsafe extern "win64" fn ke_release_mutant(mutant: *mut Mutant, _increment: i32,
             gate::seh::raise(NtStatus::MUTANT_NOT_OWNED);
             return 0;
         }
-        let old = thread::release_mutant(object);
-        while abandoned != 0 && thread::owns_mutant(object, gate::thread::current_thread_object()) {
-            thread::release_mutant(object);
-        }
+        let old = if abandoned != 0 { thread::abandon_mutant(object) } else { thread::release_mutant(object) };
         executor::point();
         old
     }
