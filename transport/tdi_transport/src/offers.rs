@@ -260,12 +260,24 @@ impl Transport {
             status
         } else {
             match self.endpoint_of(adopted.file()) {
-                // SAFETY: adopted: a packet that the transport holds now.
-                Some(endpoint) => match unsafe { self.hand_over(endpoint, irp, id, offer, &connection) } {
-                    Ok(()) => return ConnectAnswer::Accepted,
-                    Err(status) => status,
-                },
-                None => NtStatus::INVALID_CONNECTION,
+                Some(endpoint) => {
+                    let address = endpoint.core.address();
+                    // SAFETY: adopted: a packet that the transport holds now.
+                    match unsafe { self.hand_over(endpoint, irp, id, offer, &connection) } {
+                        Ok(()) => return ConnectAnswer::Accepted,
+                        Err(status) => {
+                            // One that is not idle, or not associated any more, may have lost a race.
+                            if address.is_some_and(|address| address != id) {
+                                blame_request(handler.routine, &location, "TDI_ACCEPT on an endpoint of the address");
+                            }
+                            status
+                        }
+                    }
+                }
+                None => {
+                    blame_request(handler.routine, &location, "TDI_ACCEPT on an endpoint");
+                    NtStatus::INVALID_CONNECTION
+                }
             }
         };
         connection.abort();

@@ -129,6 +129,36 @@ fn connect_handler_that_accepts_wrongly_is_a_finding_and_the_peer_is_refused() {
     });
 }
 
+#[proves("C-222", "C-312")]
+#[test]
+fn accept_irp_of_another_address_or_of_no_endpoint_is_a_finding_and_the_peer_is_refused() {
+    if !is_child() {
+        let said = findings_of("accept_irp_of_another_address_or_of_no_endpoint_is_a_finding_and_the_peer_is_refused");
+        assert_eq!(said, ["C-222", "C-222"]);
+        return;
+    }
+    on_loopback(|| {
+        let (address, client, local) = listening();
+        let (other, foreign) = (open_address("127.0.0.1:0"), open_endpoint(3));
+        assert_eq!(foreign.associate(&other), NtStatus::SUCCESS);
+        for file in [&foreign, &address] {
+            let accept = Request::new(file, TdiRequest::ACCEPT, [0; 4], ptr::null_mut()).into_current();
+            client.script(Answer::irp(0, accept.irp));
+            connect_and_be_refused(local, &client);
+            assert_eq!(accept.wait(), (NtStatus::INVALID_CONNECTION, 0));
+        }
+        // An endpoint that is not associated is refused as well, but may have been disassociated meanwhile.
+        assert_eq!(foreign.disassociate(), NtStatus::SUCCESS);
+        let accept = Request::new(&foreign, TdiRequest::ACCEPT, [0; 4], ptr::null_mut()).into_current();
+        client.script(Answer::irp(0, accept.irp));
+        connect_and_be_refused(local, &client);
+        assert_eq!(accept.wait(), (NtStatus::INVALID_CONNECTION, 0));
+        for file in [foreign, other, address] {
+            file.close(Order::ReferenceFirst);
+        }
+    });
+}
+
 unsafe extern "win64" fn lower_and_signal(
     _device: *mut nt_abi::DeviceObject,
     _irp: *mut nt_abi::Irp,
