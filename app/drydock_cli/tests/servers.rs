@@ -3,7 +3,9 @@
 mod scenario;
 
 use std::io::{Read, Write};
+use std::iter;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -17,9 +19,13 @@ use scenario::{CLIENT_AND_SERVER, Run, Running, folder, sample, simulated};
 const WAYS: [&str; 2] = ["event", "listen"];
 const AT_ONCE: usize = 1000;
 
+/// A port of loopback that the server will find free, each time another one. It lies below those that Linux chooses from, so
+/// that no other program gets it in the meantime.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
-    listener.local_addr().expect("its address").port()
+    static PASSED: AtomicU16 = AtomicU16::new(0);
+    let first = 10_000 + (std::process::id() % 15_000) as u16;
+    let ports = || Some(first + PASSED.fetch_add(1, Ordering::Relaxed));
+    iter::from_fn(ports).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 /// Sends `bytes` and its end, and takes what comes back.
