@@ -45,22 +45,9 @@ unsafe extern "win64" fn ex_initialize_rundown_protection_cache_aware(reference:
     unsafe { rundown::initialize(reference) }
 }
 
-/// By the numbers of `PF_xxx`: what every x86-64 processor has, and what can be asked of this one.
+/// As the page that drivers share with the kernel says.
 unsafe extern "win64" fn ex_is_processor_feature_present(feature: u32) -> u8 {
-    let is_present = match feature {
-        // CMPXCHG8B, MMX, SSE, RDTSC, PAE, SSE2, NX.
-        2 | 3 | 6 | 8 | 9 | 10 | 12 => true,
-        13 => is_x86_feature_detected!("sse3"),
-        14 => is_x86_feature_detected!("cmpxchg16b"),
-        17 => is_x86_feature_detected!("xsave"),
-        36 => is_x86_feature_detected!("ssse3"),
-        37 => is_x86_feature_detected!("sse4.1"),
-        38 => is_x86_feature_detected!("sse4.2"),
-        39 => is_x86_feature_detected!("avx"),
-        40 => is_x86_feature_detected!("avx2"),
-        _ => false,
-    };
-    is_present.into()
+    gate::shared_page::is_processor_feature_present(feature).into()
 }
 
 /// 0 for what is no block. Quotas are charged to nobody.
@@ -100,8 +87,14 @@ mod tests {
     }
 
     #[test]
-    fn features_of_every_processor_are_present() {
+    fn features_of_every_processor_are_present_and_stand_in_the_shared_page() {
         let present = |feature: u64| service("ExIsProcessorFeaturePresent").call_word(&[feature]) as u8;
         assert_eq!((present(10), present(1), present(0xFFFF)), (1, 0, 0));
+        for feature in 0..64 {
+            // SAFETY: the shadow page, which is never unmapped.
+            let told = unsafe { ((gate::shared_page::shadow() + 0x274 + feature) as *const u8).read_volatile() };
+            assert_eq!(present(feature), told, "{feature}");
+        }
+        assert_eq!(present(64), 0);
     }
 }

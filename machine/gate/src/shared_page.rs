@@ -4,12 +4,13 @@
 //! instruction are redirected when an image is loaded; computed ones fault and are emulated (K-009, K-010).
 //! Copies by the host are redirected in [`crate::memory`].
 //!
-//! Kept up to date: interrupt time, system time, tick count. Set once: version 10.0, one tick each 15.625 ms.
+//! Kept up to date: interrupt time, system time, tick count. Set once: version 10.0, one tick each 15.625 ms,
+//! what this processor can do.
 //! Everything else is zero.
 
 use std::arch::asm;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
 
 use arena::{PAGE, Region, plan};
 
@@ -24,8 +25,12 @@ mod offset {
     pub const NT_BUILD_NUMBER: u64 = 0x260;
     pub const NT_MAJOR_VERSION: u64 = 0x26C;
     pub const NT_MINOR_VERSION: u64 = 0x270;
+    pub const PROCESSOR_FEATURES: u64 = 0x274;
     pub const TICK_COUNT: u64 = 0x320;
 }
+
+/// How many processor features the page has room for (`PROCESSOR_FEATURE_MAX`).
+const PROCESSOR_FEATURES: u32 = 64;
 
 /// 100 ns units in a clock tick.
 pub const TICK_100NS: u64 = 156_250;
@@ -42,8 +47,38 @@ static SHADOW: LazyLock<Region> = LazyLock::new(|| {
     ] {
         cell32(region.base() + offset).store(value, Ordering::Relaxed);
     }
+    for number in 0..PROCESSOR_FEATURES {
+        processor_feature(region.base(), number).store(has_processor_feature(number).into(), Ordering::Relaxed);
+    }
     region
 });
+
+/// By the numbers of `PF_xxx`: what every x86-64 processor has, and what can be asked of this one.
+fn has_processor_feature(number: u32) -> bool {
+    match number {
+        // CMPXCHG8B, MMX, SSE, RDTSC, PAE, SSE2, NX.
+        2 | 3 | 6 | 8 | 9 | 10 | 12 => true,
+        13 => is_x86_feature_detected!("sse3"),
+        14 => is_x86_feature_detected!("cmpxchg16b"),
+        17 => is_x86_feature_detected!("xsave"),
+        36 => is_x86_feature_detected!("ssse3"),
+        37 => is_x86_feature_detected!("sse4.1"),
+        38 => is_x86_feature_detected!("sse4.2"),
+        39 => is_x86_feature_detected!("avx"),
+        40 => is_x86_feature_detected!("avx2"),
+        _ => false,
+    }
+}
+
+/// Whether the page says that the processor has a feature (`PF_xxx`): drivers may ask either, and hear the same.
+pub fn is_processor_feature_present(number: u32) -> bool {
+    number < PROCESSOR_FEATURES && processor_feature(shadow(), number).load(Ordering::Relaxed) != 0
+}
+
+fn processor_feature(page: u64, number: u32) -> &'static AtomicU8 {
+    // SAFETY: callers pass the shadow page, as in `cell32`, and a number below `PROCESSOR_FEATURES`.
+    unsafe { &*((page + offset::PROCESSOR_FEATURES + u64::from(number)) as *const AtomicU8) }
+}
 
 /// Where the shadow page is.
 pub fn shadow() -> u64 {

@@ -87,6 +87,8 @@ static void Memory(void)
     CHECK(ExQueryPoolBlockSize(block, &quota) >= 100 && !quota);
     ExFreePoolWithTag(block, TEST_TAG);
     CHECK(ExIsProcessorFeaturePresent(PF_XMMI64_INSTRUCTIONS_AVAILABLE));
+    for (ULONG feature = 0; feature < 64; feature++)
+        CHECK_NUMBER(((volatile UCHAR *)0xFFFFF78000000274)[feature], ExIsProcessorFeaturePresent(feature));
     CHECK(ExSetTimerResolution(10000, TRUE) == KeQueryTimeIncrement());
     CHECK(!ExVerifySuite(1));
 }
