@@ -63,13 +63,18 @@ impl Symbols {
 /// The image at `path`, and what lies beside it under the name of its PDB.
 ///
 /// # Errors
-/// When the image cannot be read, or is larger than 1 GiB.
+/// When the image cannot be read, is no file, or is larger than 1 GiB.
 pub fn files(path: &Path) -> io::Result<(Vec<u8>, Option<Vec<u8>>)> {
     Ok((read(path)?, read(&path.with_extension("pdb")).ok()))
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    if fs::metadata(path)?.len() > BYTES_MAX {
+    let metadata = fs::metadata(path)?;
+    // A pipe would be waited for without end.
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} is no file", path.display())));
+    }
+    if metadata.len() > BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{} is too large", path.display())));
     }
     fs::read(path)

@@ -79,6 +79,20 @@ fn pdb_of_another_build_is_not_believed() {
     assert!(Symbols::new(&image, Some(pdb)).is_none());
 }
 
+#[test]
+fn pipe_under_the_name_of_a_pdb_is_not_read() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pipe");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a folder");
+    let (image, pipe) = (folder.join("driver.sys"), folder.join("driver.pdb"));
+    fs::write(&image, b"image").expect("an image");
+    run("mkfifo", &[pipe.to_str().expect("a plain path")]);
+    // Whoever reads the pipe gets something, and does not hang. If nobody does, the thread ends with the test's process.
+    std::thread::spawn(move || fs::write(pipe, b"from the pipe"));
+    assert_eq!(symbols::files(&image).expect("the image"), (b"image".to_vec(), None));
+    assert!(symbols::files(&folder).is_err());
+}
+
 /// Where each module of a PDB says how long its parts are: bytes of symbols, of old lines, of lines.
 fn module_lengths(pdb: &[u8]) -> Vec<usize> {
     let mut read = PDB::open(Cursor::new(pdb)).expect("a PDB");
