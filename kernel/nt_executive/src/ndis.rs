@@ -4,7 +4,7 @@
 //! protocols, packets and everything else that needs a network card; a call of those stops the driver by name.
 
 use gate::export::Export;
-use gate::memory;
+use gate::memory::{self, put};
 use nt_abi::mdl::mdl_flags;
 use nt_abi::{Mdl, NtStatus};
 
@@ -59,9 +59,9 @@ unsafe extern "win64" fn ndis_query_buffer(buffer: *mut Mdl, address: *mut u64, 
     // holds for every function of this module.
     unsafe {
         if !address.is_null() {
-            *address = system_address(buffer);
+            put(address, system_address(buffer));
         }
-        *length = (*buffer).byte_count;
+        put(length, (*buffer).byte_count);
     }
 }
 
@@ -73,8 +73,8 @@ unsafe extern "win64" fn ndis_query_buffer_safe(buffer: *mut Mdl, address: *mut 
 unsafe extern "win64" fn ndis_query_buffer_offset(buffer: *const Mdl, offset: *mut u32, length: *mut u32) {
     // SAFETY: see `ndis_query_buffer`.
     unsafe {
-        *offset = (*buffer).byte_offset;
-        *length = (*buffer).byte_count;
+        put(offset, (*buffer).byte_offset);
+        put(length, (*buffer).byte_count);
     }
 }
 
@@ -97,8 +97,8 @@ unsafe extern "win64" fn ndis_adjust_buffer_length(buffer: *mut Mdl, length: u32
 unsafe extern "win64" fn ndis_allocate_buffer_pool(status: *mut NtStatus, pool: *mut u64, _count: u32) {
     // SAFETY: see `ndis_query_buffer`.
     unsafe {
-        *pool = 0;
-        *status = NtStatus::SUCCESS;
+        put(pool, 0);
+        put(status, NtStatus::SUCCESS);
     }
 }
 
@@ -117,9 +117,9 @@ unsafe extern "win64" fn ndis_allocate_buffer(
         let made = mdl::allocate(address, length, caller);
         if let Some(made) = made {
             mdl::build_for_nonpaged_pool(made, caller);
-            *buffer = made;
+            put(buffer, made);
         }
-        *status = if made.is_some() { NtStatus::SUCCESS } else { NtStatus::INSUFFICIENT_RESOURCES };
+        put(status, if made.is_some() { NtStatus::SUCCESS } else { NtStatus::INSUFFICIENT_RESOURCES });
     }
 }
 
@@ -133,7 +133,7 @@ unsafe extern "win64" fn ndis_allocate_memory_with_tag(address: *mut u64, length
     const FAILURE: NtStatus = NtStatus::UNSUCCESSFUL;
     let made = pool::allocate(length.into(), tag, Kind::NonPaged, gate::caller());
     // SAFETY: see `ndis_query_buffer`.
-    unsafe { *address = made.unwrap_or(0) };
+    unsafe { put(address, made.unwrap_or(0)) };
     if made.is_some() { NtStatus::SUCCESS } else { FAILURE }
 }
 
@@ -194,6 +194,25 @@ mod tests {
         assert_eq!((length, call("NdisBufferLength", &[buffer as u64]) as u32), (60, 60));
         call("NdisFreeBuffer", &[buffer as u64]);
         assert!(pool::find(buffer as u64).is_none());
+    }
+
+    #[test]
+    fn results_are_written_to_any_alignment() {
+        let bytes = [7u8; 100];
+        let mut room = [0u64; 4];
+        let [first, second] = [1, 17].map(|offset| room.as_mut_ptr() as u64 + offset);
+        // SAFETY: both places have room for eight bytes behind them.
+        let result = |place: u64| unsafe { (place as *const u64).read_unaligned() };
+        call("NdisAllocateBufferPool", &[first, second, 1]);
+        call("NdisAllocateBuffer", &[first, second, 0, bytes.as_ptr() as u64, 100]);
+        let buffer = result(second);
+        call("NdisQueryBuffer", &[buffer, first, second]);
+        assert_eq!((result(first), result(second) as u32), (bytes.as_ptr() as u64, 100));
+        call("NdisQueryBufferOffset", &[buffer, first, second]);
+        assert_eq!(result(first) as u32, bytes.as_ptr() as u32 & 0xFFF);
+        call("NdisFreeBuffer", &[buffer]);
+        call("NdisAllocateMemoryWithTag", &[first, 16, 0x7473_6574]);
+        call("NdisFreeMemory", &[result(first), 16, 0]);
     }
 
     #[test]

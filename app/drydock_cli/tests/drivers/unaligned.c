@@ -4,6 +4,21 @@
 
 IMPORT(NTSTATUS, IoCheckDesiredAccess, PVOID, ACCESS_MASK);
 IMPORT(void, ExQueryTimerResolution, PVOID, PVOID, PVOID);
+IMPORT(void, RtlInitializeBitMap, PVOID, PULONG, ULONG);
+IMPORT(ULONG, RtlFindLongestRunClear, PVOID, PVOID);
+IMPORT(ULONG, RtlFindFirstRunClear, PVOID, PVOID);
+IMPORT(ULONG, RtlFindLastBackwardRunClear, PVOID, ULONG, PVOID);
+IMPORT(ULONG, RtlFindClearRuns, PVOID, PVOID, ULONG, BOOLEAN);
+IMPORT(NTSTATUS, RtlUnicodeStringToInteger, PUNICODE_STRING, ULONG, PVOID);
+IMPORT(NTSTATUS, RtlCreateSecurityDescriptor, PVOID, ULONG);
+IMPORT(NTSTATUS, RtlSetDaclSecurityDescriptor, PVOID, BOOLEAN, PVOID, BOOLEAN);
+IMPORT(NTSTATUS, RtlGetDaclSecurityDescriptor, PVOID, PVOID, PVOID, PVOID);
+IMPORT(NTSTATUS, RtlGetOwnerSecurityDescriptor, PVOID, PVOID, PVOID);
+IMPORT(NTSTATUS, RtlGetGroupSecurityDescriptor, PVOID, PVOID, PVOID);
+IMPORT(NTSTATUS, RtlAbsoluteToSelfRelativeSD, PVOID, PVOID, PVOID);
+IMPORT(void, RtlInitializeGenericTableAvl, PVOID, PVOID, PVOID, PVOID, PVOID);
+IMPORT(PVOID, RtlLookupElementGenericTableFullAvl, PVOID, PVOID, PVOID, PVOID);
+IMPORT(PVOID, RtlEnumerateGenericTableWithoutSplayingAvl, PVOID, PVOID);
 
 #pragma pack(push, 1)
 typedef struct _PACKED {
@@ -91,10 +106,73 @@ static void Values(void)
     CHECK_NUMBER(0, Packed.Guard);
 }
 
+static void Bitmaps(void)
+{
+    static ULONG bits[1] = {0x0000000F};
+    ULONG64 map[2];
+
+    CALL(RtlInitializeBitMap)(map, bits, 32);
+    CHECK_NUMBER(28, CALL(RtlFindLongestRunClear)(map, FIELD(Number)));
+    CHECK_NUMBER(4, Packed.Number);
+    Packed.Number = 0;
+    CHECK_NUMBER(28, CALL(RtlFindFirstRunClear)(map, FIELD(Number)));
+    CHECK_NUMBER(4, Packed.Number);
+    Packed.Number = 0;
+    CHECK_NUMBER(28, CALL(RtlFindLastBackwardRunClear)(map, 31, FIELD(Number)));
+    CHECK_NUMBER(4, Packed.Number);
+    CHECK_NUMBER(1, CALL(RtlFindClearRuns)(map, FIELD(Time), 1, TRUE));
+    CHECK_NUMBER(4, Packed.Time.LowPart);
+    CHECK_NUMBER(28, Packed.Time.HighPart);
+}
+
+static void Numbers(void)
+{
+    UNICODE_STRING text = RTL_CONSTANT_STRING(L"17");
+
+    CHECK_STATUS(STATUS_SUCCESS, CALL(RtlUnicodeStringToInteger)(&text, 10, FIELD(Number)));
+    CHECK_NUMBER(17, Packed.Number);
+}
+
+static void Security(void)
+{
+    ULONG64 descriptor[5], relative[8];
+    BOOLEAN present, defaulted;
+
+    CHECK_STATUS(STATUS_SUCCESS, CALL(RtlCreateSecurityDescriptor)(descriptor, 1));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(RtlSetDaclSecurityDescriptor)(descriptor, TRUE, NULL, FALSE));
+    Packed.Object = Packed.Other = Packed.Handle = Self;
+    CHECK_STATUS(STATUS_SUCCESS, CALL(RtlGetDaclSecurityDescriptor)(descriptor, &present, FIELD(Object), &defaulted));
+    CHECK(present && Packed.Object == NULL);
+    CHECK_STATUS(STATUS_SUCCESS, CALL(RtlGetOwnerSecurityDescriptor)(descriptor, FIELD(Other), &defaulted));
+    CHECK(Packed.Other == NULL);
+    CHECK_STATUS(STATUS_SUCCESS, CALL(RtlGetGroupSecurityDescriptor)(descriptor, FIELD(Handle), &defaulted));
+    CHECK(Packed.Handle == NULL);
+    Packed.Number = sizeof(relative);
+    CHECK_STATUS(STATUS_SUCCESS, CALL(RtlAbsoluteToSelfRelativeSD)(descriptor, relative, FIELD(Number)));
+    CHECK_NUMBER(20, Packed.Number);
+}
+
+static void Tables(void)
+{
+    ULONG64 table[16];
+    int element = 1;
+
+    CALL(RtlInitializeGenericTableAvl)(table, NULL, NULL, NULL, NULL);
+    Packed.Number = 9;
+    CHECK(CALL(RtlLookupElementGenericTableFullAvl)(table, &element, FIELD(Object), FIELD(Number)) == NULL);
+    CHECK_NUMBER(0, Packed.Number);
+    Packed.Other = NULL;
+    CHECK(CALL(RtlEnumerateGenericTableWithoutSplayingAvl)(table, FIELD(Other)) == NULL);
+}
+
 static void Checks(PUNICODE_STRING RegistryPath)
 {
     (void)RegistryPath;
     Devices();
     Threads();
     Values();
+    Bitmaps();
+    Numbers();
+    Security();
+    Tables();
 }

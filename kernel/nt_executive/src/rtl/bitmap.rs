@@ -4,6 +4,8 @@
 
 use std::mem::{offset_of, size_of};
 
+use gate::memory::put;
+
 gate::exports! {
     /// Bitmaps.
     pub static TABLE in "ntoskrnl.exe";
@@ -274,20 +276,20 @@ unsafe extern "win64" fn rtl_find_clear_runs(map: *const Bitmap, runs: *mut Run,
                 if full {
                     break;
                 }
-                runs.add(stored as usize).write(run);
+                put(runs.add(stored as usize), run);
                 stored += 1;
                 continue;
             }
             // Insertion into the sorted array; what no longer fits falls off its end.
             let mut place = stored;
-            while place > 0 && (*runs.add(place as usize - 1)).count < run.count {
+            while place > 0 && runs.add(place as usize - 1).read_unaligned().count < run.count {
                 if place < most {
-                    runs.add(place as usize).write(*runs.add(place as usize - 1));
+                    put(runs.add(place as usize), runs.add(place as usize - 1).read_unaligned());
                 }
                 place -= 1;
             }
             if place < most {
-                runs.add(place as usize).write(run);
+                put(runs.add(place as usize), run);
             }
             stored += u32::from(!full);
         }
@@ -304,7 +306,7 @@ unsafe extern "win64" fn rtl_find_longest_run_clear(map: *const Bitmap, start: *
                 longest = run;
             }
         });
-        *start = longest.start;
+        put(start, longest.start);
     }
     longest.count
 }
@@ -318,7 +320,7 @@ unsafe extern "win64" fn rtl_find_next_forward_run_clear(map: *const Bitmap, fro
     // SAFETY: the driver's map and result.
     unsafe {
         let run = (*map).run(from, false);
-        *start = run.start;
+        put(start, run.start);
         run.count
     }
 }
@@ -329,7 +331,7 @@ unsafe extern "win64" fn rtl_find_last_backward_run_clear(map: *const Bitmap, fr
     unsafe {
         let last = (*map).runs(false).take_while(|run| run.start <= from).last();
         let run = last.unwrap_or(Run { start: 0, count: 0 });
-        *start = run.start;
+        put(start, run.start);
         run.count.min((from - run.start.min(from)).saturating_add(1))
     }
 }

@@ -1,5 +1,6 @@
 //! Numbers as text, and back.
 
+use gate::memory::put;
 use nt_abi::{NtStatus, UnicodeString};
 
 use super::{Bytes, Units};
@@ -115,7 +116,7 @@ unsafe extern "win64" fn rtl_unicode_string_to_integer(
     match unsafe { parse(Units::of(string).iter(), base) } {
         Ok(parsed) => {
             // SAFETY: the driver's result.
-            unsafe { *value = parsed.value as u32 };
+            unsafe { put(value, parsed.value as u32) };
             NtStatus::SUCCESS
         }
         Err(status) => status,
@@ -133,9 +134,9 @@ unsafe extern "win64" fn rtl_unicode_string_to_int64(
         let text = Units::of(string);
         match parse(text.iter(), base) {
             Ok(parsed) => {
-                *value = parsed.value;
+                put(value, parsed.value);
                 if !end.is_null() {
-                    *end = text.start().add(parsed.taken);
+                    put(end, text.start().add(parsed.taken));
                 }
                 NtStatus::SUCCESS
             }
@@ -151,7 +152,7 @@ unsafe extern "win64" fn rtl_char_to_integer(text: *const u8, base: u32, value: 
         Ok(_) if value.is_null() => NtStatus::ACCESS_VIOLATION,
         Ok(parsed) => {
             // SAFETY: the driver's result.
-            unsafe { *value = parsed.value as u32 };
+            unsafe { put(value, parsed.value as u32) };
             NtStatus::SUCCESS
         }
         Err(status) => status,

@@ -2,6 +2,7 @@
 
 use std::ptr;
 
+use gate::memory::put;
 use nt_abi::NtStatus;
 
 use super::sid;
@@ -231,7 +232,7 @@ unsafe extern "win64" fn rtl_get_dacl_security_descriptor(
         let is_present = control & control::DACL_PRESENT != 0;
         present.write(is_present.into());
         if is_present {
-            dacl.write(Parts::of(descriptor).dacl);
+            put(dacl, Parts::of(descriptor).dacl);
             defaulted.write((control & control::DACL_DEFAULTED != 0).into());
         }
     }
@@ -264,7 +265,7 @@ unsafe extern "win64" fn rtl_get_owner_security_descriptor(
         if (*descriptor).revision != REVISION {
             return NtStatus::UNKNOWN_REVISION;
         }
-        owner.write(Parts::of(descriptor).owner);
+        put(owner, Parts::of(descriptor).owner);
         defaulted.write(((*descriptor).control & control::OWNER_DEFAULTED != 0).into());
     }
     NtStatus::SUCCESS
@@ -296,7 +297,7 @@ unsafe extern "win64" fn rtl_get_group_security_descriptor(
         if (*descriptor).revision != REVISION {
             return NtStatus::UNKNOWN_REVISION;
         }
-        group.write(Parts::of(descriptor).group);
+        put(group, Parts::of(descriptor).group);
         defaulted.write(((*descriptor).control & control::GROUP_DEFAULTED != 0).into());
     }
     NtStatus::SUCCESS
@@ -321,8 +322,8 @@ unsafe extern "win64" fn rtl_absolute_to_self_relative_sd(
             (2, parts.group, sid_bytes(parts.group)),
         ];
         let needed = RELATIVE_BYTES + sized.iter().map(|(_, _, bytes)| bytes).sum::<usize>();
-        let given = room.read() as usize;
-        room.write(needed as u32);
+        let given = room.read_unaligned() as usize;
+        put(room, needed as u32);
         if given < needed {
             return NtStatus::BUFFER_TOO_SMALL;
         }
@@ -532,7 +533,7 @@ unsafe extern "win64" fn rtl_get_ace(acl: *const Acl, index: u32, ace: *mut *con
         }
         match entry(acl, index as u16) {
             Some(place) => {
-                ace.write(acl.cast::<u8>().add(place));
+                put(ace, acl.cast::<u8>().add(place));
                 NtStatus::SUCCESS
             }
             None => NtStatus::INVALID_PARAMETER,

@@ -3,6 +3,8 @@
 use std::mem::offset_of;
 use std::ptr;
 
+use gate::memory::put;
+
 use super::avl::{Balanced, delete, inserted};
 use super::links::{Links, first, predecessor, successor};
 use super::{Found, Routines};
@@ -228,8 +230,8 @@ unsafe extern "win64" fn rtl_lookup_element_generic_table_full_avl(
     // SAFETY: the driver's table and results.
     unsafe {
         let (last, how) = (*table).find(element);
-        node.write(last);
-        found.write(how as u32);
+        put(node, last);
+        put(found, how as u32);
         if how == Found::Node { element_of(last) } else { 0 }
     }
 }
@@ -244,7 +246,7 @@ unsafe extern "win64" fn rtl_lookup_first_matching_element_generic_table_avl(
     unsafe {
         let (mut node, found) = (*table).find(element);
         if found != Found::Node {
-            restart_key.write(ptr::null_mut());
+            put(restart_key, ptr::null_mut());
             return 0;
         }
         let (top, routines) = ((*table).top(), (*table).routines());
@@ -259,7 +261,7 @@ unsafe extern "win64" fn rtl_lookup_first_matching_element_generic_table_avl(
             }
             node = before;
         }
-        restart_key.write(node);
+        put(restart_key, node);
         element_of(node)
     }
 }
@@ -280,9 +282,9 @@ unsafe extern "win64" fn rtl_enumerate_generic_table_without_splaying_avl(
 ) -> u64 {
     // SAFETY: the driver's table and key.
     unsafe {
-        let next = (*table).next(restart_key.read());
+        let next = (*table).next(restart_key.read_unaligned());
         if !next.is_null() {
-            restart_key.write(next);
+            put(restart_key, next);
         }
         element_of(next)
     }

@@ -3,6 +3,7 @@
 use std::mem::offset_of;
 use std::ptr;
 
+use gate::memory::put;
 use nt_abi::ListEntry;
 
 use super::links::{Links, first, successor};
@@ -216,8 +217,8 @@ unsafe extern "win64" fn rtl_lookup_element_generic_table_full(
     // SAFETY: the driver's table and results.
     unsafe {
         let (last, how) = (*table).find(element);
-        node.write(last);
-        found.write(how as u32);
+        put(node, last);
+        put(found, how as u32);
         if how == Found::Node { last as u64 + DATA } else { 0 }
     }
 }
@@ -249,12 +250,12 @@ unsafe extern "win64" fn rtl_enumerate_generic_table_without_splaying(
         if root.is_null() {
             return 0;
         }
-        let last = restart_key.read();
+        let last = restart_key.read_unaligned();
         let next = if last.is_null() { first(root) } else { successor(last) };
         if next.is_null() {
             return 0;
         }
-        restart_key.write(next);
+        put(restart_key, next);
         next as u64 + DATA
     }
 }
