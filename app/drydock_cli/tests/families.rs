@@ -187,6 +187,7 @@ fn kernel_has_a_version_variables_and_a_debug_output() {
 fn what_does_not_come_back_ends_the_run_with_its_code() {
     const STATUS_BREAKPOINT: u32 = 0x8000_0003;
     const STATUS_DEVICE_BUSY: u32 = 0x8000_0011;
+    const STATUS_ACCESS_VIOLATION: u32 = 0xC000_0005;
     let ends = [
         ("1", 0xE2, 0),
         ("2", 0x1E, STATUS_BREAKPOINT),
@@ -194,6 +195,8 @@ fn what_does_not_come_back_ends_the_run_with_its_code() {
         ("4", 0x1E, STATUS_BREAKPOINT),
         ("5", 0x1E, STATUS_DEVICE_BUSY),
         ("6", 0x1E, STATUS_DEVICE_BUSY),
+        // A device that is none.
+        ("7", 0x1E, STATUS_ACCESS_VIOLATION),
     ];
     for (end, code, parameter) in ends {
         let ran = Run::of(driver("kernel")).set("End", end).args(["--net", "none"]).run();

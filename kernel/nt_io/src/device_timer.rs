@@ -1,9 +1,11 @@
 //! Timers of devices (`IoInitializeTimer`): once a second, at DISPATCH_LEVEL, for as long as they are started.
 
 use std::collections::HashMap;
+use std::mem::offset_of;
 use std::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use gate::memory::put;
 use nt_abi::dispatcher::{DispatcherType, Dpc, Timer};
 use nt_abi::{DeviceObject, ListEntry, NtStatus};
 use nt_dispatcher::{dpc, timer};
@@ -16,6 +18,8 @@ gate::exports! {
     "IoStopTimer" = io_stop_timer(device: *mut DeviceObject), irql <= DISPATCH, rules "K-129";
 }
 
+/// `DEVICE_OBJECT.Timer` of a device that has one: no address, for what a timer is no driver may know.
+const HAS_TIMER: u64 = 1;
 const SECOND_MS: u32 = 1000;
 const SECOND_100NS: i64 = 10_000_000;
 
@@ -69,13 +73,14 @@ fn new_clock(device: *mut DeviceObject) -> *mut Clock {
 
 /// Made again, a timer has another routine.
 unsafe extern "win64" fn io_initialize_timer(device: *mut DeviceObject, routine: u64, context: u64) -> NtStatus {
+    // Drivers look whether a device has one; it means nothing else. First of all, and without the lock: here a bad pointer
+    // faults and is blamed on the driver.
+    // SAFETY: the driver's device.
+    unsafe { put((device as usize + offset_of!(DeviceObject, timer)) as *mut u64, HAS_TIMER) };
     let mut timers = timers();
     let entry = timers.get_or_insert_default().entry(device as u64);
     let made = entry.or_insert_with(|| DeviceTimer { clock: new_clock(device), routine, context });
     (made.routine, made.context) = (routine, context);
-    // Drivers look whether a device has one; it means nothing else.
-    // SAFETY: the driver's device; a bad pointer faults and is blamed on it.
-    unsafe { (*device).timer = made.clock as u64 };
     NtStatus::SUCCESS
 }
 

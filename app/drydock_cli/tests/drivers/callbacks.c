@@ -122,7 +122,9 @@ static void Timers(PDRIVER_OBJECT Driver)
 
     KeInitializeEvent(&Ticked, NotificationEvent, FALSE);
     CHECK_STATUS(STATUS_SUCCESS, IoCreateDevice(Driver, 0, NULL, FILE_DEVICE_NETWORK, 0, FALSE, &device));
+    CHECK(device->Timer == NULL);
     CHECK_STATUS(STATUS_SUCCESS, IoInitializeTimer(device, Tick, &Ticks));
+    CHECK(device->Timer != NULL && !MmIsAddressValid(device->Timer));
     CHECK_NUMBER(0, Ticks);
     begin.QuadPart = KeQueryInterruptTime();
     IoStartTimer(device);

@@ -139,6 +139,7 @@ static void End(PUNICODE_STRING RegistryPath)
     case 4: CALL(RtlAssert)("1 == 2", "kernel.c", 17, "arithmetic"); break;
     case 5: CALL(RtlRaiseStatus)(STATUS_DEVICE_BUSY); break;
     case 6: CALL(ExRaiseException)(&record); break;
+    case 7: IoInitializeTimer((PDEVICE_OBJECT)1, NULL, NULL); break;
     }
 }
 
