@@ -8,6 +8,9 @@ pub const SECOND: u64 = 10_000_000;
 pub struct Instant(pub u64);
 
 impl Instant {
+    /// The end of time.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// The instant `ticks` 100-ns units later; the end of time if that overflows.
     #[must_use]
     pub const fn after(self, ticks: u64) -> Self {

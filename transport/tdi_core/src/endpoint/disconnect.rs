@@ -6,7 +6,7 @@ use nt_abi::tdi::disconnect_flags;
 use super::Endpoint;
 use super::output::Waiting;
 use super::receive::Receive;
-use super::state::{Connected, Limit, Release, Remote, State};
+use super::state::{Connected, Release, Remote, State};
 use crate::ids::RequestId;
 use crate::network::{DataKind, NetworkError};
 use crate::request::Outcome;
@@ -68,9 +68,7 @@ impl Endpoint {
         let is_release = match release.filter(|release| release.request == Some(id)) {
             Some(release) => {
                 release.request = None;
-                if release.limit == Limit::Client {
-                    release.limit = Limit::None;
-                }
+                release.limit = Instant::NEVER;
                 true
             }
             None => self.waits.remove(|wait| wait.id == id).is_some(),
@@ -156,7 +154,7 @@ impl Endpoint {
         }
     }
 
-    /// Data that nobody takes must not keep a RELEASE without a limit waiting for ever.
+    /// Data that nobody takes must not keep a RELEASE waiting for ever, nor until its limit, when the remote node has released.
     fn watch_patience(&mut self) {
         let until = self.now.after(self.config.unread_patience);
         let is_awaited = self.receives.iter().any(|receive| receive.takes(DataKind::Normal));
@@ -165,10 +163,10 @@ impl Endpoint {
         let is_sending = !self.sends.is_empty();
         let Some(Connected { release: Some(release), remote }) = self.connected_mut() else { return };
         let is_over = has_peer_released || *remote != Remote::Open;
-        match (release.limit, is_stuck && is_over && !is_sending) {
-            (Limit::None, true) => (release.limit, release.until) = (Limit::Patience, until),
-            (Limit::Patience, false) => release.limit = Limit::None,
-            (Limit::None | Limit::Client, false) | (Limit::Client | Limit::Patience, true) => {}
+        if !(is_stuck && is_over && !is_sending) {
+            release.patience = Instant::NEVER;
+        } else if release.patience == Instant::NEVER {
+            release.patience = until;
         }
     }
 

@@ -52,23 +52,14 @@ pub(super) enum Remote {
 pub(super) struct Release {
     /// The TDI_DISCONNECT, unless it was cancelled or there was none.
     pub(super) request: Option<RequestId>,
-    pub(super) limit: Limit,
-    pub(super) until: Instant,
+    /// When the client's own limit runs out, [`Instant::NEVER`] without one.
+    pub(super) limit: Instant,
+    /// When `Config::unread_patience` ends, `NEVER` while it does not run.
+    pub(super) patience: Instant,
     /// FIN has been ordered.
     pub(super) is_shut: bool,
     /// After TDI_SEND_AND_DISCONNECT the remote node's disconnect is not indicated (C-373).
     pub(super) is_silent: bool,
-}
-
-/// What happens to a RELEASE at `Release::until`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Limit {
-    /// Nothing, whenever that is.
-    None,
-    /// The client's own limit runs out.
-    Client,
-    /// `Config::unread_patience` ends.
-    Patience,
 }
 
 /// The association with an address.
@@ -97,13 +88,14 @@ pub(super) struct Link {
 
 impl Release {
     pub(super) fn new(request: Option<RequestId>, deadline: Option<Instant>, is_silent: bool) -> Self {
-        let limit = if deadline.is_some() { Limit::Client } else { Limit::None };
-        Self { request, limit, until: deadline.unwrap_or(Instant(0)), is_shut: false, is_silent }
+        let limit = deadline.unwrap_or(Instant::NEVER);
+        Self { request, limit, patience: Instant::NEVER, is_shut: false, is_silent }
     }
 
     /// When there is something to do about it.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        (self.limit != Limit::None).then_some(self.until)
+        let first = self.limit.min(self.patience);
+        (first != Instant::NEVER).then_some(first)
     }
 }
 

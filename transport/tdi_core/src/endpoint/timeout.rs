@@ -1,7 +1,7 @@
 //! Time limits.
 
 use super::Endpoint;
-use super::state::{Connected, Limit, State};
+use super::state::{Connected, State};
 use crate::status::{Cause, During, fate};
 use crate::time::Instant;
 
@@ -33,10 +33,11 @@ impl Endpoint {
                 self.end_setup(Cause::TimedOut);
             }
             State::Connected(Connected { release: Some(release), .. }) if is_due(release.deadline()) => {
-                match release.limit {
-                    Limit::Client => self.end_connection(Cause::TimedOut),
-                    Limit::Patience => self.finish_release(),
-                    Limit::None => {}
+                // The remote node has released: what is unread is no reason to call that a failure (C-331).
+                if release.patience <= now {
+                    self.finish_release();
+                } else {
+                    self.end_connection(Cause::TimedOut);
                 }
             }
             State::Connected(_)

@@ -681,7 +681,7 @@ impl Reference {
         let unwanted = up.waiting(NORMAL) > 0 && !up.is_lent(NORMAL) && !up.has_receive(NORMAL) && !taker;
         let over = (up.ended || up.hinted) && up.sends.is_empty();
         let Some(release) = &mut up.release else { return };
-        if unwanted && over && release.until.is_none() {
+        if unwanted && over {
             release.stuck_until.get_or_insert(until);
         } else {
             release.stuck_until = None;
@@ -696,7 +696,10 @@ impl Reference {
     fn own_deadline(&self) -> Option<u64> {
         match &self.phase {
             Phase::Connecting { until, .. } | Phase::Offered { until } => Some(*until),
-            Phase::Up(up) => up.release.as_ref().and_then(|release| release.until.or(release.stuck_until)),
+            Phase::Up(up) => {
+                let release = up.release.as_ref()?;
+                release.until.into_iter().chain(release.stuck_until).min()
+            }
             _ => None,
         }
     }
@@ -704,7 +707,7 @@ impl Reference {
     /// Is a release over because nobody takes what has come?
     pub fn is_out_of_patience(&self) -> bool {
         let Phase::Up(Up { release: Some(release), .. }) = &self.phase else { return false };
-        release.until.is_none() && release.stuck_until.is_some_and(|until| until <= self.now)
+        release.stuck_until.is_some_and(|until| until <= self.now)
     }
 
     pub fn time_passes(&mut self) {
@@ -719,7 +722,9 @@ impl Reference {
             return;
         }
         let is_stuck = match &self.phase {
-            Phase::Up(up) => up.release.as_ref().is_some_and(|release| release.until.is_none()),
+            Phase::Up(up) => {
+                up.release.as_ref().is_some_and(|release| release.stuck_until.is_some_and(|until| until <= now))
+            }
             _ => false,
         };
         if is_stuck { self.finish() } else { self.fail(&Why::TimedOut) }

@@ -431,15 +431,32 @@ fn patience_ends_when_the_data_is_wanted_again() {
     world.expect("close receive#2=SUCCESS/3 gone:RELEASE disconnect=SUCCESS");
 }
 
+#[proves("C-331", "C-343")]
 #[test]
-fn a_release_with_its_own_limit_waits_that_long_for_unread_data() {
+fn a_release_with_a_limit_waits_no_longer_for_unread_data_than_one_without() {
+    let patience = Config::DEFAULT.unread_patience;
     let mut world = World::connected();
     world.disconnect_within(RELEASE, 30 * SECOND);
     world.peer_sends(b"unwanted");
     world.peer_releases();
-    world.wait_seconds(29);
+    world.wait(patience - 1);
     world.expect("FIN");
-    world.wait_seconds(1);
+    world.wait(1);
+    world.expect("close disconnect=SUCCESS");
+}
+
+#[proves("C-343")]
+#[test]
+fn a_release_keeps_its_limit_when_unread_data_is_taken_after_all() {
+    let patience = Config::DEFAULT.unread_patience;
+    let mut world = World::connected();
+    world.disconnect_within(RELEASE, patience / 2);
+    world.peer_sends(b"unwanted");
+    world.peer_releases();
+    world.wait(patience / 2 - 1);
+    world.receive(3);
+    world.expect("FIN receive=SUCCESS/3");
+    world.wait(1);
     world.expect("RST disconnect=IO_TIMEOUT");
 }
 
