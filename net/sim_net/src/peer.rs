@@ -89,7 +89,7 @@ impl Play {
                     stream.shutdown();
                     drain_to_end(stream)
                 }
-                Moved::Blocked => drain_to_end(stream),
+                Moved::Blocked => drain(stream),
                 Moved::Ended | Moved::Gone => Act::Close,
             },
             Self::Client { text, sent, received, then, has_ended } => {
@@ -128,7 +128,7 @@ fn act_source(stream: &mut Stream<'_>, offset: &mut u64, length: u64) -> Act {
         *offset += count as u64;
         match moved {
             Moved::All => {}
-            Moved::Blocked => return drain_to_end(stream),
+            Moved::Blocked => return drain(stream),
             Moved::Ended | Moved::Gone => return Act::Close,
         }
     }
@@ -179,6 +179,18 @@ fn act_client(
         After::Reset if is_done => Act::Reset,
         After::Stay if *has_ended => Act::Close,
         After::Close | After::Reset | After::Stay => Act::Wait,
+    }
+}
+
+/// Takes whatever comes, and has something to send yet: the end of the other direction changes nothing about that.
+fn drain(stream: &mut Stream<'_>) -> Act {
+    let mut piece = [0; PIECE];
+    loop {
+        match stream.receive(&mut piece).0 {
+            Moved::All => {}
+            Moved::Blocked | Moved::Ended => return Act::Wait,
+            Moved::Gone => return Act::Close,
+        }
     }
 }
 

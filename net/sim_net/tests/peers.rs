@@ -50,6 +50,22 @@ fn source_sends_its_pattern_and_ends() {
 }
 
 #[test]
+fn source_and_half_closing_peer_send_everything_to_who_has_half_closed() {
+    // More than buffers hold.
+    let text = "y".repeat(300_000);
+    for peer in ["kind = \"source\"\nbytes = 300000".into(), format!("kind = \"half_close\"\ntext = \"{text}\"")] {
+        let mut world = with_peer(&peer);
+        let stream = world.connect(0, "10.0.0.2:9", Key(1)).unwrap();
+        stream.shutdown_send().unwrap();
+        let (outcome, bytes) = world.receive_all(&stream);
+        assert_eq!((outcome, bytes.len()), (Received::EndOfStream, text.len()));
+        drop(stream);
+        world.settle();
+        assert_eq!(world.sim.live().connections, 0);
+    }
+}
+
+#[test]
 fn sink_takes_everything() {
     let mut world = with_peer("kind = \"sink\"");
     let stream = world.connect(0, "10.0.0.2:9", Key(1)).unwrap();
