@@ -4,10 +4,10 @@
 
 mod scenario;
 
-use std::env;
 use std::fmt::Write;
+use std::{env, fs};
 
-use scenario::{Ran, Run, sample, simulated};
+use scenario::{Ran, Run, folder, sample, simulated};
 
 /// Longer than anything takes that the network lets come to its end.
 const PATIENCE: &str = "1h";
@@ -209,11 +209,14 @@ impl Plan {
         self.prints.push(format!("tdi_datagram: done: {queries} of {queries} queries answered"));
     }
 
-    fn run(&self, seed: u64) -> Ran {
+    /// What came of it, and every event of it.
+    fn run(&self, seed: u64) -> (Ran, String) {
         let network = simulated("swarm", &self.network);
+        let trace = folder("swarm").join("trace.jsonl");
         let run = Run::sample(self.drivers[0]).args(["--net", &network]).arg("--seed").arg(seed.to_string());
-        let run = self.drivers[1..].iter().fold(run, |run, driver| run.arg(sample(driver)));
-        self.settings.iter().fold(run, |run, (name, value)| run.set(name, value)).run()
+        let run = self.drivers[1..].iter().fold(run.arg("--trace").arg(&trace), |run, driver| run.arg(sample(driver)));
+        let ran = self.settings.iter().fold(run, |run, (name, value)| run.set(name, value)).run();
+        (ran, fs::read_to_string(trace).expect("the trace"))
     }
 }
 
@@ -240,6 +243,11 @@ fn judge(plan: &Plan, ran: &Ran) -> Result<(), String> {
     }
 }
 
+fn first_difference(trace: &str, again: &str) -> String {
+    let lines = trace.lines().zip(again.lines()).find(|(line, again)| line != again);
+    format!("the same seed gave another trace, of {} and {} bytes, first in {lines:#?}", trace.len(), again.len())
+}
+
 fn setting(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
@@ -251,11 +259,12 @@ fn any_drivers_on_any_network_leave_nothing_behind_and_do_the_same_again() {
     let (mut failed, mut done) = (0, 0);
     for seed in first..first + runs {
         let plan = Plan::of(seed);
-        let ran = plan.run(seed);
-        let again = plan.run(seed);
-        let wrong = judge(&plan, &ran).and_then(|()| match again.account == ran.account {
-            true => Ok(()),
-            false => Err(format!("the same seed gave something else:\n{}", again.account)),
+        let (ran, trace) = plan.run(seed);
+        let (again, trace_again) = plan.run(seed);
+        let wrong = judge(&plan, &ran).and_then(|()| match (again.account == ran.account, trace_again == trace) {
+            (true, true) => Ok(()),
+            (true, false) => Err(first_difference(&trace, &trace_again)),
+            (false, _) => Err(format!("the same seed gave something else:\n{}", again.account)),
         });
         if let Err(wrong) = wrong {
             let repeat = format!("SWARM_SEED={seed} SWARM_RUNS=1 cargo test -p drydock_cli --test swarm");

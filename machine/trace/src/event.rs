@@ -190,7 +190,7 @@ events! {
     FileDeleted = 34 plain { file: u64 }
 
     /// An IRP enters a driver. `functions` is major << 8 | minor; `detail` is the IOCTL code, the TDI
-    /// length or flags, whatever says most about the request; `routine` is the dispatch routine, 0 if none is called.
+    /// length or flags, whatever says most about the request; `routine` is the driver's dispatch routine, 0 for one of the host's.
     IrpDispatched = 40 stamped { irp: u64, device: u64, file: u64, functions: u32, detail: u64, routine: u64 }
     /// The dispatch routine returned.
     IrpReturned = 41 plain { irp: u64, status: u32 }
