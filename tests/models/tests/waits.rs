@@ -84,6 +84,10 @@ mod thread {
     pub unsafe fn return_mutant(_: u64, _: u64) {
         unreachable!("no mutants here")
     }
+
+    pub unsafe fn forget_abandonment(_: u64, _: u64) -> bool {
+        unreachable!("no mutants here")
+    }
 }
 
 /// Time passes whenever somebody looks, or not.
