@@ -96,6 +96,23 @@ static inline void Join(PKTHREAD Thread)
     }
 }
 
+/* The number of this name under the driver's Parameters, 0 without one. */
+static inline ULONG Setting(PUNICODE_STRING RegistryPath, PWSTR Name)
+{
+    ULONG value = 0;
+    WCHAR room[128];
+    UNICODE_STRING path = {0, sizeof(room), room};
+    RTL_QUERY_REGISTRY_TABLE table[] = {
+        {NULL, RTL_QUERY_REGISTRY_DIRECT, Name, &value, REG_NONE, NULL, 0},
+        {NULL, 0, NULL, NULL, 0, NULL, 0},
+    };
+
+    RtlCopyUnicodeString(&path, RegistryPath);
+    RtlAppendUnicodeToString(&path, L"\\Parameters");
+    RtlQueryRegistryValues(RTL_REGISTRY_ABSOLUTE, path.Buffer, table, NULL, NULL);
+    return value;
+}
+
 static void Checks(PUNICODE_STRING RegistryPath);
 
 static void NTAPI Unload(PDRIVER_OBJECT Driver)

@@ -7,17 +7,8 @@ static const GUID Class = {0xcac88484, 0x7515, 0x4c03, {0x82, 0xe6, 0x71, 0xa8, 
 /* What ends the run: the value End under Parameters says which. */
 static void End(PUNICODE_STRING RegistryPath, PDEVICE_OBJECT Device)
 {
-    ULONG end = 0;
-    WCHAR room[128];
-    UNICODE_STRING path = {0, sizeof(room), room};
-    RTL_QUERY_REGISTRY_TABLE table[] = {
-        {NULL, RTL_QUERY_REGISTRY_DIRECT, L"End", &end, REG_NONE, NULL, 0},
-        {NULL, 0, NULL, NULL, 0, NULL, 0},
-    };
+    ULONG end = Setting(RegistryPath, L"End");
 
-    RtlCopyUnicodeString(&path, RegistryPath);
-    RtlAppendUnicodeToString(&path, L"\\Parameters");
-    RtlQueryRegistryValues(RTL_REGISTRY_ABSOLUTE, path.Buffer, table, NULL, NULL);
     switch (end) {
     case 1: IoInvalidateDeviceRelations(Device, BusRelations); break;
     case 2: IoInvalidateDeviceState(Device); break;

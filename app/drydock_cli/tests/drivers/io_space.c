@@ -8,22 +8,6 @@ IMPORT(PVOID, MmMapIoSpaceEx, PHYSICAL_ADDRESS, SIZE_T, ULONG);
 #define DEVICE 0xFEC00000LL
 
 /* The value Keep under Parameters leaves one mapped, and takes one back that never was. */
-static ULONG Keep(PUNICODE_STRING RegistryPath)
-{
-    ULONG keep = 0;
-    WCHAR room[128];
-    UNICODE_STRING path = {0, sizeof(room), room};
-    RTL_QUERY_REGISTRY_TABLE table[] = {
-        {NULL, RTL_QUERY_REGISTRY_DIRECT, L"Keep", &keep, REG_NONE, NULL, 0},
-        {NULL, 0, NULL, NULL, 0, NULL, 0},
-    };
-
-    RtlCopyUnicodeString(&path, RegistryPath);
-    RtlAppendUnicodeToString(&path, L"\\Parameters");
-    RtlQueryRegistryValues(RTL_REGISTRY_ABSOLUTE, path.Buffer, table, NULL, NULL);
-    return keep;
-}
-
 static void Checks(PUNICODE_STRING RegistryPath)
 {
     ULONG *memory = ExAllocatePoolWithTag(NonPagedPool, PAGE_SIZE, TEST_TAG);
@@ -48,7 +32,7 @@ static void Checks(PUNICODE_STRING RegistryPath)
         MmUnmapIoSpace((PVOID)again, PAGE_SIZE);
         MmUnmapIoSpace((PVOID)mapped, PAGE_SIZE);
     }
-    if (Keep(RegistryPath)) {
+    if (Setting(RegistryPath, L"Keep")) {
         MmMapIoSpace(own, 8, MmNonCached);
         MmUnmapIoSpace(memory, 16);
     }

@@ -120,18 +120,9 @@ static void Debug(void)
 /* What does not come back, one by one: the value End under Parameters says which. */
 static void End(PUNICODE_STRING RegistryPath)
 {
-    ULONG end = 0;
-    WCHAR room[128];
-    UNICODE_STRING path = {0, sizeof(room), room};
+    ULONG end = Setting(RegistryPath, L"End");
     EXCEPTION_RECORD record = {.ExceptionCode = STATUS_DEVICE_BUSY};
-    RTL_QUERY_REGISTRY_TABLE table[] = {
-        {NULL, RTL_QUERY_REGISTRY_DIRECT, L"End", &end, REG_NONE, NULL, 0},
-        {NULL, 0, NULL, NULL, 0, NULL, 0},
-    };
 
-    RtlCopyUnicodeString(&path, RegistryPath);
-    RtlAppendUnicodeToString(&path, L"\\Parameters");
-    RtlQueryRegistryValues(RTL_REGISTRY_ABSOLUTE, path.Buffer, table, NULL, NULL);
     switch (end) {
     case 1: CALL(KeBugCheck)(0xE2); break;
     case 2: CALL(DbgBreakPoint)(); break;

@@ -88,25 +88,9 @@ static void Registrations(void)
 }
 
 /* The value End under Parameters says what is left registered, and how the run ends. */
-static ULONG Wanted(PUNICODE_STRING RegistryPath)
-{
-    ULONG end = 0;
-    WCHAR room[128];
-    UNICODE_STRING path = {0, sizeof(room), room};
-    RTL_QUERY_REGISTRY_TABLE table[] = {
-        {NULL, RTL_QUERY_REGISTRY_DIRECT, L"End", &end, REG_NONE, NULL, 0},
-        {NULL, 0, NULL, NULL, 0, NULL, 0},
-    };
-
-    RtlCopyUnicodeString(&path, RegistryPath);
-    RtlAppendUnicodeToString(&path, L"\\Parameters");
-    RtlQueryRegistryValues(RTL_REGISTRY_ABSOLUTE, path.Buffer, table, NULL, NULL);
-    return end;
-}
-
 static void Checks(PUNICODE_STRING RegistryPath)
 {
-    ULONG end = Wanted(RegistryPath);
+    ULONG end = Setting(RegistryPath, L"End");
 
     Registrations();
     if (end == 0)
