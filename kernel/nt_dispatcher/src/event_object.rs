@@ -1,7 +1,8 @@
 //! Events behind handles and names (`ZwCreateEvent`, `IoCreateNotificationEvent`).
 
+use host_lock::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use nt_abi::dispatcher::DispatcherType;
 use nt_abi::object::attributes;

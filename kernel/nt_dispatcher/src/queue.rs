@@ -5,8 +5,9 @@
 //! entries: drivers cannot rely on that, since a thread that waits for anything else lets another go, and it is not done
 //! here.
 
+use host_lock::{Mutex, MutexGuard};
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nt_abi::dispatcher::DispatcherType;
 use nt_abi::{DispatcherHeader, ListEntry, NtStatus};

@@ -3,10 +3,11 @@
 //! A resource's memory is opaque to drivers, so nothing lies in it: all is kept here, by address. Threads are let
 //! in in the order they came, but a thread that holds the resource already does not wait behind others.
 
+use host_lock::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use nt_abi::exception::BugCheck;
 

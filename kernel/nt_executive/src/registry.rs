@@ -15,8 +15,9 @@ mod query_table;
 pub mod reg_file;
 mod tree;
 
+use host_lock::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, PoisonError};
 
 use gate::memory;
 use nt_abi::{Handle, NtStatus};

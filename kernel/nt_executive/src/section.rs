@@ -6,8 +6,9 @@
 //!
 //! Invariant: a view holds a reference to its section, and the section owns the pages.
 
+use host_lock::{Mutex, MutexGuard};
 use std::ptr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use arena::PAGE;
 use gate::memory;

@@ -1,9 +1,10 @@
 //! Timers of devices (`IoInitializeTimer`): once a second, at DISPATCH_LEVEL, for as long as they are started.
 
+use host_lock::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::mem::offset_of;
 use std::ptr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use gate::memory::put;
 use nt_abi::dispatcher::{DispatcherType, Dpc, Timer};

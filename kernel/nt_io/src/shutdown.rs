@@ -7,7 +7,8 @@
 //!
 //! Invariant: a registration holds a reference to its device; deleting the device ends the registration.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use host_lock::{Mutex, MutexGuard};
+use std::sync::PoisonError;
 
 use nt_abi::dispatcher::DispatcherType;
 use nt_abi::io::device_flags;

@@ -29,6 +29,8 @@ pub mod plan {
     pub const MISSING_IMPORTS: u64 = 0x2700_0000_0000;
     /// The page that stands for the kernel's image.
     pub const KERNEL_IMAGE: u64 = 0x2800_0000_0000;
+    /// Stubs of exports that drivers look up by name.
+    pub const LOOKED_UP: u64 = 0x2900_0000_0000;
 }
 
 /// A reserved range whose front part is readable and writable.

@@ -1,9 +1,10 @@
 //! Type-stable slots with per-thread caches.
 
+use host_lock::{Mutex, MutexGuard};
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{OnceLock, PoisonError};
 
 use crate::{PAGE, Region};
 

@@ -7,12 +7,13 @@
 //! A host thread inherits its creator's GS base: it must install a block of its own before anything of this
 //! crate is used on it.
 
+use host_lock::{Mutex, MutexGuard};
 use std::arch::asm;
 use std::io;
 use std::mem::offset_of;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{LazyLock, OnceLock, PoisonError};
 
 use arena::{PAGE, Region, plan};
 use nt_abi::Irql;
@@ -220,7 +221,7 @@ impl Blocks {
         Ok(BLOCKS.get_or_init(|| Self { region, free: Mutex::new(Vec::new()), made: AtomicU64::new(0) }))
     }
 
-    fn free(&self) -> std::sync::MutexGuard<'_, Vec<&'static Block>> {
+    fn free(&self) -> MutexGuard<'_, Vec<&'static Block>> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -44,7 +44,7 @@ unsafe extern "win64" fn tdi_match_pdo_with_chained_receive_context(_descriptor:
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use host_lock::Mutex;
 
     use super::*;
 

@@ -11,8 +11,9 @@
 mod exports;
 mod power;
 
+use host_lock::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use gate::call;
 use nt_abi::dispatcher::DispatcherType;

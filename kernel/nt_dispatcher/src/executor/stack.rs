@@ -1,9 +1,10 @@
 //! Stacks of fibers: at fixed places, each over a guard, used again.
 
+use host_lock::Mutex;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{OnceLock, PoisonError};
 
 use arena::{Region, plan};
 use corosensei::stack::{Stack, StackPointer};

@@ -1,7 +1,8 @@
 //! Groups and nodes of processors, what runs on this one, and its stack.
 
+use host_lock::{Mutex, MutexGuard};
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gate::memory::put;
 use nt_abi::NtStatus;

@@ -4,7 +4,8 @@
 //! already ([`super`]), or of nothing. What is nothing cannot be mapped. That is no fault of the driver's, which gets the
 //! null pointer that it has to expect, and a note says which address it asked for.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use host_lock::{Mutex, MutexGuard};
+use std::sync::PoisonError;
 
 use gate::memory;
 use trace::Event;

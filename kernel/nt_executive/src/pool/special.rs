@@ -7,8 +7,9 @@
 //! Costs a system call for each allocation and each freeing, and address space for ever; when that or the host's number
 //! of mappings runs out, blocks come from ordinary pool again.
 
+use host_lock::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{OnceLock, PoisonError};
 
 use arena::{PAGE, Region, plan};
 use nt_abi::exception::BugCheck;

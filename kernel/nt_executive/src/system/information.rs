@@ -3,8 +3,9 @@
 //! Numbers that a machine would give (memory, processor model) are the same in every run; what is counted is the run's own:
 //! its threads, handles and images. Classes that would have to be made up are refused.
 
+use host_lock::Mutex;
 use std::ptr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use arena::PAGE;
 use gate::memory;

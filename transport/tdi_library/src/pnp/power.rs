@@ -1,6 +1,7 @@
 //! Power and PnP events that a provider passes on to clients (D-252, D-253).
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use host_lock::{Mutex, MutexGuard};
+use std::sync::PoisonError;
 
 use gate::call;
 use nt_abi::NtStatus;
