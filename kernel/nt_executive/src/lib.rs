@@ -46,7 +46,7 @@ pub fn install() {
     });
 }
 
-pub use system::set_binder;
+pub use system::routines::prepare as prepare_routines;
 
 /// The tag of the I/O manager's buffers.
 const IO_TAG: pool::Tag = u32::from_le_bytes(*b"IoBu");

@@ -14,6 +14,7 @@ use crate::raise::{Failure, finish};
 
 pub mod information;
 mod kernel_image;
+pub mod routines;
 
 gate::exports! {
     /// Bugchecks, system information and variables.
@@ -108,14 +109,6 @@ unsafe extern "win64" fn rtl_is_nt_ddi_version_available(version: u32) -> u8 {
     (version <= NTDDI).into()
 }
 
-/// Makes an export callable by drivers: a stub like those of their imports.
-static BIND: OnceLock<fn(&'static gate::export::Export) -> Option<u64>> = OnceLock::new();
-
-/// Sets who makes stubs for names that drivers look up at run time; without it they get the bare function.
-pub fn set_binder(bind: fn(&'static gate::export::Export) -> Option<u64>) {
-    let _ = BIND.set(bind);
-}
-
 /// The address behind a name; 0 if nobody implements it, which is also how drivers find out.
 unsafe extern "win64" fn mm_get_system_routine_address(name: u64) -> u64 {
     let name = match memory::read_unicode(name) {
@@ -126,10 +119,7 @@ unsafe extern "win64" fn mm_get_system_routine_address(name: u64) -> u64 {
         }
     };
     let Some(export) = crate::table::by_name(&name) else { return 0 };
-    match BIND.get() {
-        Some(bind) => bind(export).unwrap_or(0),
-        None => export.address(),
-    }
+    routines::address(export)
 }
 
 /// Linux keeps these registers for every thread, and the host keeps nothing in them across a call.

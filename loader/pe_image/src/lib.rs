@@ -165,6 +165,11 @@ impl MappedImage {
         &self.exports
     }
 
+    /// Whether it imports something of this name, from whatever module.
+    pub fn imports(&self, name: &str) -> bool {
+        self.imports.iter().any(|import| import.name == name)
+    }
+
     /// Binds its imports and makes it ready to run; the seed of `options` has had its effect already.
     ///
     /// # Errors
@@ -182,10 +187,12 @@ impl MappedImage {
         let table = headers.directory(headers::directory::EXCEPTION);
         let table = base + u64::from(table.offset)..base + u64::from(table.offset) + u64::from(table.size);
         let loaded = LoadedImage::new(name, base, mapping.size(), layout.text(base), moved).with_functions(table);
+        let entry = base + u64::from(headers.entry);
+        let loaded = loaded.with_entry(entry);
         Ok(Image {
             name,
             size: layout.size,
-            entry: base + u64::from(headers.entry),
+            entry,
             exports,
             missing,
             warnings,

@@ -127,6 +127,10 @@ impl Loaded {
             Found::Export(export) => Some(export),
             Found::Address(_) => None,
         };
+        if mapped.imports("MmGetSystemRoutineAddress") {
+            let no_room = |error| format!("no stubs could be made for what it looks up by name: {error}");
+            nt_executive::prepare_routines().map_err(no_room)?;
+        }
         let options = LoadOptions { resolver: &export, drivers: &address, seed: plan.seed };
         let mut image = mapped.bind(&options).map_err(|error| error.to_string())?;
         let service = path.file_stem().map_or_else(|| file.clone(), |stem| stem.to_string_lossy().into_owned());
