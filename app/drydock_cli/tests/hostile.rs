@@ -41,6 +41,7 @@ mod code {
     pub const SPIN_LOCK_ALREADY_OWNED: u64 = 0x0F;
     pub const KMODE_EXCEPTION_NOT_HANDLED: u64 = 0x1E;
     pub const MULTIPLE_IRP_COMPLETE_REQUESTS: u64 = 0x44;
+    pub const SYSTEM_THREAD_EXCEPTION_NOT_HANDLED: u64 = 0x7E;
     pub const PAGE_FAULT_IN_NONPAGED_AREA: u64 = 0x50;
     pub const UNEXPECTED_KERNEL_MODE_TRAP: u64 = 0x7F;
     pub const ATTEMPTED_WRITE_TO_READONLY_MEMORY: u64 = 0xBE;
@@ -314,4 +315,34 @@ fn spoilt_files_and_mdls_get_an_error_or_are_blamed_on_the_driver() {
     prints(&deed("SpoilFileContext").run(), "the request came to c000000d");
     prints(&deed("SpoilMdl").run(), "the request came to c0000005");
     prints(&deed("SpoilMdlChain").run(), "the request came to c000000d");
+}
+
+#[test]
+fn routine_at_an_impossible_address_is_blamed_on_who_named_it() {
+    let blamed = |name, code, function| {
+        let message = ends_in(deed(name), code, function);
+        assert!(message.contains("is address 0x4141414141414141 (no address can be that)"), "{message}");
+    };
+    let in_system_thread = code::SYSTEM_THREAD_EXCEPTION_NOT_HANDLED;
+    for name in ["NothingAsThread", "NothingAsWorkItem", "NothingAsOldWorkItem"] {
+        blamed(name, in_system_thread, name);
+    }
+    blamed("NothingAsNotification", code::KMODE_EXCEPTION_NOT_HANDLED, "NothingAsNotification");
+    // These are named by the driver's object, which DriverEntry fills.
+    for name in ["NothingAsUnload", "NothingAsCleanup", "ScribbleOverDriverObject"] {
+        blamed(name, code::KMODE_EXCEPTION_NOT_HANDLED, "DriverEntry");
+    }
+}
+
+#[test]
+fn deferred_call_of_an_impossible_address_is_blamed_on_who_queued_it() {
+    for name in ["NothingAsDpc", "NothingAsTimerDpc"] {
+        let ran = deed(name).run().expect("bugcheck", 2);
+        let bugcheck = &ran.verdict["bugcheck"];
+        // Which of the two it is depends on the thread that the DPC runs on.
+        let codes = [code::KMODE_EXCEPTION_NOT_HANDLED, code::SYSTEM_THREAD_EXCEPTION_NOT_HANDLED];
+        assert!(codes.iter().any(|code| bugcheck["code"] == *code), "{ran:#?}");
+        let source = bugcheck["source"].as_str().unwrap_or_default();
+        assert!(source.starts_with(&format!("{name} (hostile.c:")), "{ran:#?}");
+    }
 }

@@ -8,10 +8,11 @@
 //!
 //! What a DPC is lies in the driver's memory; whether it is queued is known here alone (K-148).
 
+use host_lock::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gate::memory::{read_value, write_value};
 use gate::thread::HostThread;
@@ -210,7 +211,7 @@ fn run(dpc: u64, body: Dpc, caller: u64) {
     thread::enter_dpc();
     let Dpc { deferred_routine, deferred_context, system_argument1, system_argument2, .. } = body;
     // Not the doing of whoever runs on this thread: an exception of the DPC does not concern its handlers.
-    gate::call::apart(|| {
+    gate::call::on_behalf(caller, || {
         // SAFETY: the driver asked for this routine to be called so.
         unsafe { gate::call::call4(deferred_routine, dpc, deferred_context, system_argument1, system_argument2) }
     });

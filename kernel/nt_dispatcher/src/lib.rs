@@ -40,8 +40,8 @@ pub mod work;
 
 /// What `wait` and `bell` share words and locks by; `tests/models` puts shuttle in its place.
 mod sync {
+    pub use host_lock::{Mutex, MutexGuard};
     pub use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
-    pub use std::sync::{Mutex, MutexGuard};
     pub use std::thread::yield_now;
 }
 

@@ -3,10 +3,11 @@
 //! A thread's object (`KTHREAD` to drivers) is an `nt_object` body that begins with a dispatcher header, so
 //! it can be waited on; what the host keeps lies in a [`Record`] of its own, reached through GS.
 
+use host_lock::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{OnceLock, PoisonError};
 
 use gate::shared_page;
 use gate::thread::{Block, host_stack};
@@ -591,7 +592,7 @@ fn live(identity: Identity, start: Start, context: u64) {
     identity.record.regions.store(i32::from(routine != 0), Ordering::Relaxed);
     identity.record.is_drivers.store(matches!(start, Start::Driver(_)), Ordering::Relaxed);
     gate::record(Event::ThreadStarted { thread: identity.body, start: routine });
-    let job = (start, context);
+    let job = (start, context, nt_object::allocating_caller(identity.body));
     gate::call::enter(perform, std::ptr::from_ref(&job) as u64);
     let over = (identity.body, start);
     gate::call::enter(tell_end, std::ptr::from_ref(&over) as u64);
@@ -608,12 +609,12 @@ extern "C" fn tell_end(over: u64) {
 /// The body of a thread; `leave` comes back to the `enter` around it.
 extern "C" fn perform(job: u64) {
     // SAFETY: `live` passes the address of its own pair and waits for us.
-    let (start, context) = unsafe { *(job as *const (Start, u64)) };
+    let (start, context, creator) = unsafe { *(job as *const (Start, u64, u64)) };
     match start {
-        // SAFETY: the driver asked for this routine to be called so.
-        Start::Driver(routine) => unsafe {
-            gate::call::call1(routine, context);
-        },
+        Start::Driver(routine) => {
+            // SAFETY: the driver asked for this routine to be called so.
+            gate::call::on_behalf(creator, || unsafe { gate::call::call1(routine, context) });
+        }
         Start::Host(function) => function(context),
     }
 }

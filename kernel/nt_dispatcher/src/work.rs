@@ -1,7 +1,8 @@
 //! Work at PASSIVE_LEVEL on threads of the host (K-136): deferred deletions and drivers' work items.
 
+use host_lock::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use gate::memory::{read_value, write_value};
 use nt_abi::Irql;
@@ -95,7 +96,8 @@ pub unsafe fn queue_item(item: *mut WorkQueueItem, caller: u64) {
             item_is_gone(address, caller);
         }
         // SAFETY: the driver asked for this routine to be called so.
-        let (_, level) = unsafe { gate::call::call1_telling_level(body.worker_routine, body.parameter) };
+        let call = || unsafe { gate::call::call1_telling_level(body.worker_routine, body.parameter) };
+        let (_, level) = gate::call::on_behalf(caller, call);
         if level != Irql::PASSIVE {
             gate::bugcheck::with_message(
                 BugCheck::WORKER_THREAD_RETURNED_AT_BAD_IRQL,

@@ -1,8 +1,9 @@
 //! Exports around device stacks and driver objects beyond the basic ones (K-092, K-097), and error-log entries (K-176).
 
+use host_lock::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap};
 use std::ptr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use gate::memory::put;
 use nt_abi::{DeviceObject, DriverObject, FileObject, NtStatus};
@@ -122,9 +123,10 @@ unsafe extern "win64" fn io_allocate_driver_object_extension(
     bytes: u32,
     extension: *mut u64,
 ) -> NtStatus {
-    let mut extensions = extensions();
+    // Not under the lock: it may be a bad pointer.
     // SAFETY: see `io_get_attached_device`.
     unsafe { put(extension, 0) };
+    let mut extensions = extensions();
     if extensions.contains_key(&(driver, id)) {
         return NtStatus::OBJECT_NAME_COLLISION;
     }
@@ -133,6 +135,7 @@ unsafe extern "win64" fn io_allocate_driver_object_extension(
         return NtStatus::INSUFFICIENT_RESOURCES;
     };
     extensions.insert((driver, id), memory);
+    drop(extensions);
     // SAFETY: new pool of this size; for the rest see `io_get_attached_device`.
     unsafe {
         (memory as *mut u8).write_bytes(0, bytes as usize);

@@ -7,10 +7,10 @@ use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arena::{SlotArena, SlotCache, plan};
+use host_lock::Mutex;
 use nt_abi::DeviceObject;
 use nt_abi::exception::BugCheck;
 use nt_dispatcher::work;
-use std::sync::Mutex;
 
 use crate::device;
 
@@ -127,11 +127,12 @@ unsafe fn enqueue(item: u64, call: impl FnOnce(u64) -> u64 + Send + 'static) {
         // SAFETY: a live device, referenced just now.
         unsafe { device::count_open(object as *mut DeviceObject, 1) };
     }
+    let caller = gate::caller();
     work::queue(Box::new(move || {
         // SAFETY: allocated items cannot be freed while they are queued; the memory of others is the driver's.
         // Taken off the queue before its routine runs, so that the routine may free it or queue it again.
         unsafe { state(item) }.store(IDLE, Ordering::Release);
-        call(object);
+        gate::call::on_behalf(caller, || call(object));
         if is_device {
             // SAFETY: referenced until the next line.
             unsafe { device::count_open(object as *mut DeviceObject, -1) };

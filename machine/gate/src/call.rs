@@ -178,9 +178,14 @@ pub unsafe fn call2_changing_irql(routine: u64, a: u64, b: u64) -> u64 {
 }
 
 /// Runs `work` as if this thread was serving no import: for what happens on a driver's stack but not on its
-/// behalf, such as due DPCs or the network's events. An exception in there is not shown to the driver below (on
+/// behalf, such as the network's events. An exception in there is not shown to the driver below (on
 /// Windows it would have happened on another stack), and nothing in there is blamed on it.
 pub fn apart<R>(work: impl FnOnce() -> R) -> R {
+    on_behalf(0, work)
+}
+
+/// [`apart`] for what a driver asked for at `place`, such as a DPC: that is blamed where nothing nearer to a fault is known.
+pub fn on_behalf<R>(place: u64, work: impl FnOnce() -> R) -> R {
     let thread = thread::current();
     // SAFETY: the installed block, as in `around_leaving_at`.
     let (caller, import, entry) = unsafe { ((*thread).caller, (*thread).import, (*thread).entry) };
@@ -189,7 +194,7 @@ pub fn apart<R>(work: impl FnOnce() -> R) -> R {
         // SAFETY: as above.
         unsafe { ((*thread).caller, (*thread).import, (*thread).entry) = (caller, import, entry) };
     };
-    note(0, 0, 0);
+    note(place, 0, 0);
     let result = work();
     note(caller, import, entry);
     result

@@ -18,10 +18,6 @@ pub struct Export {
     pub kind: ExportKind,
     /// The signature as written in the table.
     pub signature: Signature,
-    /// Whether it may be left at any instruction: it touches the driver's memory without a guard, holds nothing
-    /// meanwhile and calls no driver. A fault in it is raised in the driver, as if the driver had touched the
-    /// memory itself.
-    pub is_leaf: bool,
     /// Highest level a driver may call it at (kernel-services.md, section 9.1).
     pub irql_max: Irql,
     /// The rules it follows, separated by blanks.
@@ -58,7 +54,6 @@ impl Export {
         name: "",
         kind: ExportKind::Data(|| 0),
         signature: "",
-        is_leaf: false,
         irql_max: Irql::HIGH,
         rules: "",
         family: "",
@@ -114,7 +109,7 @@ pub const fn flatten<const N: usize>(rows: &[&[Export]]) -> [Export; N] {
 /// assert_eq!(TABLE[0].signature, "(irp: *mut Irp, status: NtStatus)");
 /// ```
 ///
-/// A row may begin with `leaf` ([`Export::is_leaf`]), `variadic` or `data`. It is one name or several separated by `|`, the function or cell, the highest level to call it at (any, if
+/// A row may begin with `variadic` or `data`. It is one name or several separated by `|`, the function or cell, the highest level to call it at (any, if
 /// left out) and the rules it follows.
 #[macro_export]
 macro_rules! exports {
@@ -142,7 +137,6 @@ macro_rules! export_row {
             name: $name,
             kind: $crate::export::ExportKind::Data($cell),
             signature: "",
-            is_leaf: false,
             irql_max: $crate::export::Irql::HIGH,
             rules: $rules,
             family: module_path!(),
@@ -178,34 +172,29 @@ macro_rules! export_row {
             name: $name,
             kind: $crate::export::ExportKind::Function(shim),
             signature: SIGNATURE,
-            is_leaf: false,
             irql_max: IRQL_MAX,
             rules: $rules,
             family: module_path!(),
         }),+]
     }};
-    // A function. Its kind is nothing or `leaf`.
-    ([$($leaf:ident)?] [$($name:literal)+] $module:literal, $function:ident [$($parameter:ident : $ty:ty),* $(,)?] [$($result:ty)?] [$($irql:ident)?] $rules:literal) => {{
+    // A function.
+    ([] [$($name:literal)+] $module:literal, $function:ident [$($parameter:ident : $ty:ty),* $(,)?] [$($result:ty)?] [$($irql:ident)?] $rules:literal) => {{
         const TYPED: unsafe extern "win64" fn($($ty),*) $(-> $result)? = $function;
         // SAFETY: between function pointers; the erased type is never called.
         #[allow(clippy::useless_transmute, reason = "a function without parameters has the erased type already")]
         const ERASED: unsafe extern "win64" fn() = unsafe { ::core::mem::transmute(TYPED) };
         const SIGNATURE: &str = $crate::export_row!(@signature [$($parameter : $ty),*] [$($result)?]);
-        const IS_LEAF: bool = $crate::export_row!(@leaf $($leaf)?);
         const IRQL_MAX: $crate::export::Irql = $crate::export_row!(@irql $($irql)?);
         &[$($crate::export::Export {
             module: $module,
             name: $name,
             kind: $crate::export::ExportKind::Function(ERASED),
             signature: SIGNATURE,
-            is_leaf: IS_LEAF,
             irql_max: IRQL_MAX,
             rules: $rules,
             family: module_path!(),
         }),+]
     }};
-    (@leaf) => { false };
-    (@leaf leaf) => { true };
     (@irql) => { $crate::export::Irql::HIGH };
     (@irql $irql:ident) => { $crate::export::Irql::$irql };
     (@signature [] []) => { "()" };

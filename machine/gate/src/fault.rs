@@ -19,6 +19,7 @@ mod watchdog;
 use std::arch::asm;
 use std::io;
 
+use iced_x86::Mnemonic;
 use nt_abi::NtStatus;
 use nt_abi::exception::{CONTEXT_FULL, Context, EXCEPTION_PARAMETERS_MAX, ExceptionRecord, exception_flag};
 
@@ -186,6 +187,18 @@ impl<'a> Interrupted<'a> {
         }
     }
 
+    /// Goes on with the integer and vector registers of `context`.
+    fn go_on_at(&mut self, context: &Context) {
+        (0..REGISTERS.len()).for_each(|register| self.set(register, context.integer[register]));
+        self.set_rip(context.rip);
+        self.set_rflags(self.rflags() & !UNWANTED_FLAGS);
+        let vectors = self.context.fpregs;
+        if !vectors.is_null() {
+            // SAFETY: as in `context`.
+            unsafe { vectors.cast::<[u128; 32]>().write_unaligned(context.float_save) };
+        }
+    }
+
     /// All that drivers know of.
     fn context(&self) -> Context {
         // SAFETY: integers, for which zero is a value.
@@ -272,10 +285,10 @@ fn handle_fault(interrupted: &mut Interrupted<'_>, host: *mut HostThread) {
     }
     let rip = interrupted.rip();
     let Some(image) = image::find(rip) else {
-        if interrupted.is_fetch() {
+        if interrupted.is_fetch() || at_impossible_routine(interrupted, host) {
             return wild_call(interrupted, host);
         }
-        if leave_leaf(interrupted, host).is_some() {
+        if leave_import(interrupted, host).is_some() {
             return;
         }
         host_fault(interrupted, Some(host));
@@ -343,6 +356,7 @@ fn raise_at(
     }
     interrupted.set(RDI, record_at);
     interrupted.set(RSI, context_at);
+    interrupted.set(RDX, 0);
     // As behind a call.
     interrupted.set(RSP, record_at - 8);
     interrupted.set_rip(seh::fault as *const () as u64);
@@ -401,10 +415,44 @@ fn driver_fault(interrupted: &Interrupted<'_>, blame: u64, message: std::fmt::Ar
     })
 }
 
+/// Whether the host called a routine whose address is none. A processor that refuses to go there leaves execution at the call;
+/// it is then put where other wild calls are: at the routine, with the return address on the stack.
+fn at_impossible_routine(interrupted: &mut Interrupted<'_>, host: *mut HostThread) -> bool {
+    if interrupted.trap() != trap::PROTECTION {
+        return false;
+    }
+    let rip = interrupted.rip();
+    if !is_canonical(rip) {
+        return true;
+    }
+    // SAFETY: the calling thread's block; the innermost record is alive while it is linked.
+    let routine = unsafe { (*host).innermost.as_ref() }.map_or(0, |record| record.routine);
+    if is_canonical(routine) {
+        return false;
+    }
+    let instruction = emulate::decode(rip);
+    let top = interrupted.get(RSP) - 8;
+    if instruction.mnemonic() != Mnemonic::Call || memory::write_value(top, instruction.next_ip()).is_err() {
+        return false;
+    }
+    interrupted.set(RSP, top);
+    interrupted.set_rip(routine);
+    true
+}
+
+/// Whether an address has one of the forms that the processor takes: its upper bits are copies of bit 47.
+pub(crate) fn is_canonical(address: u64) -> bool {
+    (address << 16) as i64 >> 16 == address as i64
+}
+
 /// A jump to a place without code: an exception of whoever called, or the end of the run.
 fn wild_call(interrupted: &mut Interrupted<'_>, host: *mut HostThread) {
     const EXECUTE: u64 = 8;
     let rip = interrupted.rip();
+    if !is_canonical(rip) {
+        // No page fault, so it is an exception at any level; the processor does not tell the address.
+        return raise(interrupted, host, NtStatus::ACCESS_VIOLATION, &[0, u64::MAX]);
+    }
     if !is_fatal_access(rip) {
         return raise(interrupted, host, NtStatus::ACCESS_VIOLATION, &[EXECUTE, rip]);
     }
@@ -415,18 +463,29 @@ fn wild_call(interrupted: &mut Interrupted<'_>, host: *mut HostThread) {
     }
     // SAFETY: the calling thread's block; the innermost record is alive while it is linked.
     let routine = unsafe { (*host).innermost.as_ref() }.map_or(0, |record| record.routine);
+    let blame = caller_of(rip, interrupted.get(RSP), host);
     if routine == rip {
-        let blame = bugcheck::serving().map_or(0, |_| crate::caller());
         driver_fault(
             interrupted,
             blame,
             format_args!("A routine that the driver named was called, but it is {place}."),
         );
     }
-    // SAFETY: the calling thread's block.
-    let high = unsafe { (*host).stack_high };
-    let blame = frames::innermost(interrupted.get(RSP), high);
     driver_fault(interrupted, blame, format_args!("Execution went to {place}; the innermost driver frame is named."));
+}
+
+/// The driver code on whose behalf the host called `routine`, 0 if unknown: what asked for it, the innermost driver frame on the
+/// stack from `stack` on, or the entry point of a driver whose object names it.
+pub(crate) fn caller_of(routine: u64, stack: u64, host: *mut HostThread) -> u64 {
+    // SAFETY: the calling thread's block; the innermost record is alive while it is linked.
+    let (innermost, high) = unsafe { ((*host).innermost.as_ref(), (*host).stack_high) };
+    if let Some(record) = innermost.filter(|record| record.routine == routine && record.caller != 0) {
+        return record.caller;
+    }
+    match frames::innermost(stack, high) {
+        0 => image::naming(routine).map_or(0, |image| image.entry),
+        frame => frame,
+    }
 }
 
 /// An import that nobody implements was called or touched. Names the others of the driver too: whoever provides this
@@ -514,25 +573,43 @@ fn stack_overflow(interrupted: &Interrupted<'_>, blame: u64) -> ! {
     })
 }
 
-/// Raises a fault of an import that may be left at any instruction in the driver that called it. It cannot be
-/// continued, because the import is gone. `None` if this is no such fault.
-fn leave_leaf(interrupted: &mut Interrupted<'_>, host: *mut HostThread) -> Option<()> {
-    bugcheck::serving()?.export.filter(|export| export.is_leaf)?;
+/// Raises a fault of host code that serves an import in the driver that called it, as if it had touched the memory itself: the
+/// function is left where it is, for good, so the exception cannot be continued. What it has taken of the host's memory is lost;
+/// that is all it may have. `None` if this is no such fault, or more would be lost:
+/// - a lock of the host is held;
+/// - the import has called a driver, or the transport, whose frames would be cut off;
+/// - the C library's own functions are open, which lock too; one of them alone copies or compares.
+fn leave_import(interrupted: &mut Interrupted<'_>, host: *mut HostThread) -> Option<()> {
+    let import = bugcheck::serving()?;
     let is_page_fault = interrupted.trap() == trap::PAGE_FAULT;
     if !is_page_fault && interrupted.trap() != trap::PROTECTION || overflowed(interrupted, host) {
         return None;
     }
     let address = if is_page_fault { interrupted.address() } else { u64::MAX };
-    if is_fatal_access(address) {
+    if is_page_fault && is_fatal_access(address) || host_lock::is_holding() {
         return None;
     }
-    let mut context = interrupted.context();
     // SAFETY: the calling thread's block.
-    let entry = unsafe { (*host).entry };
-    host_frames::unwind_to(&mut context, entry, true).ok()?;
+    let (entry, innermost, escape) = unsafe { ((*host).entry, (*host).innermost as u64, (*host).escape as u64) };
+    // Stacks grow down: what was opened since the import was entered lies below.
+    let is_open_since = |record: u64| record != 0 && record < entry;
+    if entry == 0 || is_open_since(innermost) || is_open_since(escape) {
+        return None;
+    }
+    let rip = interrupted.rip();
+    let mut context = interrupted.context();
+    host_frames::leave_to(&mut context, entry).ok()?;
+    if seh::is_resumption(context.rip) {
+        // An exception passes this import already, and its function fails over what that left undone. The first one counts.
+        interrupted.go_on_at(&context);
+        return Some(());
+    }
     let parameters = [interrupted.operation(), address];
     let flags = exception_flag::NONCONTINUABLE;
     raise_at(interrupted, host, &context, flags, NtStatus::ACCESS_VIOLATION, &parameters);
+    // The third and fourth argument of `seh::fault`.
+    interrupted.set(RDX, std::ptr::from_ref(import) as u64);
+    interrupted.set(RCX, rip);
     Some(())
 }
 
@@ -638,6 +715,7 @@ impl std::fmt::Display for Place {
         match address {
             0 => f.write_str(" (a null pointer)"),
             1..0x10000 => f.write_str(" (near a null pointer)"),
+            _ if !is_canonical(address) => f.write_str(" (no address can be that)"),
             0x8000_0000_0000.. => f.write_str(" (no such address exists here)"),
             _ => f.write_str(" (not mapped)"),
         }

@@ -99,8 +99,27 @@ impl UnwindContextStorage<usize> for OnStack {
 /// # Errors
 /// [`Broken`] if the frames do not lead there; `context` is then half changed.
 pub(crate) fn unwind_to(context: &mut Context, entry: u64, is_interrupted: bool) -> Result<(), Broken> {
-    let mut pc = context.rip.wrapping_sub(u64::from(!is_interrupted));
+    let pc = context.rip.wrapping_sub(u64::from(!is_interrupted));
+    climb(context, entry, pc, |_| true)
+}
+
+/// [`unwind_to`] from an interruption, for frames that will not be returned to: those but the innermost must be of the host's
+/// executable, since libraries may be in the middle of something.
+///
+/// # Errors
+/// As [`unwind_to`], and if frames of a library are among them.
+pub(crate) fn leave_to(context: &mut Context, entry: u64) -> Result<(), Broken> {
+    let innermost = context.rip;
+    let executable = MODULES.get().and_then(|modules| modules.first());
+    let is_own = |pc: u64| executable.is_some_and(|module| (module.start..module.end).contains(&pc));
+    climb(context, entry, innermost, |pc| pc == innermost || is_own(pc))
+}
+
+fn climb(context: &mut Context, entry: u64, mut pc: u64, may_pass: impl Fn(u64) -> bool) -> Result<(), Broken> {
     for _ in 0..FRAMES_MAX {
+        if !may_pass(pc) {
+            break;
+        }
         let before = context.integer[RSP];
         if before > entry {
             break;

@@ -6,7 +6,9 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-use crate::recorder;
+use nt_abi::DriverObject;
+
+use crate::{memory, recorder};
 
 /// Most images of a run.
 pub const IMAGES_MAX: usize = 128;
@@ -24,6 +26,8 @@ pub struct LoadedImage {
     pub text: Vec<Range<u64>>,
     /// Instructions that were moved elsewhere, ordered by where they are now.
     pub moved: Vec<MovedInstruction>,
+    /// Its entry point, 0 if unknown.
+    pub entry: u64,
     /// Where its function table lies (`.pdata`, the exception directory); empty if it has none.
     pub functions: Range<u64>,
     driver: AtomicU64,
@@ -45,13 +49,18 @@ impl LoadedImage {
         // Leaked like the image itself.
         let name = Box::leak(name.to_owned().into_boxed_str());
         let (driver, unloaded) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { name, base, size, text, moved, functions: 0..0, driver, unloaded }
+        Self { name, base, size, text, moved, entry: 0, functions: 0..0, driver, unloaded }
     }
 
     /// The same with its function table at `functions`, an address range inside the image. What lies there is
     /// not trusted: it is read when something is unwound, never before.
     pub fn with_functions(self, functions: Range<u64>) -> Self {
         Self { functions, ..self }
+    }
+
+    /// The same with its entry point.
+    pub fn with_entry(self, entry: u64) -> Self {
+        Self { entry, ..self }
     }
 
     /// Whether `address` lies in it.
@@ -126,4 +135,16 @@ pub fn find(address: u64) -> Option<&'static LoadedImage> {
 pub fn place(address: u64) -> Option<(&'static LoadedImage, u64)> {
     let image = find(address)?;
     Some((image, image.unmoved(address) - image.base))
+}
+
+/// The image whose driver object names `routine`, in its dispatch table or elsewhere. For reports: the object is the driver's
+/// to write to, so it may name anything.
+pub(crate) fn naming(routine: u64) -> Option<&'static LoadedImage> {
+    const WORDS: usize = size_of::<DriverObject>() / size_of::<u64>();
+    let names = |image: &&LoadedImage| {
+        image.driver() != 0
+            && memory::read_value::<[u64; WORDS]>(image.driver()).is_ok_and(|words| words.contains(&routine))
+    };
+    // Unused fields are null.
+    all().filter(|_| routine != 0).find(names)
 }

@@ -19,8 +19,10 @@
 //! Where no import is being served, nobody can have a handler below, and the search has told before anything
 //! was unwound: the run ends as it does on Windows, by a bugcheck.
 //!
-//! A fault of host code itself (an unguarded access on a driver's behalf) cannot be raised: the interrupted
-//! function may hold anything. It ends the run, unless the import is marked `leaf`.
+//! **A fault of host code** that serves an import (an unguarded access on the driver's behalf) is raised in the driver as if
+//! the driver had touched the memory itself, and the interrupted function is left for good: its destructors do not run. What it
+//! has of the host's memory is lost, which a driver can do no harm with. Where it would be harm, because a lock is held
+//! (`host_lock`), another driver's or the transport's frames would be cut off, or a library was called, the fault ends the run.
 //!
 //! Rules: K-014. Not modelled: C++ exceptions (STATUS_UNWIND_CONSOLIDATE), which drivers cannot use on Windows
 //! without bringing a run-time of their own.
@@ -89,6 +91,11 @@ pub fn is_leaving() -> bool {
     // SAFETY: the calling thread's block.
     let host = unsafe { &*thread::current().cast_const() };
     host.entry != 0 && Pending::find(host, host.entry).is_some()
+}
+
+/// Whether an import that returns to `address` goes on with something pending.
+pub(crate) fn is_resumption(address: u64) -> bool {
+    address == switch::resume as *const () as u64
 }
 
 fn new_record(code: NtStatus, address: u64, parameters: &[u64]) -> ExceptionRecord {

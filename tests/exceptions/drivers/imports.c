@@ -256,8 +256,8 @@ TEST u64 first(u64 address) { return HostCall(callback_of_first, address) + 1; }
 /* While the host lets go, it calls the driver again, which has an exception of its own and handles it. */
 TEST u64 let_go(u64 address) { return catch_inside(address); }
 
-/* A host function that reads without a guard: one that may be left anywhere, and one that may not. */
-TEST u64 leaf_reads(u64 address) {
+/* Host functions that read without a guard: one that holds nothing, one that holds a lock, one whose call into a routine is open. */
+TEST u64 host_reads(u64 address) {
     u64 total = 0;
     double sum = 0.5;
     for (u64 turn = 1; turn <= 4; turn++) {
@@ -267,4 +267,16 @@ TEST u64 leaf_reads(u64 address) {
     }
     return total * 100 + (u64)(sum * 10);
 }
-TEST u64 not_a_leaf(u64 address) { CAUGHT(result = HostPeekHolding((volatile u32 *)address)); }
+/* And one that goes on as if the routine had returned, whose exception passes it, and reads at null: the first one counts. */
+TEST u64 host_reads_while_leaving(u64 address) {
+    u64 total = 0;
+    double sum = 0.5;
+    for (u64 turn = 1; turn <= 4; turn++) {
+        double d = (double)turn * 0.25;
+        __try { total += HostCallThenPeek(call_again, address); } __except (CODE == ACCESS_VIOLATION && POINTERS->record->information[1] == address) { total += turn * 111; }
+        sum += d;
+    }
+    return total * 100 + (u64)(sum * 10);
+}
+TEST u64 host_reads_holding(u64 address) { CAUGHT(result = HostPeekHolding((volatile u32 *)address)); }
+TEST u64 host_reads_inside(u64 address) { CAUGHT(result = HostPeekInside((volatile u32 *)address)); }

@@ -86,6 +86,8 @@ IMPORT u64 HostNote(u64 note);                           /* appends to the host'
 IMPORT void HostSetIrql(u8 level);
 IMPORT u32 HostPeek(volatile u32 *address);
 IMPORT u32 HostPeekHolding(volatile u32 *address);
+IMPORT u64 HostCallThenPeek(ROUTINE *routine, u64 context);
+IMPORT u32 HostPeekInside(volatile u32 *address);
 IMPORT u64 HostStackLeft(void);
 IMPORT void KeBugCheckEx(u32 code, u64 a, u64 b, u64 c, u64 d);
 

@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 use gate::call;
 use gate::export::Export;
 use gate::thread::{Block, host_stack};
+use host_lock::Mutex;
 use nt_abi::Irql;
 use nt_abi::exception::BugCheck;
 use pe_image::{Image, LoadOptions};
@@ -25,10 +26,12 @@ gate::exports! {
     static TABLE in "ntoskrnl.exe";
     "HostCall" = host_call(routine: u64, context: u64) -> u64, rules "K-014";
     "HostCallApart" = host_call_apart(routine: u64, context: u64) -> u64, rules "K-014";
+    "HostCallThenPeek" = host_call_then_peek(routine: u64, context: u64) -> u64, rules "K-014";
     "HostCopy" = host_copy(to: u64, from: u64, length: u64) -> u64, rules "K-014";
     "HostNote" = host_note(note: u64) -> u64, rules "K-014";
-    leaf "HostPeek" = host_peek(address: *const u32) -> u32, rules "K-014";
+    "HostPeek" = host_peek(address: *const u32) -> u32, rules "K-014";
     "HostPeekHolding" = host_peek_holding(address: *const u32) -> u32, rules "K-014";
+    "HostPeekInside" = host_peek_inside(address: *const u32) -> u32, rules "K-014";
     "HostStackLeft" = host_stack_left() -> u64, rules "K-014";
     "KeBugCheckEx" = ke_bug_check_ex(code: u32, a: u64, b: u64, c: u64, d: u64), rules "K-205";
     "HostSetIrql" = host_set_irql(level: Irql), rules "K-005";
@@ -72,6 +75,11 @@ unsafe extern "win64" fn host_call_apart(routine: u64, context: u64) -> u64 {
     call::apart(|| unsafe { call::call1(routine, context) })
 }
 
+unsafe extern "win64" fn host_call_then_peek(routine: u64, context: u64) -> u64 {
+    // SAFETY: as above; null is the pointer of a host function that does not look whether its routine returned.
+    unsafe { call::call1(routine, context) + u64::from(peek(std::ptr::null(), 3)) }
+}
+
 unsafe extern "win64" fn host_copy(to: u64, from: u64, length: u64) -> u64 {
     let mut bytes = vec![0; length as usize];
     if let Err(fault) = gate::memory::read(from, &mut bytes) {
@@ -92,6 +100,7 @@ unsafe extern "win64" fn host_note(value: u64) -> u64 {
 }
 
 unsafe extern "win64" fn host_peek(address: *const u32) -> u32 {
+    let _lost = Held;
     // SAFETY: what drivers pass is theirs to answer for: a bad address is raised in the driver.
     unsafe { peek(address, 3) }
 }
@@ -107,9 +116,15 @@ unsafe fn peek(address: *const u32, depth: u32) -> u32 {
 }
 
 unsafe extern "win64" fn host_peek_holding(address: *const u32) -> u32 {
-    let _held = Held;
-    // SAFETY: none: this is what a host function must not do.
-    unsafe { address.read_volatile() }
+    static LOCK: Mutex<()> = Mutex::new(());
+    let _held = LOCK.lock();
+    // SAFETY: as above.
+    unsafe { peek(address, 3) }
+}
+
+unsafe extern "win64" fn host_peek_inside(address: *const u32) -> u32 {
+    // SAFETY: a routine that takes one argument, of the host as those of the transport are.
+    unsafe { call::call1(host_peek as *const () as u64, address as u64) as u32 }
 }
 
 unsafe extern "win64" fn host_stack_left() -> u64 {

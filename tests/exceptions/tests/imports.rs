@@ -167,14 +167,23 @@ fn many_raised_exceptions_leave_the_stack_as_it_was() {
 }
 
 #[test]
-fn fault_of_an_import_that_may_be_left_anywhere_is_raised_in_the_driver() {
-    assert_eq!(call("leaf_reads", NOWHERE), 1110 * 100 + 30);
+fn fault_of_the_host_is_raised_in_the_driver_that_called_it() {
+    assert_eq!(call("host_reads", NOWHERE), 1110 * 100 + 30);
+    assert_eq!(notes(), [], "the function was left where it was");
 }
 
 #[test]
-fn fault_of_any_other_import_ends_the_run_under_its_name() {
-    let record = bugcheck("not_a_leaf", NOWHERE);
-    assert_eq!(record.code, BugCheck::KMODE_EXCEPTION_NOT_HANDLED.0, "{record:?}");
-    assert_eq!((record.driver.as_str(), record.import_name.as_str()), ("seh.sys", "ntoskrnl.exe!HostPeekHolding"));
-    assert_eq!(record.frames.len(), 1, "found below the host's frames: {record:x?}");
+fn fault_of_the_host_while_an_exception_passes_it_changes_nothing() {
+    assert_eq!(call("host_reads_while_leaving", NOWHERE), 1110 * 100 + 30);
+}
+
+#[test]
+fn fault_of_the_host_ends_the_run_where_leaving_it_would_lose_a_lock_or_a_call() {
+    for (test, import) in [("host_reads_holding", "HostPeekHolding"), ("host_reads_inside", "HostPeekInside")] {
+        let record = bugcheck(test, NOWHERE);
+        assert_eq!(record.code, BugCheck::KMODE_EXCEPTION_NOT_HANDLED.0, "{record:?}");
+        assert_eq!(record.driver, "seh.sys");
+        assert_eq!(record.import_name, format!("ntoskrnl.exe!{import}"));
+        assert_eq!(record.frames.len(), 1, "found below the host's frames: {record:x?}");
+    }
 }

@@ -565,6 +565,84 @@ DEED SendToNoDevice(void)
         IoCallDriver(device, irp);
 }
 
+/* ---- Routines that are none ---- */
+
+/* An address that no processor goes to. */
+#define NO_ROUTINE ((PVOID)0x4141414141414141)
+
+static PDRIVER_OBJECT TheDriver;
+
+DEED NothingAsThread(void)
+{
+    HANDLE handle;
+
+    if (NT_SUCCESS(PsCreateSystemThread(&handle, THREAD_ALL_ACCESS, NULL, NULL, NULL, NO_ROUTINE, NULL)))
+        WaitForEver();
+}
+
+DEED NothingAsDpc(void)
+{
+    static KDPC dpc;
+
+    KeInitializeDpc(&dpc, NO_ROUTINE, NULL);
+    KeInsertQueueDpc(&dpc, NULL, NULL);
+    WaitForEver();
+}
+
+DEED NothingAsTimerDpc(void)
+{
+    static KDPC dpc;
+    static KTIMER timer;
+    LARGE_INTEGER soon = {.QuadPart = -10000};
+
+    KeInitializeDpc(&dpc, NO_ROUTINE, NULL);
+    KeInitializeTimer(&timer);
+    KeSetTimer(&timer, soon, &dpc);
+    WaitForEver();
+}
+
+DEED NothingAsWorkItem(void)
+{
+    PIO_WORKITEM item = IoAllocateWorkItem(TheDevice);
+
+    if (item == NULL)
+        return;
+    IoQueueWorkItem(item, NO_ROUTINE, DelayedWorkQueue, NULL);
+    WaitForEver();
+}
+
+DEED NothingAsOldWorkItem(void)
+{
+    static WORK_QUEUE_ITEM item;
+
+    ExInitializeWorkItem(&item, NO_ROUTINE, NULL);
+    ExQueueWorkItem(&item, DelayedWorkQueue);
+    WaitForEver();
+}
+
+DEED NothingAsNotification(void)
+{
+    HANDLE handle;
+
+    PsSetCreateThreadNotifyRoutine(NO_ROUTINE);
+    PsCreateSystemThread(&handle, THREAD_ALL_ACCESS, NULL, NULL, NULL, NO_ROUTINE, NULL);
+}
+
+DEED NothingAsUnload(void)
+{
+    TheDriver->DriverUnload = NO_ROUTINE;
+}
+
+DEED NothingAsCleanup(void)
+{
+    TheDriver->MajorFunction[IRP_MJ_CLEANUP] = NO_ROUTINE;
+}
+
+DEED ScribbleOverDriverObject(void)
+{
+    RtlFillMemory(TheDriver, sizeof(*TheDriver), 0x41);
+}
+
 /* ---- Names ---- */
 
 #define NAMED(name) {#name, name}
@@ -582,6 +660,9 @@ static const struct {
     NAMED(UseFreedPool), NAMED(FreePoolTwice), NAMED(FreeWhatIsNoPool), NAMED(RecurseInCompletion),
     NAMED(SpoilPacketType), NAMED(SpoilPacketLocation), NAMED(SpoilPacketNumber), NAMED(SpoilPacketFile),
     NAMED(SpoilFileContext), NAMED(SpoilFileDevice), NAMED(SpoilMdl), NAMED(SpoilMdlChain), NAMED(SendToNoDevice),
+    NAMED(NothingAsThread), NAMED(NothingAsDpc), NAMED(NothingAsTimerDpc), NAMED(NothingAsWorkItem),
+    NAMED(NothingAsOldWorkItem), NAMED(NothingAsNotification), NAMED(NothingAsUnload), NAMED(NothingAsCleanup),
+    NAMED(ScribbleOverDriverObject),
 };
 
 static NTSTATUS Complete(PIRP Irp, NTSTATUS Status)
@@ -632,6 +713,7 @@ static void NTAPI Unload(PDRIVER_OBJECT Driver)
 NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT Driver, PUNICODE_STRING RegistryPath)
 {
     (void)RegistryPath;
+    TheDriver = Driver;
     KeInitializeEvent(&Never, NotificationEvent, FALSE);
 #ifdef DEED_IN_ENTRY
     DEED_IN_ENTRY();

@@ -79,6 +79,14 @@ unsafe extern "win64" fn ps_create_system_thread(
     context: u64,
 ) -> NtStatus {
     let caller = gate::caller();
+    // Before there is a thread: they may be bad pointers.
+    // SAFETY: see the module above.
+    unsafe {
+        put(handle, Handle(0));
+        if !client_id.is_null() {
+            put(client_id, [0; 2]);
+        }
+    }
     let thread = match thread::create(Start::Driver(routine), context, caller) {
         Ok(thread) => thread,
         Err(status) => return status,

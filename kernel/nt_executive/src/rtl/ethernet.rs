@@ -5,10 +5,10 @@ use nt_abi::NtStatus;
 gate::exports! {
     /// Ethernet addresses.
     pub static TABLE in "ntoskrnl.exe";
-    leaf "RtlEthernetAddressToStringA" = rtl_ethernet_address_to_string_a(address: *const [u8; 6], text: *mut u8) -> *mut u8, rules "K-200";
-    leaf "RtlEthernetAddressToStringW" = rtl_ethernet_address_to_string_w(address: *const [u8; 6], text: *mut u16) -> *mut u16, rules "K-200";
-    leaf "RtlEthernetStringToAddressA" = rtl_ethernet_string_to_address_a(text: *const u8, end: *mut *const u8, address: *mut [u8; 6]) -> NtStatus, rules "K-200";
-    leaf "RtlEthernetStringToAddressW" = rtl_ethernet_string_to_address_w(text: *const u16, end: *mut *const u16, address: *mut [u8; 6]) -> NtStatus, rules "K-200";
+    "RtlEthernetAddressToStringA" = rtl_ethernet_address_to_string_a(address: *const [u8; 6], text: *mut u8) -> *mut u8, rules "K-200";
+    "RtlEthernetAddressToStringW" = rtl_ethernet_address_to_string_w(address: *const [u8; 6], text: *mut u16) -> *mut u16, rules "K-200";
+    "RtlEthernetStringToAddressA" = rtl_ethernet_string_to_address_a(text: *const u8, end: *mut *const u8, address: *mut [u8; 6]) -> NtStatus, rules "K-200";
+    "RtlEthernetStringToAddressW" = rtl_ethernet_string_to_address_w(text: *const u16, end: *mut *const u16, address: *mut [u8; 6]) -> NtStatus, rules "K-200";
 }
 
 const BYTES: usize = 6;

@@ -20,9 +20,9 @@ gate::exports! {
     "RtlRunOnceExecuteOnce" = rtl_run_once_execute_once(once: *mut u64, routine: u64, parameter: u64, context: *mut u64) -> NtStatus, irql <= APC, rules "K-200";
     "RtlRunOnceBeginInitialize" = rtl_run_once_begin_initialize(once: *mut u64, flags: u32, context: *mut u64) -> NtStatus, irql <= APC, rules "K-200";
     "RtlRunOnceComplete" = rtl_run_once_complete(once: *mut u64, flags: u32, context: u64) -> NtStatus, irql <= APC, rules "K-200";
-    leaf "RtlComputeCrc32" = rtl_compute_crc32(before: u32, bytes: *const u8, count: u32) -> u32, rules "K-200";
-    leaf "RtlCopyLuid" = rtl_copy_luid(to: *mut u64, from: *const u64), rules "K-200";
-    leaf "RtlEqualLuid" = rtl_equal_luid(a: *const u64, b: *const u64) -> u8, rules "K-200";
+    "RtlComputeCrc32" = rtl_compute_crc32(before: u32, bytes: *const u8, count: u32) -> u32, rules "K-200";
+    "RtlCopyLuid" = rtl_copy_luid(to: *mut u64, from: *const u64), rules "K-200";
+    "RtlEqualLuid" = rtl_equal_luid(a: *const u64, b: *const u64) -> u8, rules "K-200";
     "RtlAssert" = rtl_assert(text: u64, file: u64, line: u32, message: u64), rules "K-200";
 }
 

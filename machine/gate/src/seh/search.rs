@@ -7,13 +7,13 @@ use nt_abi::{Irql, NtStatus};
 use super::{leave_imports, misplaced, new_record, switch, tame};
 use crate::bugcheck::{self, Registers, Stop};
 use crate::call::{self, Purpose};
-use crate::fault::{Access, Place, name_at};
+use crate::fault::{Access, Place, caller_of, is_canonical, name_at};
 use crate::stub::Import;
 use crate::text::Text;
 use crate::thread::{self, HostThread};
 use crate::unwind::{Broken, RSP};
 use crate::walk::{Frame, Step, Walk};
-use crate::{block, frames, image, memory};
+use crate::{block, image, memory};
 
 /// A search that is calling a handler.
 #[derive(Clone, Copy, Debug)]
@@ -24,32 +24,48 @@ pub(crate) struct Asking {
     pub frame: u64,
 }
 
-/// Where the fault handler lets a thread go on after a fault of driver code, on the stack below it: neither
-/// pointer is the driver's.
-pub(crate) extern "C" fn fault(record: &mut ExceptionRecord, context: &mut Context) -> ! {
-    run(record, context, None)
+/// Where an exception comes from, for the report that nobody took it.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    /// The import that raised it or faulted; none for driver code.
+    import: Option<&'static Import>,
+    /// Where in the host's code it faulted, 0 if it did not.
+    host: u64,
+}
+
+/// Where the fault handler lets a thread go on after a fault of driver code, on the stack below it, or after one at `host` in the
+/// host's code that served `import`. Neither of the first two pointers is the driver's.
+pub(crate) extern "C" fn fault(
+    record: &mut ExceptionRecord,
+    context: &mut Context,
+    import: Option<&'static Import>,
+    host: u64,
+) -> ! {
+    // Without an import the fourth register holds anything.
+    let host = import.map_or(0, |_| host);
+    run(record, context, Origin { import, host })
 }
 
 /// Goes on after `import` raised `record` at `context`.
 pub(super) fn raised(record: &mut ExceptionRecord, context: &mut Context, import: Option<&'static Import>) -> ! {
-    run(record, context, import)
+    run(record, context, Origin { import, host: 0 })
 }
 
-fn run(record: &mut ExceptionRecord, context: &mut Context, import: Option<&'static Import>) -> ! {
+fn run(record: &mut ExceptionRecord, context: &mut Context, origin: Origin) -> ! {
     let host = thread::current();
     leave_imports(host);
     // SAFETY: the calling thread's block.
     let walk = unsafe { Walk::from_fault(context, host) };
     let why = match walk.and_then(|mut walk| ask_all(&mut walk, record, context)) {
-        Ok(Answer::Continue) => go_on(record, context, import),
-        Ok(Answer::Invalid) => again(NtStatus::INVALID_DISPOSITION, record, context, import),
+        Ok(Answer::Continue) => go_on(record, context, origin),
+        Ok(Answer::Invalid) => again(NtStatus::INVALID_DISPOSITION, record, context, origin),
         Ok(Answer::Nobody) => None,
         Err(broken) => {
             record.flags |= exception_flag::STACK_INVALID;
             Some(broken)
         }
     };
-    unhandled(host, record, context, import, why)
+    unhandled(host, record, context, origin, why)
 }
 
 enum Answer {
@@ -126,24 +142,24 @@ fn ask(walk: &Walk, frame: &Frame, record: &mut ExceptionRecord, context: &mut C
 }
 
 /// Execution goes on, as a filter wanted.
-fn go_on(record: &ExceptionRecord, context: &mut Context, import: Option<&'static Import>) -> ! {
+fn go_on(record: &ExceptionRecord, context: &mut Context, origin: Origin) -> ! {
     if record.flags & exception_flag::NONCONTINUABLE != 0 {
-        again(NtStatus::NONCONTINUABLE_EXCEPTION, record, context, import);
+        again(NtStatus::NONCONTINUABLE_EXCEPTION, record, context, origin);
     }
     tame(context);
     if let Some(message) = misplaced(context) {
-        end(BugCheck::KMODE_EXCEPTION_NOT_HANDLED, record, context, import, message.as_str());
+        end(BugCheck::KMODE_EXCEPTION_NOT_HANDLED, record, context, origin, message.as_str());
     }
     // SAFETY: driver code on its own stack; the frames of the search hold nothing.
     unsafe { switch::restore(context) }
 }
 
 /// Another exception in the place of one that was handled wrongly.
-fn again(code: NtStatus, record: &ExceptionRecord, context: &mut Context, import: Option<&'static Import>) -> ! {
+fn again(code: NtStatus, record: &ExceptionRecord, context: &mut Context, origin: Origin) -> ! {
     let mut nested = new_record(code, record.address, &[]);
     nested.flags = exception_flag::NONCONTINUABLE;
     nested.record = std::ptr::from_ref(record) as u64;
-    run(&mut nested, context, import)
+    run(&mut nested, context, Origin { host: 0, ..origin })
 }
 
 /// Whether touching `address` now is the end whatever handlers there are (K-151): above APC_LEVEL no page fault
@@ -202,11 +218,11 @@ fn unhandled(
     host: *mut HostThread,
     record: &ExceptionRecord,
     context: &Context,
-    import: Option<&'static Import>,
+    origin: Origin,
     why: Option<Broken>,
 ) -> ! {
     let mut text = Text::<512>::new();
-    describe(record, context, import, &mut text);
+    describe(record, context, origin, &mut text);
     match why {
         Some(broken) => {
             text.push(format_args!(" Its handler cannot be found, because the stack cannot be unwound: {broken}."))
@@ -223,16 +239,10 @@ fn unhandled(
     } else {
         BugCheck::KMODE_EXCEPTION_NOT_HANDLED
     };
-    end(code, record, context, import, text.as_str())
+    end(code, record, context, origin, text.as_str())
 }
 
-fn end(
-    code: BugCheck,
-    record: &ExceptionRecord,
-    context: &Context,
-    import: Option<&'static Import>,
-    message: &str,
-) -> ! {
+fn end(code: BugCheck, record: &ExceptionRecord, context: &Context, origin: Origin, message: &str) -> ! {
     let parameters = if code == BugCheck::SYSTEM_THREAD_EXCEPTION_NOT_HANDLED {
         [
             u64::from(record.code.0),
@@ -247,7 +257,7 @@ fn end(
         code,
         parameters,
         rip: blame(record, context),
-        import,
+        import: origin.import,
         registers: Some(Registers::of(context)),
         on: None,
         message,
@@ -267,23 +277,27 @@ fn blame(record: &ExceptionRecord, context: &Context) -> u64 {
     if image::find(top).is_some() {
         return top;
     }
-    // The host called there, for the driver whose frame is the next on the stack.
-    block::installed().map_or(0, |block| {
-        // SAFETY: the calling thread's block.
-        frames::innermost(stack, unsafe { (*block.host()).stack_high })
-    })
+    // The host called there.
+    block::installed().map_or(0, |block| caller_of(record.address, stack, block.host()))
 }
 
-fn describe<const N: usize>(
-    record: &ExceptionRecord,
-    context: &Context,
-    import: Option<&'static Import>,
-    text: &mut Text<N>,
-) {
+fn describe<const N: usize>(record: &ExceptionRecord, context: &Context, origin: Origin, text: &mut Text<N>) {
     let [operation, address, ..] = record.information;
-    if let Some(import) = import {
-        text.push(format_args!("{} raised {:?}, and no handler took it.", import.name, record.code));
-        return;
+    match origin {
+        Origin { import: Some(import), host: 0 } => {
+            text.push(format_args!("{} raised {:?}, and no handler took it.", import.name, record.code));
+            return;
+        }
+        Origin { import: Some(import), host } => {
+            text.push(format_args!("While serving {}, Drydock ", import.name));
+            match address {
+                u64::MAX => text.push(format_args!("used an address that no memory can have")),
+                _ => text.push(format_args!("{} {}", Access(operation), Place(address))),
+            }
+            text.push(format_args!(": the driver passed a bad pointer, or Drydock is wrong (host address {host:#x})."));
+            return;
+        }
+        Origin { import: None, .. } => {}
     }
     match record.code {
         NtStatus::ACCESS_VIOLATION if operation == 8 => {
@@ -293,6 +307,10 @@ fn describe<const N: usize>(
                 Some(_) => text.push(format_args!("The driver called or jumped to {place}.")),
                 None => text.push(format_args!("A routine that the driver named was called, but it is {place}.")),
             }
+        }
+        NtStatus::ACCESS_VIOLATION if !is_canonical(record.address) => {
+            let place = Place(record.address);
+            text.push(format_args!("A routine that the driver named was called, but it is {place}."));
         }
         NtStatus::ACCESS_VIOLATION if address == u64::MAX => {
             text.push(format_args!("The driver used an address that no pointer can have."));

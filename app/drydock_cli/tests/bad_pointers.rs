@@ -1,0 +1,134 @@
+//! Every export called with bad pointers, inside a `__try` (`bad_pointers/`): the driver that called it gets the exception, as if it
+//! had touched the memory itself, and what the export was doing leaves nothing behind.
+
+mod scenario;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use proves::proves;
+use scenario::Run;
+
+/// The driver's image.
+fn image() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad_pointers");
+        let out = scenario::folder("bad_pointers");
+        let made = Command::new("make").arg("-s").arg("-C").arg(source).arg(format!("OUT={}", out.display())).output();
+        let made = made.expect("make can be started (apt-get install make clang-19 lld-19)");
+        assert!(made.status.success(), "bad_pointers: {}", String::from_utf8_lossy(&made.stderr));
+        out
+    });
+    built.join("bad_pointers.sys")
+}
+
+/// What ends the run, as on Windows: it says so itself, or the argument is looked up and is not there.
+const ENDS_THE_RUN: &str = "
+    DbgBreakPoint DbgBreakPointWithStatus KeBugCheck KeBugCheckEx RtlAssert _local_unwind RtlUnwind RtlUnwindEx RtlRestoreContext
+    __chkstk
+    ExFreePool ExFreePool2 ExFreePoolWithTag IoFreeMdl ExFreeCacheAwareRundownProtection ObReleaseObjectSecurity
+    MmFreeContiguousMemory MmFreeContiguousMemorySpecifyCache MmFreeNonCachedMemory
+    ExConvertExclusiveToSharedLite ExReleaseResourceAndLeaveCriticalRegion ExReleaseResourceForThreadLite ExReleaseResourceLite
+    ExRegisterCallback IoFreeIrp IoGetDeviceAttachmentBaseRef IoInvalidateDeviceRelations IoInvalidateDeviceState
+    IoRegisterLastChanceShutdownNotification IoRegisterShutdownNotification IoRequestDeviceEject IoSetCompletionRoutineEx
+    KeInsertQueueDpc KeQueryPriorityThread KeSetBasePriorityThread KeSetPriorityThread
+    ObDereferenceObject ObDereferenceObjectDeferDelete ObDereferenceObjectDeferDeleteWithTag ObGetObjectSecurity
+    ObReferenceObject ObSetSecurityObjectByPointer ObfDereferenceObject ObfDereferenceObjectDeferDelete
+    ObfDereferenceObjectWithTag ObfReferenceObject ObfReferenceObjectWithTag PsDereferenceImpersonationToken
+    PsDereferencePrimaryToken PsIsThreadTerminating
+";
+
+/// What touches the memory at DISPATCH_LEVEL or above, or under a lock where Windows would be there: no exception, but the end.
+const TOUCHES_AT_A_HIGH_LEVEL: &str = "
+    ExAcquireSpinLockExclusive ExAcquireSpinLockShared IoAcquireCancelSpinLock KeAcquireInStackQueuedSpinLock
+    KeAcquireInStackQueuedSpinLockForDpc KeAcquireSpinLock KeAcquireSpinLockForDpc KeAcquireSpinLockRaiseToDpc KfAcquireSpinLock
+    KeRaiseIrql
+    ExInterlockedAddLargeInteger ExInterlockedAddUlong ExInterlockedCompareExchange64 ExInterlockedInsertHeadList
+    ExInterlockedInsertTailList ExInterlockedPopEntryList ExInterlockedPushEntryList ExInterlockedRemoveHeadList
+    ExfInterlockedAddUlong ExfInterlockedInsertHeadList ExfInterlockedInsertTailList ExfInterlockedPopEntryList
+    ExfInterlockedPushEntryList ExfInterlockedRemoveHeadList
+    IoStartNextPacket IoStartNextPacketByKey IoStartPacket KeInsertByKeyDeviceQueue KeInsertDeviceQueue
+    KeRemoveByKeyDeviceQueue KeRemoveByKeyDeviceQueueIfBusy KeRemoveDeviceQueue KeRemoveEntryDeviceQueue
+    IoAttachDeviceByPointer IoAttachDeviceToDeviceStack IoAttachDeviceToDeviceStackSafe IoDetachDevice
+    KeInsertHeadQueue KeInsertQueue KeRundownQueue KeSetCoalescableTimer KeSetTimer KeSetTimerEx
+";
+
+/// What takes a routine, which is called later.
+const REGISTERS: &str = "PsSetCreateThreadNotifyRoutine";
+
+/// What is no function.
+const VARIABLES: &str = "
+    ExEventObjectType InitSafeBootMode IoDeviceObjectType IoDriverObjectType IoFileObjectType KdDebuggerEnabled
+    KdDebuggerNotPresent KeNumberProcessors KeTickCount MmHighestUserAddress MmSystemRangeStart MmUserProbeAddress
+    NlsAnsiCodePage NlsMbCodePageTag NlsMbOemCodePageTag NtBuildNumber NtGlobalFlag PsInitialSystemProcess PsProcessType
+    PsThreadType SeExports SeTokenObjectType
+";
+
+/// The names of each family in the table of exports that `cargo xtask exports` writes.
+fn families() -> Vec<Vec<String>> {
+    let left_out: BTreeSet<&str> = [ENDS_THE_RUN, TOUCHES_AT_A_HIGH_LEVEL, REGISTERS, VARIABLES]
+        .iter()
+        .flat_map(|names| names.split_whitespace())
+        .collect();
+    let table = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/exports.md");
+    let table = fs::read_to_string(table).expect("the table of exports");
+    let name = |line: &str| Some(line.strip_prefix("| ")?.split(' ').next()?.to_owned());
+    let names = |family: &str| -> Vec<String> {
+        let rows = family.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+        rows.filter_map(name).filter(|name| !left_out.contains(name.as_str())).collect()
+    };
+    // MmGetSystemRoutineAddress finds what the kernel and the HAL export.
+    let is_kernels = |family: &&str| !family.starts_with("tdi_library") && !family.starts_with("nt_executive::ndis");
+    table.split("\n## ").skip(1).filter(is_kernels).map(names).filter(|names| !names.is_empty()).collect()
+}
+
+/// Calls these exports and gives what came of each.
+#[track_caller]
+fn outcomes(names: &[String]) -> Vec<(String, String)> {
+    let ran = Run::of(image()).args(["--net", "none", "--set", &format!("Names={}", names.join(" "))]).run();
+    let last = || ran.account.lines().rev().take(4).collect::<Vec<_>>();
+    assert!(
+        ran.account.contains("bad_pointers: the kernel is whole"),
+        "{:#?} of {names:?}: {}",
+        last(),
+        ran.verdict["bugcheck"]
+    );
+    let outcome = |name: &String| {
+        let line = ran.line(&format!("bad_pointers: {name} "));
+        let (_, outcome) = line.split_once(&format!("bad_pointers: {name} ")).expect("the line that was looked for");
+        (name.clone(), outcome.trim_end_matches('”').to_owned())
+    };
+    names.iter().map(outcome).collect()
+}
+
+#[test]
+#[proves("K-014")]
+fn bad_pointer_to_any_export_is_the_exception_of_the_driver_that_passed_it() {
+    let all: Vec<_> = families().iter().flat_map(|names| outcomes(names)).collect();
+    assert!(all.len() > 900, "the table was read: {}", all.len());
+    let others: Vec<_> =
+        all.iter().filter(|(_, outcome)| outcome != "raised c0000005" && outcome != "returned").collect();
+    let raises = |name: &str, status: &str| (name.to_owned(), format!("raised {status}"));
+    // What their argument says, or their name.
+    let expected = [
+        raises("ExRaiseDatatypeMisalignment", "80000002"),
+        raises("ExRaiseStatus", "00000010"),
+        raises("RtlRaiseStatus", "00000010"),
+    ];
+    assert_eq!(others, expected.iter().collect::<Vec<_>>());
+    // Many return an error or do without their arguments; these can do neither.
+    let must = "memcpy memmove memset memcmp RtlCompareMemory RtlCopyMemory strlen wcslen _stricmp _wcsnicmp strcpy \
+        RtlInitUnicodeString RtlCompareUnicodeString RtlCopyUnicodeString RtlUnicodeStringToInteger RtlLengthSid RtlRandomEx \
+        RtlTimeToTimeFields KeInitializeEvent KeSetEvent KeWaitForSingleObject ExAcquireFastMutex qsort \
+        RtlInsertElementGenericTableAvl IoAllocateDriverObjectExtension InterlockedPushEntrySList IofCompleteRequest";
+    for must in must.split_whitespace() {
+        let outcome = all.iter().find(|(name, _)| name == must).map(|(_, outcome)| outcome.as_str());
+        assert_eq!(outcome, Some("raised c0000005"), "{must}");
+    }
+    let raised = all.iter().filter(|(_, outcome)| outcome.starts_with("raised")).count();
+    assert!(raised > 400, "{raised}");
+}

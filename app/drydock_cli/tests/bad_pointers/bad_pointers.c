@@ -1,0 +1,132 @@
+/*
+ * Looks up the exports that the value Names of its Parameters lists, separated by blanks, and calls each with an address that is
+ * none in every argument, inside a __try. Prints what came of each, and, if the kernel still works afterwards, that it is whole.
+ */
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef int i32;
+
+typedef struct {
+    u16 length, room;
+    u16 *text;
+} UNICODE_STRING;
+
+typedef struct {
+    u32 length;
+    void *root;
+    UNICODE_STRING *name;
+    u32 attributes;
+    void *security, *quality;
+} OBJECT_ATTRIBUTES;
+
+typedef struct {
+    u64 words[3];
+} KEVENT;
+
+#define IMPORT __declspec(dllimport)
+IMPORT u32 DbgPrint(const char *format, ...);
+IMPORT void *ExAllocatePoolWithTag(u32 type, u64 bytes, u32 tag);
+IMPORT void ExFreePoolWithTag(void *block, u32 tag);
+IMPORT u8 KeGetCurrentIrql(void);
+IMPORT void KeInitializeEvent(KEVENT *event, u32 type, u8 state);
+IMPORT i32 KeSetEvent(KEVENT *event, i32 increment, u8 wait);
+IMPORT i32 KeWaitForSingleObject(void *object, u32 reason, u32 mode, u8 alertable, void *timeout);
+IMPORT void KfLowerIrql(u8 irql);
+IMPORT void *MmGetSystemRoutineAddress(UNICODE_STRING *name);
+IMPORT i32 ObReferenceObjectByHandle(void *handle, u32 access, void *type, u32 mode, void **object, void *information);
+IMPORT long long ObfDereferenceObject(void *object);
+IMPORT i32 PsCreateSystemThread(void **handle, u32 access, void *attributes, void *process, void *id, void *routine, void *context);
+IMPORT i32 ZwClose(void *handle);
+IMPORT i32 ZwOpenKey(void **handle, u32 access, OBJECT_ATTRIBUTES *attributes);
+IMPORT i32 ZwQueryValueKey(void *key, UNICODE_STRING *name, u32 what, void *into, u32 room, u32 *bytes);
+unsigned long _exception_code(void);
+
+enum { NOWHERE = 0x10, KERNEL_HANDLE = 0x200, CASE_INSENSITIVE = 0x40, KEY_READ = 0x20019, PARTIAL = 2, TAG = 'tniP' };
+enum { SUCCESS = 0, UNSUCCESSFUL = (i32)0xC0000001 };
+
+typedef u64 EXPORT(u64, u64, u64, u64, u64, u64, u64, u64);
+
+/* Type and bytes of the value, then its characters. */
+static struct {
+    u32 index, type, bytes;
+    u16 names[0x8000];
+} value;
+
+static i32 read_names(UNICODE_STRING *path) {
+    static u16 text[256];
+    static const u16 tail[] = u"\\Parameters";
+    static u16 name[] = u"Names";
+    u32 units = path->length / 2, i;
+    void *key;
+    for (i = 0; i < units; i++) text[i] = path->text[i];
+    for (i = 0; tail[i] != 0; i++) text[units++] = tail[i];
+    UNICODE_STRING full = {(u16)(units * 2), (u16)(units * 2), text}, value_name = {10, 10, name};
+    OBJECT_ATTRIBUTES attributes = {sizeof attributes, 0, &full, KERNEL_HANDLE | CASE_INSENSITIVE, 0, 0};
+    i32 status = ZwOpenKey(&key, KEY_READ, &attributes);
+    if (status < 0) return status;
+    u32 bytes;
+    status = ZwQueryValueKey(key, &value_name, PARTIAL, &value, sizeof value, &bytes);
+    ZwClose(key);
+    return status;
+}
+
+__declspec(noinline) static void try(UNICODE_STRING *name) {
+    EXPORT *export = MmGetSystemRoutineAddress(name);
+    if (export == 0) {
+        DbgPrint("bad_pointers: %wZ is no export\n", name);
+        return;
+    }
+    __try {
+        export(NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE);
+        DbgPrint("bad_pointers: %wZ returned\n", name);
+    } __except (1) {
+        DbgPrint("bad_pointers: %wZ raised %08x\n", name, (u32)_exception_code());
+    }
+    if (KeGetCurrentIrql() != 0) KfLowerIrql(0);
+}
+
+static void set(void *event) {
+    KeSetEvent(event, 0, 0);
+}
+
+/* Pool, handles, threads and waits, which all have locks of the host. */
+static i32 is_whole(void) {
+    KEVENT event;
+    void *handle, *thread, *block = ExAllocatePoolWithTag(0, 100, TAG);
+    if (block == 0) return 0;
+    ExFreePoolWithTag(block, TAG);
+    KeInitializeEvent(&event, 0, 0);
+    if (PsCreateSystemThread(&handle, 0x1FFFFF, 0, 0, 0, set, &event) < 0) return 0;
+    i32 status = ObReferenceObjectByHandle(handle, 0x100000, 0, 0, &thread, 0);
+    ZwClose(handle);
+    if (status < 0) return 0;
+    KeWaitForSingleObject(&event, 0, 0, 0, 0);
+    KeWaitForSingleObject(thread, 0, 0, 0, 0);
+    ObfDereferenceObject(thread);
+    return 1;
+}
+
+static void unload(void *driver) {
+    (void)driver;
+}
+
+i32 DriverEntry(u8 *driver, UNICODE_STRING *path) {
+    i32 status = read_names(path);
+    if (status < 0) return status;
+    /* DRIVER_OBJECT.DriverUnload */
+    *(void **)(driver + 0x68) = unload;
+    u16 *at = value.names;
+    while (*at != 0) {
+        u16 *end = at;
+        while (*end != 0 && *end != ' ') end++;
+        u16 bytes = (u16)((end - at) * 2);
+        UNICODE_STRING name = {bytes, bytes, at};
+        try(&name);
+        at = *end == 0 ? end : end + 1;
+    }
+    if (!is_whole()) return UNSUCCESSFUL;
+    DbgPrint("bad_pointers: the kernel is whole\n");
+    return SUCCESS;
+}
