@@ -26,6 +26,10 @@ fn image() -> PathBuf {
     built.join("bad_pointers.sys")
 }
 
+/// What every argument is: a small number, and the last one, as a REG_DWORD that the driver extends.
+const NEAR_NULL: &str = "16";
+const LAST: &str = "4294967295";
+
 /// What ends the run, as on Windows: it says so itself, or the argument is looked up and is not there.
 const ENDS_THE_RUN: &str = "
     DbgBreakPoint DbgBreakPointWithStatus KeBugCheck KeBugCheckEx RtlAssert _local_unwind RtlUnwind RtlUnwindEx RtlRestoreContext
@@ -60,6 +64,11 @@ const TOUCHES_AT_A_HIGH_LEVEL: &str = "
 /// What takes a routine, which is called later.
 const REGISTERS: &str = "PsSetCreateThreadNotifyRoutine";
 
+/// What the last number ends the run with, where a small one does not: that many objects to wait for, that many microseconds, a
+/// device whose memory need not be touched to see that it is none.
+const ENDS_AT_THE_LAST: &str =
+    "KeWaitForMultipleObjects KeStallExecutionProcessor IoCallDriver IofCallDriver PoCallDriver";
+
 /// What is no function.
 const VARIABLES: &str = "
     ExEventObjectType InitSafeBootMode IoDeviceObjectType IoDriverObjectType IoFileObjectType KdDebuggerEnabled
@@ -69,8 +78,8 @@ const VARIABLES: &str = "
 ";
 
 /// The names of each family in the table of exports that `cargo xtask exports` writes.
-fn families() -> Vec<Vec<String>> {
-    let left_out: BTreeSet<&str> = [ENDS_THE_RUN, TOUCHES_AT_A_HIGH_LEVEL, REGISTERS, VARIABLES]
+fn families(left_out: &str) -> Vec<Vec<String>> {
+    let left_out: BTreeSet<&str> = [left_out, ENDS_THE_RUN, TOUCHES_AT_A_HIGH_LEVEL, REGISTERS, VARIABLES]
         .iter()
         .flat_map(|names| names.split_whitespace())
         .collect();
@@ -88,8 +97,10 @@ fn families() -> Vec<Vec<String>> {
 
 /// Calls these exports and gives what came of each.
 #[track_caller]
-fn outcomes(names: &[String]) -> Vec<(String, String)> {
-    let ran = Run::of(image()).args(["--net", "none", "--set", &format!("Names={}", names.join(" "))]).run();
+fn outcomes(names: &[String], argument: &str) -> Vec<(String, String)> {
+    let (names_setting, argument) = (format!("Names={}", names.join(" ")), format!("Argument={argument}"));
+    let ran =
+        Run::of(image()).args(["--net", "none", "--timeout", "20", "--set", &names_setting, "--set", &argument]).run();
     let last = || ran.account.lines().rev().take(4).collect::<Vec<_>>();
     assert!(
         ran.account.contains("bad_pointers: the kernel is whole"),
@@ -108,7 +119,7 @@ fn outcomes(names: &[String]) -> Vec<(String, String)> {
 #[test]
 #[proves("K-014")]
 fn bad_pointer_to_any_export_is_the_exception_of_the_driver_that_passed_it() {
-    let all: Vec<_> = families().iter().flat_map(|names| outcomes(names)).collect();
+    let all: Vec<_> = families("").iter().flat_map(|names| outcomes(names, NEAR_NULL)).collect();
     assert!(all.len() > 900, "the table was read: {}", all.len());
     let others: Vec<_> =
         all.iter().filter(|(_, outcome)| outcome != "raised c0000005" && outcome != "returned").collect();
@@ -131,4 +142,12 @@ fn bad_pointer_to_any_export_is_the_exception_of_the_driver_that_passed_it() {
     }
     let raised = all.iter().filter(|(_, outcome)| outcome.starts_with("raised")).count();
     assert!(raised > 400, "{raised}");
+}
+
+#[test]
+fn last_address_to_any_export_is_the_exception_of_the_driver_that_passed_it() {
+    for (name, outcome) in families(ENDS_AT_THE_LAST).iter().flat_map(|names| outcomes(names, LAST)) {
+        let is_right = outcome == "returned" || outcome.starts_with("raised");
+        assert!(is_right, "{name} {outcome}");
+    }
 }

@@ -1,6 +1,6 @@
 /*
- * Looks up the exports that the value Names of its Parameters lists, separated by blanks, and calls each with an address that is
- * none in every argument, inside a __try. Prints what came of each, and, if the kernel still works afterwards, that it is whole.
+ * Looks up the exports that the value Names of its Parameters lists, separated by blanks, and calls each with the number
+ * Argument in every argument, inside a __try. Prints what came of each, and, if the kernel still works afterwards, that it is whole.
  */
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -43,7 +43,7 @@ IMPORT i32 ZwOpenKey(void **handle, u32 access, OBJECT_ATTRIBUTES *attributes);
 IMPORT i32 ZwQueryValueKey(void *key, UNICODE_STRING *name, u32 what, void *into, u32 room, u32 *bytes);
 unsigned long _exception_code(void);
 
-enum { NOWHERE = 0x10, KERNEL_HANDLE = 0x200, CASE_INSENSITIVE = 0x40, KEY_READ = 0x20019, PARTIAL = 2, TAG = 'tniP' };
+enum { KERNEL_HANDLE = 0x200, CASE_INSENSITIVE = 0x40, KEY_READ = 0x20019, PARTIAL = 2, TAG = 'tniP' };
 enum { SUCCESS = 0, UNSUCCESSFUL = (i32)0xC0000001 };
 
 typedef u64 EXPORT(u64, u64, u64, u64, u64, u64, u64, u64);
@@ -54,20 +54,30 @@ static struct {
     u16 names[0x8000];
 } value;
 
-static i32 read_names(UNICODE_STRING *path) {
+static u64 argument;
+
+static i32 read_value(void *key, u16 *name, u16 bytes) {
+    UNICODE_STRING string = {bytes, bytes, name};
+    u32 length;
+    return ZwQueryValueKey(key, &string, PARTIAL, &value, sizeof value, &length);
+}
+
+static i32 read_settings(UNICODE_STRING *path) {
     static u16 text[256];
     static const u16 tail[] = u"\\Parameters";
-    static u16 name[] = u"Names";
+    static u16 names[] = u"Names", number[] = u"Argument";
     u32 units = path->length / 2, i;
     void *key;
     for (i = 0; i < units; i++) text[i] = path->text[i];
     for (i = 0; tail[i] != 0; i++) text[units++] = tail[i];
-    UNICODE_STRING full = {(u16)(units * 2), (u16)(units * 2), text}, value_name = {10, 10, name};
+    UNICODE_STRING full = {(u16)(units * 2), (u16)(units * 2), text};
     OBJECT_ATTRIBUTES attributes = {sizeof attributes, 0, &full, KERNEL_HANDLE | CASE_INSENSITIVE, 0, 0};
     i32 status = ZwOpenKey(&key, KEY_READ, &attributes);
     if (status < 0) return status;
-    u32 bytes;
-    status = ZwQueryValueKey(key, &value_name, PARTIAL, &value, sizeof value, &bytes);
+    status = read_value(key, number, sizeof number - 2);
+    /* A REG_DWORD, of which 0xFFFFFFFF stands for the last address. */
+    argument = (u64)(long long)*(i32 *)value.names;
+    if (status >= 0) status = read_value(key, names, sizeof names - 2);
     ZwClose(key);
     return status;
 }
@@ -79,7 +89,7 @@ __declspec(noinline) static void try(UNICODE_STRING *name) {
         return;
     }
     __try {
-        export(NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE, NOWHERE);
+        export(argument, argument, argument, argument, argument, argument, argument, argument);
         DbgPrint("bad_pointers: %wZ returned\n", name);
     } __except (1) {
         DbgPrint("bad_pointers: %wZ raised %08x\n", name, (u32)_exception_code());
@@ -113,7 +123,7 @@ static void unload(void *driver) {
 }
 
 i32 DriverEntry(u8 *driver, UNICODE_STRING *path) {
-    i32 status = read_names(path);
+    i32 status = read_settings(path);
     if (status < 0) return status;
     /* DRIVER_OBJECT.DriverUnload */
     *(void **)(driver + 0x68) = unload;

@@ -71,10 +71,16 @@ unsafe extern "win64" fn qsort(base: *mut u8, count: usize, width: usize, compar
     unsafe {
         for place in (0..count / 2).rev() {
             elements.sink(place, count);
+            if gate::seh::is_leaving() {
+                return;
+            }
         }
         for end in (1..count).rev() {
             elements.swap(0, end);
             elements.sink(0, end);
+            if gate::seh::is_leaving() {
+                return;
+            }
         }
     }
 }
