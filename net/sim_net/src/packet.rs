@@ -236,6 +236,17 @@ pub(crate) fn refresh_window(frame: &mut [u8], newest: &mut Option<WindowUpdate>
     }
 }
 
+/// Whether a packet only acknowledges, and not everything: not the byte before `next`, the number of the next new byte.
+///
+/// If nothing but the end of a stream is on its way, smoltcp must not see these. It takes the third of them in a row
+/// for a sign of loss, has no bytes to repeat, and forgets that the end was to be repeated when its time is over.
+pub(crate) fn only_acknowledges_before(frame: &[u8], next: Option<TcpSeqNumber>) -> bool {
+    let Some((header, ..)) = ends_of_tcp(frame) else { return false };
+    let Ok(tcp) = TcpPacket::new_checked(&frame[header..]) else { return false };
+    let is_plain = tcp.segment_len() == 0 && tcp.ack() && !tcp.rst();
+    is_plain && next.is_some_and(|next| tcp.ack_number() < next)
+}
+
 /// Where the TCP segment of a packet begins, and the addresses that its checksum covers.
 fn ends_of_tcp(frame: &[u8]) -> Option<(usize, IpAddress, IpAddress)> {
     match version(frame)? {

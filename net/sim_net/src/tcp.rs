@@ -122,6 +122,9 @@ impl World {
         if let Some(frame) = &mut frame {
             packet::refresh_window(frame, &mut connection.window);
         }
+        let is_end_all = matches!(before, State::FinWait1 | State::Closing) && connection.socket().send_queue() == 0;
+        let next = connection.next_sequence;
+        frame.take_if(|frame| is_end_all && packet::only_acknowledges_before(frame, next));
         host.stack(connection.mtu).poll(self.now, frame, &mut connection.set, &mut self.outbox);
 
         for frame in &mut self.outbox {
@@ -378,4 +381,73 @@ const fn is_synchronized(state: State) -> bool {
 /// Whether the remote side has ended its direction in this state.
 const fn has_received_end(state: State) -> bool {
     matches!(state, State::CloseWait | State::Closing | State::LastAck | State::TimeWait)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+    use std::sync::{Arc, Mutex};
+
+    use net_api::{Key, Sent};
+
+    use super::*;
+    use crate::frame::{Frame, FrameSink};
+    use crate::network_file::NetworkFile;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// The last packet of host `b`.
+    struct LastOfB(Arc<Mutex<Vec<u8>>>);
+
+    impl FrameSink for LastOfB {
+        fn record(&mut self, frame: &Frame<'_>) {
+            if packet::destination(frame.bytes) == "10.0.0.1".parse().ok() {
+                *self.0.lock().unwrap() = frame.bytes.to_vec();
+            }
+        }
+    }
+
+    #[test]
+    fn lost_end_is_repeated_though_acknowledgements_of_the_bytes_before_it_are_too() {
+        let text = r#"
+            [[host]]
+            name = "a"
+            address = ["10.0.0.1"]
+            [[host]]
+            name = "b"
+            address = ["10.0.0.2"]
+            [[peer]]
+            host = "b"
+            kind = "sink"
+            port = 9
+            [[fault]]
+            at = "3s"
+            until = "4s"
+            link = ["a", "b"]
+            down = true
+        "#;
+        for copies in 0..5 {
+            let mut world = World::new(&NetworkFile::parse(text).unwrap(), 1);
+            let acknowledgement = Arc::new(Mutex::new(Vec::new()));
+            world.sink = Some(Box::new(LastOfB(Arc::clone(&acknowledgement))));
+            let (local, remote) = ("0.0.0.0:0".parse().unwrap(), "10.0.0.2:9".parse().unwrap());
+            let id = world.connect(0, local, remote, Owner::User, Some(Key(1))).unwrap();
+            world.settle();
+            world.advance(SECOND);
+            assert_eq!(world.send(id, &[IoSlice::new(b"bytes")]), Sent::Taken(5));
+            world.settle();
+            world.advance(3 * SECOND);
+
+            world.shutdown_send(id).unwrap();
+            world.settle();
+            for _ in 0..copies {
+                let frame = acknowledgement.lock().unwrap().clone();
+                let Some(packet::Packet::Tcp(segment)) = packet::parse(&frame) else { panic!("{frame:?}") };
+                world.segment_arrives(0, frame.clone(), segment);
+                world.settle();
+            }
+            world.advance(100 * SECOND);
+            assert!(world.connections.get(id).unwrap().has_remote_ended, "{copies} copies");
+        }
+    }
 }
