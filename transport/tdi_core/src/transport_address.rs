@@ -1,8 +1,8 @@
 //! TRANSPORT_ADDRESS bytes to IP addresses and back (chapter 3.2).
 //!
 //! Input is hostile: every length is checked, nothing panics, elements are read unaligned (C-029).
-//! Of several elements the first usable one counts and what follows it is not looked at (C-048);
-//! an element that runs past the buffer before that makes the whole list unusable (C-050).
+//! Of several elements the first usable one counts (C-048), if none, before it or behind it, runs past the buffer: then whoever
+//! wrote the list meant something else than what is there, and it is unusable (C-050).
 //! Not here: whether a local IP address belongs to an interface (C-095) is known to the network.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -41,18 +41,17 @@ pub enum AddressError {
 pub fn parse(bytes: &[u8], family: Family) -> Result<SocketAddr, AddressError> {
     let count = i32::from_le_bytes(array_at(bytes, 0).ok_or(AddressError::Truncated)?);
     let mut offset = COUNT_LENGTH;
+    let mut found = None;
     for _ in 0..count {
         let length = u16::from_le_bytes(array_at(bytes, offset).ok_or(AddressError::Truncated)?);
         let kind = AddressType(u16::from_le_bytes(array_at(bytes, offset + 2).ok_or(AddressError::Truncated)?));
         let start = offset + ELEMENT_HEADER_LENGTH;
         let end = start + usize::from(length);
         let element = bytes.get(start..end).ok_or(AddressError::Truncated)?;
-        if let Some(found) = parse_element(kind, element, family) {
-            return Ok(found);
-        }
+        found = found.or_else(|| parse_element(kind, element, family));
         offset = end;
     }
-    Err(AddressError::NoneUsable)
+    found.ok_or(AddressError::NoneUsable)
 }
 
 /// The remote address of a TDI_CONNECT (C-267). The error completes the request.
