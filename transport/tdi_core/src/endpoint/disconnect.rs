@@ -4,7 +4,7 @@ use nt_abi::NtStatus;
 use nt_abi::tdi::disconnect_flags;
 
 use super::Endpoint;
-use super::output::Waiting;
+use super::output::{End, Waiting};
 use super::receive::Receive;
 use super::state::{Connected, Release, Remote, State};
 use crate::ids::RequestId;
@@ -142,6 +142,9 @@ impl Endpoint {
     /// Both sides have released: back to A. What is still held nobody wanted.
     pub(super) fn finish_release(&mut self) {
         let left = self.enter(State::Idle);
+        if matches!(left, State::Connected(Connected { remote: Remote::Reported, .. })) {
+            self.outputs.unlearnt = Some(End::InOrder);
+        }
         if let Some(link) = self.link.take() {
             self.outputs.waiting.push_back(Waiting::Close(link.number));
         }
@@ -192,7 +195,7 @@ impl Endpoint {
         if let Cause::Broken(error) = cause
             && !is_silent
         {
-            self.outputs.unlearnt = (!is_told).then_some(error);
+            self.outputs.unlearnt = (!is_told).then_some(End::Lost(error));
             self.outputs.waiting.push_back(Waiting::Disconnected { flags: disconnect_flags::ABORT });
         }
         if let Some(id) = connected.release.and_then(|release| release.request) {
@@ -205,9 +208,17 @@ impl Endpoint {
         !self.sends.is_empty() || !self.waits.is_empty() || self.receives.iter().any(Receive::is_empty)
     }
 
-    /// The status of a request that is the first to come after the connection was lost under no request and no
-    /// handler: it learns why, once (C-457). An ABORT only confirms what has happened.
+    /// The status of a request that comes after the end of a connection and still has to do with it.
+    ///
+    /// The first one after the connection was lost under no request and no handler learns why, once (C-457). An ABORT only
+    /// confirms what has happened. After an end in order receives find the end of the stream, here as in W and as long as
+    /// the client begins nothing else: one that reads until there is nothing more, and has released meanwhile, takes any
+    /// failure for an end that was not orderly (C-555), and could not know that both sides were quicker than its receive.
     pub(super) fn learn(&mut self, kind: RequestKind) -> Option<NtStatus> {
+        let error = match self.outputs.unlearnt? {
+            End::InOrder => return (kind == RequestKind::Receive).then_some(NtStatus::SUCCESS),
+            End::Lost(error) => error,
+        };
         let during = match kind {
             RequestKind::Send | RequestKind::SendAndDisconnect => During::Sending,
             RequestKind::Receive => During::Receiving,
@@ -218,7 +229,8 @@ impl Endpoint {
             }
             _ => return None,
         };
-        self.outputs.unlearnt.take().map(|error| fate(Cause::Broken(error), during))
+        self.outputs.unlearnt = None;
+        Some(fate(Cause::Broken(error), during))
     }
 
     /// Ends sends, receives and waits, and forgets received data.

@@ -19,10 +19,19 @@ pub(super) struct Outputs {
     /// One queue for all, because it is nearly always empty; entries leave by kind, each kind in its order.
     pub(super) waiting: Queue<Waiting>,
     pub(super) busy: Option<Busy>,
-    /// Why the last connection was lost, while no request and no handler has told the client (C-457).
-    pub(super) unlearnt: Option<NetworkError>,
+    /// How the last connection ended, as far as a request that comes afterwards is told.
+    pub(super) unlearnt: Option<End>,
     /// The [`NetworkCommand::CopyBuffered`] that is not answered yet.
     pub(super) copying: Option<Copying>,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
+    /// Both sides had released, and the client had taken all that came.
+    InOrder,
+    /// It was lost, and no request and no handler has told the client (C-457).
+    Lost(NetworkError),
 }
 
 /// An output that waits to be polled. Receive indications do not wait here: whether one is due is

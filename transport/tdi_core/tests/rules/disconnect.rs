@@ -397,6 +397,31 @@ fn without_a_request_the_end_of_a_release_is_told_by_the_handler() {
     world.expect("FIN disconnect=CANCELLED close receive=SUCCESS gone:RELEASE");
 }
 
+#[proves("C-555", "C-583")]
+#[test]
+fn receive_that_comes_after_both_have_released_finds_the_end_of_the_stream_until_something_begins() {
+    let mut world = World::connected();
+    world.receive(10);
+    world.disconnect(RELEASE);
+    world.peer_sends(b"last");
+    world.peer_releases();
+    world.expect("FIN receive=SUCCESS/4 close disconnect=SUCCESS");
+    assert_eq!(world.state(), StateName::Associated);
+    world.receive(10);
+    world.receive(10);
+    world.send(b"x");
+    world.expect("receive#2=SUCCESS receive#3=SUCCESS send=INVALID_CONNECTION");
+    let mut listening = World::connected();
+    listening.disconnect(RELEASE);
+    listening.peer_releases();
+    listening.listen();
+    listening.disconnect(ABORT);
+    listening.receive(10);
+    listening.expect(
+        "FIN close disconnect=SUCCESS listening listen=CONNECTION_ABORTED disconnect#2=SUCCESS deaf receive=INVALID_CONNECTION",
+    );
+}
+
 #[test]
 fn a_release_without_limit_does_not_wait_for_data_that_nobody_takes() {
     let patience = Config::DEFAULT.unread_patience;
@@ -409,6 +434,9 @@ fn a_release_without_limit_does_not_wait_for_data_that_nobody_takes() {
     world.wait(1);
     world.expect("close disconnect=SUCCESS");
     assert_eq!((world.state(), world.endpoint().poll_timeout()), (StateName::Associated, None));
+    // What nobody took is lost: that was not the end of the stream.
+    world.receive(10);
+    world.expect("receive=INVALID_CONNECTION");
 }
 
 #[proves("C-490")]
