@@ -115,10 +115,7 @@ impl World {
     fn begin_peer(&mut self, number: usize) {
         let peer = &self.peers[number];
         if let Script::Client(client) = &peer.script {
-            if client.count > 0 {
-                self.agenda.plan(nanoseconds(client.at), Event::Client { peer: number, number: 0 });
-            }
-            return;
+            return self.agenda.plan(nanoseconds(client.at), Event::Client { peer: number, number: 0 });
         }
         let host = &mut self.hosts[peer.host];
         let ports = if peer.is_udp { &mut host.udp_ports } else { &mut host.tcp_ports };

@@ -206,6 +206,10 @@ impl Checker<'_> {
         }
         let settings = table.settings();
         let what = match (&table.partition, &table.link, &table.crash) {
+            (Some(_), None, None) | (None, None, Some(_)) if settings.names_any() => {
+                let message = "properties of a link, which this fault has none of; expected them beside `link`";
+                return Err(self.error(head, message));
+            }
             (Some(hosts), None, None) => {
                 let list = hosts.get_ref().iter().map(|name| self.host_named(name)).collect::<Checked<Vec<_>>>()?;
                 if list.is_empty() {
@@ -215,6 +219,9 @@ impl Checker<'_> {
             }
             (None, Some(between), None) => {
                 let link = self.link_between(between)?;
+                if !settings.names_any() {
+                    return Err(self.error(head, "expected at least one property that the link has meanwhile"));
+                }
                 FaultKind::Link { link, settings: self.settings(&settings, links[link])? }
             }
             (None, None, Some(host)) => FaultKind::Crash(self.host_named(host)?),
@@ -249,7 +256,7 @@ impl Checker<'_> {
             Kind::Reset => Script::Reset(bytes()?),
             Kind::HalfClose => Script::HalfClose(self.words(table)?),
             Kind::Http => Script::Http(self.files(table)?),
-            Kind::Client => Script::Client(self.client(table, need("to"))?),
+            Kind::Client => Script::Client(self.client(table, host, need("to"))?),
         };
         Ok(Peer { host, is_udp, port, script })
     }
@@ -276,6 +283,23 @@ impl Checker<'_> {
             {
                 return Err(self.error(span, format!("this kind of peer has no `{name}`")));
             }
+        }
+        Ok(())
+    }
+
+    /// A client that can reach nobody by this address is a mistake of the writer's, too.
+    fn check_reach(&self, from: usize, ip: IpAddr, span: Range<usize>) -> Checked<()> {
+        let all = || self.hosts.iter().flat_map(|host| &host.addresses).map(|(ip, _)| *ip);
+        let own = |own: &(IpAddr, u8)| own.0.is_ipv4() == ip.is_ipv4();
+        if !ip.is_loopback() && !all().any(|known| known == ip) {
+            let known: Vec<String> = all().map(|ip| ip.to_string()).collect();
+            let message = format!("no host has the address {ip}, expected one of: {}", known.join(", "));
+            return Err(self.error(span, message));
+        }
+        if !ip.is_loopback() && !self.hosts[from].addresses.iter().any(own) {
+            let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+            let message = format!("host `{}` has no {family} address; expected one of its own kind", self.name(from));
+            return Err(self.error(span, message));
         }
         Ok(())
     }
@@ -307,7 +331,7 @@ impl Checker<'_> {
         Ok(checked)
     }
 
-    fn client(&self, table: &PeerTable, no_target: NetworkFileError) -> Checked<Client> {
+    fn client(&self, table: &PeerTable, host: usize, no_target: NetworkFileError) -> Checked<Client> {
         let to = table.to.as_ref().ok_or(no_target)?;
         let target: Option<SocketAddr> = to.get_ref().parse().ok();
         let target = target.filter(|target| target.port() != 0 && !target.ip().is_unspecified());
@@ -315,6 +339,14 @@ impl Checker<'_> {
             let message = format!("`{}`, expected an IP address and port, such as \"10.0.0.1:80\"", to.get_ref());
             self.error(to.span(), message)
         })?;
+        self.check_reach(host, target.ip(), to.span())?;
+        if let Some(count) = &table.count
+            && *count.get_ref() == 0
+        {
+            return Err(
+                self.error(count.span(), "0, expected the number of connections that the client makes, at least 1")
+            );
+        }
         let time = |time: &Option<Spanned<super::units::Time>>| time.as_ref().map(|time| time.get_ref().0);
         Ok(Client {
             to: target,

@@ -149,11 +149,25 @@ fn what_does_not_fit_together_is_told_where_it_stands() {
         ("[[peer]]\nhost = \"a\"\nkind = \"echo\"\nport = 1\nbytes = 3\n", 8, "has no `bytes`"),
         ("[[peer]]\nhost = \"a\"\nkind = \"echo\"\nport = 70000\n", 7, "70000"),
         ("[[peer]]\nhost = \"a\"\nkind = \"client\"\nto = \"b:80\"\n", 7, "an IP address and port"),
+        ("[[peer]]\nhost = \"a\"\nkind = \"client\"\nto = \"10.0.0.1:80\"\ncount = 0\n", 8, "0, expected the number"),
+        ("[[peer]]\nhost = \"a\"\nkind = \"client\"\nto = \"10.0.0.2:80\"\n", 7, "10.0.0.2, expected one of: 10.0.0.1"),
+        ("[[fault]]\nat = \"1s\"\ncrash = \"a\"\nloss = 1.0\n", 4, "expected them beside `link`"),
+        ("[[fault]]\nat = \"1s\"\npartition = [\"a\"]\ndown = true\n", 4, "expected them beside `link`"),
         ("[[peer]]\nhost = \"a\"\nkind = \"http\"\nport = 1\nprotocol = \"udp\"\n", 4, "speaks TCP"),
         ("[[peer]]\nhost = \"a\"\nkind = \"http\"\nport = 1\nfiles = { \"x\" = 1 }\n", 8, "begin with a slash"),
     ];
     for (rest, line, part) in cases {
         let error = NetworkFile::parse(&format!("{A}{rest}")).unwrap_err();
+        assert_eq!(error.line, line, "{rest:?}: {error}");
+        assert!(error.message.contains(part), "{rest:?}: {error}");
+    }
+    let two = format!("{A}[[host]]\nname = \"b\"\naddress = [\"fd00::2\"]\n");
+    let cases = [
+        ("[[peer]]\nhost = \"a\"\nkind = \"client\"\nto = \"[fd00::2]:80\"\n", 10, "`a` has no IPv6 address"),
+        ("[[fault]]\nat = \"1s\"\nlink = [\"a\", \"b\"]\n", 7, "at least one property"),
+    ];
+    for (rest, line, part) in cases {
+        let error = NetworkFile::parse(&format!("{two}{rest}")).unwrap_err();
         assert_eq!(error.line, line, "{rest:?}: {error}");
         assert!(error.message.contains(part), "{rest:?}: {error}");
     }
