@@ -1,6 +1,7 @@
 //! `cargo xtask soak`: what takes too long for every change.
 //!
-//! Property tests with many more cases, endpoints against their model, waits from several threads, drivers on random
+//! All of it is built with the profile `soak`: a release in whatever matters here, which the workspace's tests are compiled for in
+//! minutes. Property tests with many more cases, endpoints against their model, waits from several threads, drivers on random
 //! networks and with many thousand connections at once, and every closing path of the
 //! sample client over and over, in one thread and in many, with requests and with events; and every image of Debian's wine package
 //! through inspection and the loader.
@@ -71,31 +72,42 @@ pub struct Options {
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     prerequisites::install(prerequisites::TESTS)?;
     step("property tests", || {
-        let mut tests = workspace.cargo(["test", "--workspace", "--release"]);
+        let mut tests = workspace.cargo(["test", "--workspace", "--profile", "soak"]);
         run_command(tests.env("PROPTEST_CASES", options.cases.to_string()))
     })?;
     step("endpoints against their model", || {
-        let mut model =
-            workspace.cargo(["test", "--release", "--package", "tdi_core", "--test", "model", "--", "--nocapture"]);
+        let mut model = workspace.cargo([
+            "test",
+            "--profile",
+            "soak",
+            "--package",
+            "tdi_core",
+            "--test",
+            "model",
+            "--",
+            "--nocapture",
+        ]);
         model.env("TDI_CORE_MODEL_STEPS", options.steps.to_string());
         run_command(model.env("TDI_CORE_MODEL_SEED", new_seed().to_string()))
     })?;
     step("waits from several threads", || {
-        let mut hammer = workspace.cargo(["test", "--release", "--package", "nt_dispatcher", "--test", "hammer"]);
+        let mut hammer =
+            workspace.cargo(["test", "--profile", "soak", "--package", "nt_dispatcher", "--test", "hammer"]);
         run_command(hammer.env("DISPATCHER_ROUNDS", options.rounds.to_string()))
     })?;
     step("images that others compiled", || {
         let corpus = unpack_corpus(workspace)?;
-        let mut judge = workspace.cargo(["test", "--release", "--package", "inspect", "--test", "corpus"]);
+        let mut judge = workspace.cargo(["test", "--profile", "soak", "--package", "inspect", "--test", "corpus"]);
         run_command(judge.args(["--", "--nocapture"]).env("DRYDOCK_CORPUS", corpus))
     })?;
     step("models of the lock-free parts", || {
-        let mut models = workspace.cargo(["test", "--release", "--package", "models"]);
+        let mut models = workspace.cargo(["test", "--profile", "soak", "--package", "models"]);
         models.env("MODEL_PREEMPTIONS", options.preemptions.to_string());
         run_command(models.env("MODEL_SCHEDULES", options.schedules.to_string()))
     })?;
     step("two threads at each primitive", || {
-        let mut hammer = workspace.cargo(["test", "--release", "--package", "drydock_cli", "--test", "families"]);
+        let mut hammer =
+            workspace.cargo(["test", "--profile", "soak", "--package", "drydock_cli", "--test", "families"]);
         run_command(hammer.env("HAMMER_ROUNDS", options.hammer_rounds.to_string()).args([
             "two_threads",
             "--",
@@ -103,17 +115,17 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         ]))
     })?;
     step("swarm of simulated runs", || {
-        let mut swarm = workspace.cargo(["test", "--release", "--package", "drydock_cli", "--test", "swarm"]);
+        let mut swarm = workspace.cargo(["test", "--profile", "soak", "--package", "drydock_cli", "--test", "swarm"]);
         swarm.args(["--", "--nocapture"]).env("SWARM_RUNS", options.swarm.to_string());
         run_command(swarm.env("SWARM_SEED", new_seed().to_string()))
     })?;
     step("many connections at once", || {
-        let mut scale = workspace.cargo(["test", "--release", "--package", "drydock_cli", "--test", "scale"]);
+        let mut scale = workspace.cargo(["test", "--profile", "soak", "--package", "drydock_cli", "--test", "scale"]);
         scale.env("SCALE_SOCKETS", options.sockets.to_string());
         run_command(scale.env("SCALE_SIMULATED", options.simulated.to_string()))
     })?;
-    let mut build = workspace.cargo(["build", "--release", "--package", "drydock_cli"]);
-    step("drydock, release build", || run_command(&mut build))?;
+    let mut build = workspace.cargo(["build", "--profile", "soak", "--package", "drydock_cli"]);
+    step("drydock", || run_command(&mut build))?;
     step("samples", || samples::build(workspace))?;
     let end = Instant::now() + Duration::from_secs(60 * options.minutes);
     step("closing paths", || close_until(workspace, end))
@@ -143,7 +155,7 @@ fn unpack_corpus(workspace: &Workspace) -> Result<PathBuf> {
 fn close_until(workspace: &Workspace, end: Instant) -> Result<()> {
     let body: Vec<u8> = (0..BODY_BYTES).map(|index| (index % 251) as u8).collect();
     let server = http_server::serve(&body).context("cannot listen on loopback")?;
-    let program = workspace.target()?.join("release/drydock");
+    let program = workspace.target()?.join("soak/drydock");
     let mut runs = 0;
     for seed in 0.. {
         for path in CLOSING_PATHS {
