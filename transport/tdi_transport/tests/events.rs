@@ -140,11 +140,15 @@ fn what_a_handler_leaves_is_indicated_again() {
 fn refused_data_waits_for_a_receive_and_indications_resume_after_it() {
     for refusal in [Answer::status(NtStatus::DATA_NOT_ACCEPTED), Answer::take(0)] {
         on_loopback(|| {
-            let mut at = Connected::new();
+            let (mut at, mut later) = (Connected::new(), Connected::new());
             at.client.script(refusal);
             at.stream.write_all(b"first").expect("room");
             at.client.wait_for_bytes(5);
             at.stream.write_all(b"second").expect("room");
+            // The network tells in the order of arrival: when this is indicated, the transport knows of the other, too.
+            later.stream.write_all(b"x").expect("room");
+            later.client.wait_for_bytes(1);
+            later.close();
             assert_eq!(at.client.seen(), []);
             let mut got = Vec::new();
             while got.len() < 5 {
