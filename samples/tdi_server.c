@@ -150,15 +150,22 @@ static STEP AfterConnection(void)
     return Stopping || Settings.UseEvents ? StepIdle : StepListen;
 }
 
+/* Whether a listen failed because whoever connected has gone before the connection was up. */
+static BOOLEAN WasOfferLost(NTSTATUS Status)
+{
+    return Status == STATUS_CONNECTION_RESET || Status == STATUS_CONNECTION_ABORTED || Status == STATUS_IO_TIMEOUT;
+}
+
 /* What follows the step that ended. The endpoint stays associated throughout, and takes the next connection when this one is over. */
 static STEP NextStep(PSESSION Session, NTSTATUS Status, ULONG_PTR Information)
 {
     switch (Session->Step) {
     case StepListen:
-    case StepAccept:
         if (!NT_SUCCESS(Status))
-            return StepIdle;
+            return WasOfferLost(Status) && !Stopping ? StepListen : StepIdle;
         return BeginConnection();
+    case StepAccept:
+        return NT_SUCCESS(Status) ? BeginConnection() : StepIdle;
     case StepReceive:
         if (!NT_SUCCESS(Status))
             return StepAbort;

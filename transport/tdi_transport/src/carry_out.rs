@@ -25,8 +25,9 @@ impl Transport {
         match command {
             NetworkCommand::Connect { connection, remote, deadline: _ } => self.connect(endpoint, connection, remote),
             NetworkCommand::Accept { connection } => {
-                if endpoint.link(connection).is_some() {
-                    self.established(endpoint);
+                if let Some(link) = endpoint.link(connection) {
+                    link.phase = Phase::Answered;
+                    self.tell_progress(endpoint);
                 }
             }
             NetworkCommand::Transmit { id, offset, length, expedited } => {

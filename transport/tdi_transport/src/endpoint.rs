@@ -66,6 +66,8 @@ pub(crate) enum Phase {
     Attempt,
     /// A remote node's, which the client has not accepted yet.
     Offered,
+    /// ... and which it has accepted; the remote node has not confirmed the answer yet.
+    Answered,
     /// In use.
     Established,
 }

@@ -103,7 +103,7 @@ impl Transport {
         let phase = link.phase;
         endpoint.tick();
         match phase {
-            Phase::Attempt => self.tell_progress(&mut endpoint),
+            Phase::Attempt | Phase::Answered => self.tell_progress(&mut endpoint),
             // A remote node that is gone takes its offer back; one that has only released does not.
             Phase::Offered if ready.contains(Readiness::BROKEN) => {
                 let now = endpoint.core.now();
@@ -132,7 +132,7 @@ impl Transport {
         }
     }
 
-    /// News of a connection attempt.
+    /// News of a connection attempt, or of the answer to one.
     pub(crate) fn tell_progress(&self, endpoint: &mut Locked<'_, EndpointState>) {
         let Some(link) = &endpoint.link else { return };
         match link.connection.progress() {

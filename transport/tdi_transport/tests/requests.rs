@@ -430,6 +430,46 @@ fn parameters_that_no_macro_writes_are_not_read() {
     });
 }
 
+#[proves("C-293", "C-316", "C-318", "C-582", "C-520")]
+#[test]
+fn accepted_offer_is_a_connection_only_when_its_handshake_is_done() {
+    scripted(|network| {
+        let (address, endpoint) = open_pair(1);
+        let client = Client::new();
+        client.listen_to(&address, &[TdiEvent::DISCONNECT]);
+        let ask = |minor, flags| endpoint.request(minor, [flags, 0, 0, 0], ptr::null_mut());
+        let outcomes = [
+            (Ok(Progress::Established), NtStatus::SUCCESS),
+            (Err(NetError::Reset), NtStatus::CONNECTION_RESET),
+            (Err(NetError::TimedOut), NtStatus::IO_TIMEOUT),
+        ];
+        for (attempt, status) in outcomes {
+            let listen = ask(TdiRequest::LISTEN, QUERY_ACCEPT);
+            let line = network.offer_as(remote(), Ok(Progress::Pending));
+            assert_eq!(listen.wait(), (NtStatus::SUCCESS, 0));
+            let accept = ask(TdiRequest::ACCEPT, 0);
+            assert_eq!((accept.returned, accept.is_done()), (NtStatus::PENDING, false));
+            line.finish(attempt);
+            assert_eq!(accept.wait(), (status, 0));
+            assert_eq!(endpoint.abort().is_success(), attempt.is_ok());
+            // A listen that accepts by itself waits for the same.
+            let listen = ask(TdiRequest::LISTEN, 0);
+            network.offer_as(remote(), Ok(Progress::Pending)).finish(attempt);
+            assert_eq!(listen.wait(), (status, 0));
+            assert_eq!(endpoint.abort().is_success(), attempt.is_ok());
+        }
+        // What ends while it is answered is told to the remote node.
+        let listen = ask(TdiRequest::LISTEN, QUERY_ACCEPT);
+        let line = network.offer_as(remote(), Ok(Progress::Pending));
+        assert_eq!(listen.wait(), (NtStatus::SUCCESS, 0));
+        let accept = ask(TdiRequest::ACCEPT, 0);
+        assert_eq!(endpoint.abort(), NtStatus::SUCCESS);
+        assert_eq!((accept.wait(), line.farewell()), ((NtStatus::CONNECTION_ABORTED, 0), Some(Farewell::Rst)));
+        assert_eq!(client.seen(), []);
+        close([endpoint, address]);
+    });
+}
+
 #[proves("C-195", "C-212", "C-552")]
 #[test]
 fn one_information_serves_as_request_and_return_and_is_written_at_the_end() {

@@ -82,7 +82,12 @@ impl Script {
 
     /// A remote node connects to the address that listens.
     pub fn offer(&self, remote: SocketAddr) -> Line {
-        let line = Line::new(self.this.clone(), remote, Ok(Progress::Established), None);
+        self.offer_as(remote, Ok(Progress::Established))
+    }
+
+    /// A remote node connects, and the handshake is this far.
+    pub fn offer_as(&self, remote: SocketAddr, progress: Attempt) -> Line {
+        let line = Line::new(self.this.clone(), remote, progress, None);
         let mut inner = self.inner();
         inner.lines.push(line.clone());
         inner.offers.push_back(line.clone());
@@ -173,7 +178,7 @@ impl Line {
         }
     }
 
-    /// The pending attempt ends so.
+    /// The pending attempt, or the handshake of an offer, ends so.
     pub fn finish(&self, attempt: Attempt) {
         self.change(Readiness::WRITABLE, |state| state.progress = attempt);
     }
