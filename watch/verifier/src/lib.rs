@@ -7,10 +7,10 @@
 //! - Events may be missing. From where they are ([`Event::EventsLost`]) to where they no longer are
 //!   ([`Event::EventsResumed`]) nothing is judged; what was known is forgotten, and only files and requests whose
 //!   beginning is seen afterwards are judged again.
-//! - An address names another object once the first is gone.
+//! - An address names another object once the first is gone, and nothing tells when it is.
 //!
 //! Rules: C-081, C-133 to C-135, C-139, C-160, C-162, C-163, C-171, C-172, C-569 about file objects ([`files`]); K-047,
-//! K-049, K-054, K-055, K-102 about requests ([`requests`]). Leaks are not looked for here: the child sees them better, since
+//! K-054, K-055, K-102 about requests ([`requests`]). Leaks are not looked for here: the child sees them better, since
 //! it knows who allocated what.
 
 #![forbid(unsafe_code)]
