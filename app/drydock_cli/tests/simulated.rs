@@ -54,3 +54,20 @@ fn servers_on_different_hosts_have_the_same_port() {
         assert_eq!((served(REQUEST.len()), served(0)), (1, 1), "{host}: {done:?}");
     }
 }
+
+/// Connections of one thread end one after the other, so that most have enough, and refuse more, while an earlier one waits.
+#[test]
+fn account_notes_once_that_refused_data_is_not_indicated_again() {
+    let files = "[[peer]]\nhost = \"b\"\nkind = \"http\"\nport = 80\nfiles = { \"/\" = 1000000 }\n";
+    let network = format!(
+        "[default_link]\nlatency = \"20ms\"\nloss = \"5%\"\n[[host]]\nname = \"a\"\naddress = [\"10.0.0.1\"]\n\
+         [[host]]\nname = \"b\"\naddress = [\"10.0.0.2\"]\n{files}"
+    );
+    let run = |stop_after: u32| {
+        let run = Run::sample("tdi_client.sys").args(["--net", &simulated("refused", &network)]);
+        let run = run.set("Host", "10.0.0.2").set("Port", 80).set("Receive", "event").set("Timeout", 600_000);
+        run.set("Endpoints", 8).set("StopAfter", stop_after).set("Close", "abort").run().expect_clean()
+    };
+    let notes = |ran: &Ran| ran.account.matches("a receive handler has refused data, and more has come").count();
+    assert_eq!((notes(&run(100_000)), notes(&run(0))), (1, 0));
+}

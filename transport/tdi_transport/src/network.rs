@@ -3,12 +3,13 @@
 //! Events come on whatever thread waits (`nt_dispatcher::poller`): it finds the endpoint by the key, tells the
 //! connection and the state machine, and works off what comes of it right there.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use net_api::{EventSink, Key, NetTime, Readiness, Wait};
 use nt_dispatcher::clock;
 use nt_dispatcher::poller::Poller;
 use tdi_core::{AddressId, ConnectionNumber, NetworkError, NetworkEvent};
+use trace::Event;
 
 use crate::endpoint::{EndpointState, Named, Phase, named};
 use crate::status::network_error;
@@ -118,6 +119,9 @@ impl Transport {
     /// News of an established connection.
     fn tell_ready(&self, endpoint: &mut Locked<'_, EndpointState>, number: ConnectionNumber, ready: Readiness) {
         let now = endpoint.core.now();
+        if endpoint.core.has_refused() && endpoint.link.as_ref().is_some_and(|link| link.connection.has_unread()) {
+            tell_refusal();
+        }
         self.take_urgent(endpoint);
         let mut tell = |event| endpoint.core.handle_network(now, number, event);
         // A broken connection shows why when it is read or written, in its place behind what arrived before.
@@ -162,6 +166,17 @@ impl EventSink for Transport {
             Some(Named::Listener { index, generation }) => self.take_offers(Name { index, generation }),
             None => {}
         }
+    }
+}
+
+/// Says once that a refusal holds: by the documentation, whose word the driver's author may have taken, a handler that was shown
+/// all there was is called again when more arrives (C-485).
+fn tell_refusal() {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    if !TOLD.swap(true, Ordering::Relaxed) {
+        let why = "a receive handler has refused data, and more has come: nothing is indicated on that connection until its \
+                   client posts a TDI_RECEIVE, which gets all of it in order (C-485)";
+        gate::record_with_text(Event::HostNote {}, why);
     }
 }
 

@@ -209,6 +209,11 @@ impl Endpoint {
         self.settle();
     }
 
+    /// Has a handler refused data, so that none is indicated until the client posts a receive (C-485)?
+    pub fn has_refused(&self) -> bool {
+        self.normal.is_rejected()
+    }
+
     /// Bytes of urgent data that can be handed in now.
     pub fn expedited_room(&self) -> usize {
         self.config.lookahead.saturating_sub(self.expedited.total())

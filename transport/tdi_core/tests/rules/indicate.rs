@@ -76,13 +76,16 @@ fn a_returned_irp_goes_before_receives_posted_inside_the_handler() {
 #[test]
 fn rejected_data_is_kept_and_not_shown_again_until_a_receive_is_posted() {
     let mut world = answering(Answer { taken: 5, ..Answer::rejects() });
+    assert!(!world.endpoint().has_refused());
     world.peer_sends(b"abc");
+    assert!(world.endpoint().has_refused());
     for _ in 0..5 {
         world.peer_sends(b"def");
     }
     world.expect("<abc>");
     world.receive(2);
     world.expect("receive=SUCCESS/2 <c> <defdefdefdefdef>");
+    assert!(!world.endpoint().has_refused());
 }
 
 #[proves("C-488")]
