@@ -446,3 +446,19 @@ fn what_two_threads_do_with_each_primitive_adds_up() {
 fn results_are_written_to_any_alignment() {
     every_claim_holds("unaligned");
 }
+
+#[test]
+#[proves("D-287", "D-288", "D-289")]
+fn filter_sees_who_opens_and_what_before_the_open_returns() {
+    every_claim_holds("filtering");
+}
+
+#[test]
+#[proves("D-290", "C-081")]
+fn filter_that_fails_a_successful_open_is_told_of_the_leak() {
+    let ran = Run::of(driver("filtering")).args(["--net", "none"]).set("Deny", 1).run();
+    assert!(!ran.account.contains("FAILS"), "{}", ran.account);
+    let findings = ran.verdict["findings"].as_array().expect("a list");
+    let [finding] = findings.as_slice() else { panic!("{findings:?}") };
+    assert_eq!((finding["rule"].as_str(), finding["driver"].as_str()), (Some("D-290"), Some("filtering.sys")));
+}

@@ -3,7 +3,7 @@
 use gate::memory::put;
 use nt_abi::exception::BugCheck;
 use nt_abi::io::control;
-use nt_abi::{DeviceObject, Irp, NtStatus};
+use nt_abi::{DeviceObject, Irp, MajorFunction, NtStatus};
 use nt_dispatcher::event;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -99,8 +99,19 @@ unsafe fn step(irp: *mut Irp) -> bool {
         if routine != 0 && wanted(irp, conditions) {
             let upper: *mut DeviceObject =
                 if has_upper { (*(*irp).current_stack_location).device_object } else { ptr::null_mut() };
+            let has_opened = (*left).major_function == MajorFunction::CREATE && (*irp).io_status.status.is_success();
             let answer = gate::call::call3(routine, upper as u64, irp as u64, context);
-            return NtStatus(answer as u32) != NtStatus::MORE_PROCESSING_REQUIRED;
+            if NtStatus(answer as u32) == NtStatus::MORE_PROCESSING_REQUIRED {
+                return false;
+            }
+            if has_opened && (*irp).io_status.status.is_error() {
+                // Whoever made the file hears nothing of it any more: no cleanup, no close (C-081).
+                let message = "this completion routine made a failure of an open that the driver below had completed \
+                               with success: what that one keeps for the file is never given back";
+                // Places are read as return addresses, which lie behind a call.
+                gate::finding("D-290", message, routine.wrapping_add(1));
+            }
+            return true;
         }
         if pending {
             propagate_pending(irp);

@@ -10,7 +10,7 @@
 //! - An address names another object once the first is gone, and nothing tells when it is.
 //!
 //! Rules: C-081, C-133 to C-135, C-139, C-160, C-162, C-163, C-171, C-172, C-569 about file objects ([`files`]); K-047,
-//! K-054, K-055, K-102 about requests ([`requests`]). Leaks are not looked for here: the child sees them better, since
+//! D-290, K-054, K-055, K-102 about requests ([`requests`]). Leaks are not looked for here: the child sees them better, since
 //! it knows who allocated what.
 
 #![forbid(unsafe_code)]

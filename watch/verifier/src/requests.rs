@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use trace::{Functions, STATUS_PENDING};
 
-use crate::{Findings, Sent};
+use crate::{Findings, Sent, is_error};
 
 /// Whether a dispatch begins a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,8 @@ struct Request {
     completed_with: Option<u32>,
     /// Whether the packet was marked pending in its location at the last completion.
     marked: bool,
+    /// Somebody has completed it with success.
+    has_succeeded: bool,
     /// What the outermost dispatch routine returned.
     returned: Option<u32>,
     /// The thread of the last dispatch.
@@ -128,6 +130,7 @@ impl Requests {
             is_early: false,
             completed_with: None,
             marked: false,
+            has_succeeded: false,
             returned: None,
             thread,
             forwarded: false,
@@ -168,6 +171,16 @@ impl Requests {
         }
         request.completions += 1;
         request.total.completions += 1;
+        if request.functions.is_create() && request.has_succeeded && is_error(status) {
+            // Whoever made the file hears nothing of it any more: no cleanup, no close.
+            let message = format!(
+                "{} was failed after a driver below had completed it with success: what that one keeps for the file is \
+                 never given back",
+                request.name(irp)
+            );
+            findings.add_running("D-290", number, message, thread);
+        }
+        request.has_succeeded |= !is_error(status);
         request.completed_with = (thread == request.thread).then_some(status);
         request.marked = later;
         if status == STATUS_PENDING {

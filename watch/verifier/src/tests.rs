@@ -222,6 +222,18 @@ fn request_on_its_way_through_a_filter_while_its_file_is_closed_is_nobody_s_faul
     assert_blamed(&run.request(1, CLOSE), "C-160", "server.sys");
 }
 
+#[proves("D-290")]
+#[test]
+fn filter_that_fails_an_open_which_had_succeeded_below_is_named() {
+    const DENIED: u32 = 0xC000_0022;
+    let below = Event::IrpDispatched { irp: 7, device: 0xD1, file: 1, functions: CREATE.0, detail: 0, routine: 0 };
+    let run = || two_drivers().dispatch(7, 1, CREATE).event(below);
+    let failed = run().complete(7, 0).returns(7, 0).complete(7, DENIED).returns(7, DENIED);
+    assert_blamed(&failed, "D-290", "server.sys");
+    run().complete(7, DENIED).returns(7, DENIED).complete(7, DENIED).returns(7, DENIED).breaks(&[]);
+    run().complete(7, 0).returns(7, 0).complete(7, 0).returns(7, 0).breaks(&[]);
+}
+
 #[test]
 fn request_sent_after_cleanup_began_may_outlive_it() {
     let run = Run::default().endpoint(1).dispatch(8, 1, CLEANUP).on(2).dispatch(7, 1, RECEIVE).on(0);
