@@ -433,6 +433,12 @@ unsafe fn wait_blocking(objects: &[u64], wait_type: WaitType, timeout: Option<i6
 }
 
 unsafe fn wait_queued(objects: &[u64], waiter: &Waiter, deadline: Option<u64>) -> NtStatus {
+    // A look at each first: an object that is none faults before wakers know of this wait.
+    for &object in objects {
+        // SAFETY: the caller's promise.
+        std::hint::black_box(unsafe { could_take(object, waiter.thread) });
+    }
+    let _known_to_wakers = gate::stay();
     for (index, &object) in objects.iter().enumerate() {
         let bucket = &TABLE[bucket_number(object)];
         let mut queue = bucket.lock();

@@ -85,6 +85,7 @@ impl Block {
             (*host).stack_high = stack.end;
             (&raw mut (*host).ring).write(ring);
             (*host).dispatcher = 0;
+            (*host).stays = 0;
             (*host).spin_lock_count = 0;
             (*host).in_handler = false;
             (*host).has_answered.store(false, Ordering::Relaxed);

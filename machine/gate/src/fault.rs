@@ -576,7 +576,7 @@ fn stack_overflow(interrupted: &Interrupted<'_>, blame: u64) -> ! {
 /// Raises a fault of host code that serves an import in the driver that called it, as if it had touched the memory itself: the
 /// function is left where it is, for good, so the exception cannot be continued. What it has taken of the host's memory is lost;
 /// that is all it may have. `None` if this is no such fault, or more would be lost:
-/// - a lock of the host is held;
+/// - a lock of the host is held, or others know of the function ([`crate::stay`]);
 /// - the import has called a driver, or the transport, whose frames would be cut off;
 /// - the C library's own functions are open, which lock too; one of them alone copies or compares.
 fn leave_import(interrupted: &mut Interrupted<'_>, host: *mut HostThread) -> Option<()> {
@@ -590,10 +590,12 @@ fn leave_import(interrupted: &mut Interrupted<'_>, host: *mut HostThread) -> Opt
         return None;
     }
     // SAFETY: the calling thread's block.
-    let (entry, innermost, escape) = unsafe { ((*host).entry, (*host).innermost as u64, (*host).escape as u64) };
+    let (entry, stays) = unsafe { ((*host).entry, (*host).stays) };
+    // SAFETY: as above.
+    let (innermost, escape) = unsafe { ((*host).innermost as u64, (*host).escape as u64) };
     // Stacks grow down: what was opened since the import was entered lies below.
     let is_open_since = |record: u64| record != 0 && record < entry;
-    if entry == 0 || is_open_since(innermost) || is_open_since(escape) {
+    if entry == 0 || stays != 0 || is_open_since(innermost) || is_open_since(escape) {
         return None;
     }
     let rip = interrupted.rip();

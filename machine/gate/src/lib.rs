@@ -35,4 +35,4 @@ mod walk;
 pub use bugcheck::bugcheck;
 pub use bugcheck::unimplemented;
 pub use recorder::{finding, set_trace, trace};
-pub use thread::{caller, count, current, irql, record, record_with_text, set_irql};
+pub use thread::{caller, count, current, irql, record, record_with_text, set_irql, stay};

@@ -76,6 +76,8 @@ pub struct HostThread {
     pub ring: RingWriter,
     /// Free slots, by the arena user's cache number ([`cache`]).
     pub caches: [SlotCache; CACHES],
+    /// How many host functions of this thread must not be left where they are ([`stay`]).
+    pub(crate) stays: u32,
     /// For the dispatcher: its own record of this thread.
     pub dispatcher: u64,
     /// For the pool: this thread's free slots. Stays with a recycled block, as the slot caches do; 0 at first.
@@ -146,6 +148,28 @@ pub fn current() -> *mut HostThread {
     // fiber switch the same code must read again.
     unsafe { asm!("mov {}, gs:[0x18]", out(reg) base, options(nostack, readonly, preserves_flags)) };
     (base + offset_of!(Pages, host) as u64) as *mut HostThread
+}
+
+/// Where a host function must not be left: see [`stay`].
+#[derive(Debug)]
+pub struct Stay(());
+
+/// While the answer lives, a bad pointer that the calling thread follows for its import ends the run, instead of being raised in
+/// the driver. For functions that others know of, such as a wait whose record on the stack is in a queue. Holding a
+/// `host_lock` does the same, but does not outlast a wait.
+#[inline]
+pub fn stay() -> Stay {
+    // SAFETY: the calling thread's block.
+    unsafe { (*current()).stays += 1 };
+    Stay(())
+}
+
+impl Drop for Stay {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: the calling thread's block: a fiber keeps its own on whatever host thread it goes on.
+        unsafe { (*current()).stays -= 1 };
+    }
 }
 
 /// The current IRQL.

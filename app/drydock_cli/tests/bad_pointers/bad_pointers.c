@@ -33,6 +33,7 @@ IMPORT u8 KeGetCurrentIrql(void);
 IMPORT void KeInitializeEvent(KEVENT *event, u32 type, u8 state);
 IMPORT i32 KeSetEvent(KEVENT *event, i32 increment, u8 wait);
 IMPORT i32 KeWaitForSingleObject(void *object, u32 reason, u32 mode, u8 alertable, void *timeout);
+IMPORT i32 KeWaitForMultipleObjects(u32 count, void **objects, u32 type, u32 reason, u32 mode, u8 alertable, void *timeout, void *blocks);
 IMPORT void KfLowerIrql(u8 irql);
 IMPORT void *MmGetSystemRoutineAddress(UNICODE_STRING *name);
 IMPORT i32 ObReferenceObjectByHandle(void *handle, u32 access, void *type, u32 mode, void **object, void *information);
@@ -101,6 +102,21 @@ static void set(void *event) {
     KeSetEvent(event, 0, 0);
 }
 
+/* A wait for two events, of which the second is none, leaves nothing behind that a signal of the first would find. */
+static i32 wait_for_what_is_none(void) {
+    KEVENT event;
+    void *objects[2] = {&event, (void *)0x10};
+    i32 caught = 0;
+    KeInitializeEvent(&event, 0, 0);
+    __try {
+        KeWaitForMultipleObjects(2, objects, 0, 0, 0, 0, 0, 0);
+    } __except (_exception_code() == 0xC0000005) {
+        caught = 1;
+    }
+    KeSetEvent(&event, 0, 0);
+    return caught;
+}
+
 /* Pool, handles, threads and waits, which all have locks of the host. */
 static i32 is_whole(void) {
     KEVENT event;
@@ -136,7 +152,7 @@ i32 DriverEntry(u8 *driver, UNICODE_STRING *path) {
         try(&name);
         at = *end == 0 ? end : end + 1;
     }
-    if (!is_whole()) return UNSUCCESSFUL;
+    if (!wait_for_what_is_none() || !is_whole()) return UNSUCCESSFUL;
     DbgPrint("bad_pointers: the kernel is whole\n");
     return SUCCESS;
 }
