@@ -1,11 +1,11 @@
 //! What is open on the volume: creates, cleanups and closes (C-070, K-099, K-160).
 
-use host_lock::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError};
 
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::{DeviceObject, FileObject, NtStatus};
 use nt_io::stacks::ShareAccess;
 use rustix::fs;

@@ -8,7 +8,6 @@
 //!
 //! What a DPC is lies in the driver's memory; whether it is queued is known here alone (K-148).
 
-use host_lock::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::PoisonError;
@@ -16,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use gate::memory::{read_value, write_value};
 use gate::thread::HostThread;
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::Irql;
 use nt_abi::dispatcher::Dpc;
 use nt_abi::exception::BugCheck;

@@ -1,9 +1,9 @@
 //! Events behind handles and names (`ZwCreateEvent`, `IoCreateNotificationEvent`).
 
-use host_lock::Mutex;
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
+use host_lock::Mutex;
 use nt_abi::dispatcher::DispatcherType;
 use nt_abi::object::attributes;
 use nt_abi::{Handle, KernelEvent, NtStatus};

@@ -5,10 +5,10 @@
 //! entries: drivers cannot rely on that, since a thread that waits for anything else lets another go, and it is not done
 //! here.
 
-use host_lock::{Mutex, MutexGuard};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::dispatcher::DispatcherType;
 use nt_abi::{DispatcherHeader, ListEntry, NtStatus};
 

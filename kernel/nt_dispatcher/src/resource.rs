@@ -3,12 +3,12 @@
 //! A resource's memory is opaque to drivers, so nothing lies in it: all is kept here, by address. Threads are let
 //! in in the order they came, but a thread that holds the resource already does not wait behind others.
 
-use host_lock::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::exception::BugCheck;
 
 use crate::bell::Bell;

@@ -3,7 +3,6 @@
 //! A thread's object (`KTHREAD` to drivers) is an `nt_object` body that begins with a dispatcher header, so
 //! it can be waited on; what the host keeps lies in a [`Record`] of its own, reached through GS.
 
-use host_lock::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
@@ -11,6 +10,7 @@ use std::sync::{OnceLock, PoisonError};
 
 use gate::shared_page;
 use gate::thread::{Block, host_stack};
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::dispatcher::{DispatcherType, Mutant};
 use nt_abi::exception::BugCheck;
 use nt_abi::{DispatcherHeader, Irql, ListEntry, NtStatus};

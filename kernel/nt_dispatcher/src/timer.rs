@@ -4,13 +4,13 @@
 //! memory before it trusts it: a timer whose memory was freed or used for something else ends the run, blamed on
 //! whoever set it (K-150).
 
-use host_lock::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use gate::memory::{read_value, write_value};
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::dispatcher::{DispatcherType, Dpc, Timer};
 use nt_abi::exception::BugCheck;
 

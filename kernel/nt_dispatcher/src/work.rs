@@ -1,10 +1,10 @@
 //! Work at PASSIVE_LEVEL on threads of the host (K-136): deferred deletions and drivers' work items.
 
-use host_lock::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::PoisonError;
 
 use gate::memory::{read_value, write_value};
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::Irql;
 use nt_abi::dispatcher::WorkQueueItem;
 use nt_abi::exception::BugCheck;

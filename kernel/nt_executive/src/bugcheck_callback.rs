@@ -8,13 +8,13 @@
 //! Invariant: [`call_all`] may run in a signal handler that interrupted anything, so it waits for no lock, allocates
 //! nothing, and looks at the driver's record with guards only.
 
-use host_lock::{Mutex, MutexGuard};
 use std::fmt;
 use std::mem::offset_of;
 use std::sync::PoisonError;
 
 use gate::bugcheck::tell;
 use gate::memory::{self, put};
+use host_lock::{Mutex, MutexGuard};
 
 gate::exports! {
     /// Bugcheck callbacks.

@@ -2,10 +2,10 @@
 //!
 //! The system's own are there from the beginning and are never notified: no clock is set here and no power fails.
 
-use host_lock::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::sync::{Once, PoisonError};
 
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::dispatcher::DispatcherType;
 use nt_abi::object::attributes;
 use nt_abi::{KernelEvent, NtStatus, ObjectAttributes};

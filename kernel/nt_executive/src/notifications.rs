@@ -3,10 +3,10 @@
 //! No process is ever created in a run; images are told by whoever loads them ([`image_loaded`]), threads by the
 //! dispatcher ([`thread_changed`]); the processors are all there from the beginning, and stay.
 
-use host_lock::{Mutex, MutexGuard};
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::{NtStatus, UnicodeString};
 use nt_dispatcher::exports::number_of_processors;
 use nt_dispatcher::process::SYSTEM_ID;

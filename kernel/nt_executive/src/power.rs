@@ -1,10 +1,10 @@
 //! What drivers ask of power: nothing sleeps here and nothing wakes; the machine is on mains and its screen, if any, on.
 
-use host_lock::{Mutex, MutexGuard};
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use gate::memory;
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::NtStatus;
 
 use crate::raise::{Failure, finish};

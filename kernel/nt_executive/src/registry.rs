@@ -15,11 +15,11 @@ mod query_table;
 pub mod reg_file;
 mod tree;
 
-use host_lock::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::sync::{LazyLock, PoisonError};
 
 use gate::memory;
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::{Handle, NtStatus};
 use nt_dispatcher::clock;
 use nt_object::ObjectType;

@@ -6,12 +6,12 @@
 //!
 //! Invariant: a view holds a reference to its section, and the section owns the pages.
 
-use host_lock::{Mutex, MutexGuard};
 use std::ptr;
 use std::sync::PoisonError;
 
 use arena::PAGE;
 use gate::memory;
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::object::attributes;
 use nt_abi::{Handle, NtStatus, ObjectAttributes};
 use nt_io::file::FILE;

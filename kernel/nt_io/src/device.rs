@@ -1,10 +1,10 @@
 //! Devices and stacks of them (K-085 to K-099, K-104).
 
-use host_lock::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::dispatcher::DispatcherType;
 use nt_abi::io::device_flags;
 use nt_abi::{DeviceObject, DriverObject, FileObject, NtStatus};

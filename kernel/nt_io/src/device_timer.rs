@@ -1,12 +1,12 @@
 //! Timers of devices (`IoInitializeTimer`): once a second, at DISPATCH_LEVEL, for as long as they are started.
 
-use host_lock::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::mem::offset_of;
 use std::ptr;
 use std::sync::PoisonError;
 
 use gate::memory::put;
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::dispatcher::{DispatcherType, Dpc, Timer};
 use nt_abi::{DeviceObject, ListEntry, NtStatus};
 use nt_dispatcher::{dpc, timer};

@@ -4,12 +4,12 @@
 //! registers to be told is registered, and told of nothing. No bus enumerates devices either, so no device of a driver is
 //! a physical one: what asks for one is refused, or ends the run where NT's does.
 
-use host_lock::{Mutex, MutexGuard};
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use gate::memory::{self, Fault};
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::exception::BugCheck;
 use nt_abi::{DeviceObject, DriverObject, NtStatus};
 

@@ -3,9 +3,9 @@
 //! Drivers of a run start one after another, as those that are loaded while a system runs do: so each is called back when
 //! its own `DriverEntry` has succeeded, and boot drivers no later than others.
 
-use host_lock::{Mutex, MutexGuard};
 use std::sync::PoisonError;
 
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::DriverObject;
 use nt_abi::io::DriverExtension;
 

@@ -1,11 +1,11 @@
 //! Exports around packets beyond the basic ones of [`crate::exports`]: reads and writes for a driver, protected completion
 //! routines, forwarding, the top-level packet of a thread.
 
-use host_lock::Mutex;
 use std::collections::HashMap;
 use std::ptr;
 use std::sync::PoisonError;
 
+use host_lock::Mutex;
 use nt_abi::dispatcher::DispatcherType;
 use nt_abi::io::control;
 use nt_abi::{DeviceObject, IoStatusBlock, Irp, KernelEvent, MajorFunction, NtStatus};

@@ -7,9 +7,9 @@
 //!
 //! Invariant: a registration holds a reference to its device; deleting the device ends the registration.
 
-use host_lock::{Mutex, MutexGuard};
 use std::sync::PoisonError;
 
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::dispatcher::DispatcherType;
 use nt_abi::io::device_flags;
 use nt_abi::{DeviceObject, DriverObject, IoStatusBlock, KernelEvent, MajorFunction, NtStatus};

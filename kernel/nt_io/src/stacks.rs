@@ -1,11 +1,11 @@
 //! Exports around device stacks and driver objects beyond the basic ones (K-092, K-097), and error-log entries (K-176).
 
-use host_lock::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap};
 use std::ptr;
 use std::sync::PoisonError;
 
 use gate::memory::put;
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::{DeviceObject, DriverObject, FileObject, NtStatus};
 use trace::Event;
 

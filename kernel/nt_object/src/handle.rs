@@ -4,10 +4,10 @@
 //! looking a handle up takes no lock at all: the entry is read, the object referenced if its count is above
 //! zero (object memory is type-stable, so a stale address is harmless), and the entry read again.
 
-use host_lock::{Mutex, MutexGuard};
 use std::sync::{OnceLock, PoisonError};
 
 use arena::{Region, plan};
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::{Handle, NtStatus};
 use trace::Event;
 

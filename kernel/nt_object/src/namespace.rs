@@ -5,12 +5,12 @@
 //! case when OBJ_CASE_INSENSITIVE is missing; no driver has been seen to depend on two names that differ
 //! by case alone, and clients that forget the attribute work here (C-009).
 
-use host_lock::Mutex;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, PoisonError};
 
 use arc_swap::ArcSwap;
+use host_lock::Mutex;
 use nt_abi::NtStatus;
 
 /// Most links followed in one look-up; a circle ends here.

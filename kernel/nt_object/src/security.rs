@@ -2,10 +2,11 @@
 //!
 //! Invariant: what was set on an object goes with it, before its address can be another's.
 
-use host_lock::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
+
+use host_lock::{Mutex, MutexGuard};
 
 static DESCRIPTORS: Mutex<BTreeMap<u64, Arc<[u8]>>> = Mutex::new(BTreeMap::new());
 /// Whether there ever was one: most runs have none, and need no lock for each object that goes.

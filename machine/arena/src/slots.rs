@@ -1,10 +1,11 @@
 //! Type-stable slots with per-thread caches.
 
-use host_lock::{Mutex, MutexGuard};
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{OnceLock, PoisonError};
+
+use host_lock::{Mutex, MutexGuard};
 
 use crate::{PAGE, Region};
 

@@ -7,7 +7,6 @@
 //! A host thread inherits its creator's GS base: it must install a block of its own before anything of this
 //! crate is used on it.
 
-use host_lock::{Mutex, MutexGuard};
 use std::arch::asm;
 use std::io;
 use std::mem::offset_of;
@@ -16,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, OnceLock, PoisonError};
 
 use arena::{PAGE, Region, plan};
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::Irql;
 use trace::RingWriter;
 

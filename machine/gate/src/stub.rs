@@ -11,13 +11,13 @@
 //! is the import's, so that the run ends with its name whether the driver calls it as a function or touches it as a
 //! variable; an import table does not say which of the two it is.
 
-use host_lock::Mutex;
 use std::arch::naked_asm;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{LazyLock, PoisonError};
 
 use arena::{PAGE, Region, plan};
+use host_lock::Mutex;
 use nt_abi::Irql;
 
 use crate::bugcheck;

@@ -5,7 +5,8 @@
 //! lock that is never given back would stop everybody. So what runs below imports locks with these, and whoever wants to leave
 //! it asks [`is_holding`] first.
 //!
-//! Invariant: a guard is given back by the thread that took it, which std's guards ensure already.
+//! Invariants: a guard is given back by the thread that took it, which std's guards ensure already; none is held while a fiber of
+//! the seeded executor is switched away from, so a thread-local count is right for fibers, too.
 
 #![forbid(unsafe_code)]
 

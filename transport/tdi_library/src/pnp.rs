@@ -11,11 +11,11 @@
 mod exports;
 mod power;
 
-use host_lock::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use gate::call;
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::dispatcher::DispatcherType;
 use nt_abi::{KernelEvent, NtStatus, UnicodeString};
 use nt_dispatcher::{event, wait};

@@ -12,13 +12,13 @@
 //! Invariants: no lock is held across a switch, neither of this crate nor of the rest of the host; code at DISPATCH_LEVEL is not preempted, because on one processor nothing could; GS is
 //! switched with the stack.
 
-use host_lock::{Mutex, MutexGuard};
 use std::io;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use gate::thread::Block;
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::Irql;
 
 use super::Random;

@@ -1,6 +1,5 @@
 //! Stacks of fibers: at fixed places, each over a guard, used again.
 
-use host_lock::Mutex;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -8,6 +7,7 @@ use std::sync::{OnceLock, PoisonError};
 
 use arena::{Region, plan};
 use corosensei::stack::{Stack, StackPointer};
+use host_lock::Mutex;
 
 use crate::thread::STACK_BYTES;
 

@@ -1,10 +1,10 @@
 //! Groups and nodes of processors, what runs on this one, and its stack.
 
-use host_lock::{Mutex, MutexGuard};
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use gate::memory::put;
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::NtStatus;
 
 use crate::thread::PROCESSORS;

@@ -4,11 +4,11 @@
 //! and call its two routines when it is empty or full. So the routines are real addresses of functions here, and the
 //! structure is the driver's; what the host remembers is only which lists exist, for the report of those left behind.
 
-use host_lock::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::mem::offset_of;
 use std::sync::PoisonError;
 
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::NtStatus;
 
 use super::slist;

@@ -4,10 +4,10 @@
 //! already ([`super`]), or of nothing. What is nothing cannot be mapped. That is no fault of the driver's, which gets the
 //! null pointer that it has to expect, and a note says which address it asked for.
 
-use host_lock::{Mutex, MutexGuard};
 use std::sync::PoisonError;
 
 use gate::memory;
+use host_lock::{Mutex, MutexGuard};
 use trace::Event;
 
 gate::exports! {

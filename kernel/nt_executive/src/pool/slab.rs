@@ -3,12 +3,12 @@
 //! A slot's record lies in another region, found by the slot's number, so nothing a driver writes beside its blocks
 //! can make the host follow a wrong pointer or free the wrong thing.
 
-use host_lock::{Mutex, MutexGuard};
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{OnceLock, PoisonError};
 
 use arena::{PAGE, Region, plan};
+use host_lock::{Mutex, MutexGuard};
 
 /// From one slab's range to the next; two ranges per slab lie in the plan's terabyte.
 const RANGE: u64 = 1 << 34;

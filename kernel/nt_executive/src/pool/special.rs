@@ -7,11 +7,11 @@
 //! Costs a system call for each allocation and each freeing, and address space for ever; when that or the host's number
 //! of mappings runs out, blocks come from ordinary pool again.
 
-use host_lock::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{OnceLock, PoisonError};
 
 use arena::{PAGE, Region, plan};
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::exception::BugCheck;
 
 use super::{Block, GUARD, Kind, Tag, Text, first_other, freed_before};

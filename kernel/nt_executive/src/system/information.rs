@@ -3,12 +3,12 @@
 //! Numbers that a machine would give (memory, processor model) are the same in every run; what is counted is the run's own:
 //! its threads, handles and images. Classes that would have to be made up are refused.
 
-use host_lock::Mutex;
 use std::ptr;
 use std::sync::PoisonError;
 
 use arena::PAGE;
 use gate::memory;
+use host_lock::Mutex;
 use nt_abi::NtStatus;
 use nt_dispatcher::exports::number_of_processors;
 use nt_dispatcher::process::SYSTEM_ID;

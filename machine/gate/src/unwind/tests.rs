@@ -3,10 +3,10 @@
 //! A function is a random prolog that a small model executes on registers and a stack. From every place in it,
 //! in its body and in its epilog, unwinding must find the caller's registers again.
 
-use host_lock::{Mutex, MutexGuard};
 use std::sync::{OnceLock, PoisonError};
 
 use arena::Region;
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::exception::Context;
 use proptest::collection::vec;
 use proptest::prelude::*;

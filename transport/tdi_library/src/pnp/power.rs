@@ -1,9 +1,9 @@
 //! Power and PnP events that a provider passes on to clients (D-252, D-253).
 
-use host_lock::{Mutex, MutexGuard};
 use std::sync::PoisonError;
 
 use gate::call;
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::NtStatus;
 
 use super::{enter, registry};
