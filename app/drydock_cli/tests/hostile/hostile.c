@@ -123,8 +123,8 @@ DEED ScribbleOverTrace(void)
     for (i = 0; i < HOST_PAGE_WORDS; i++) {
         volatile ULONG_PTR *target = (volatile ULONG_PTR *)words[i];
 
-        /* Where Linux maps files: neither stacks nor blocks of drivers. */
-        if ((ULONG_PTR)target < 0x7E0000000000 || !MmIsAddressValid((PVOID)target))
+        /* Where Linux maps files: neither stacks nor blocks of drivers. Unused words hold anything, but records are cache lines. */
+        if ((ULONG_PTR)target < 0x7E0000000000 || (ULONG_PTR)target % 64 != 0 || !MmIsAddressValid((PVOID)target))
             continue;
         for (j = 0; j < 2048 && MmIsAddressValid((PVOID)(target + j)); j++)
             target[j] = 0x4242424242424242;
