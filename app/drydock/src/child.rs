@@ -224,7 +224,7 @@ impl Run<'_> {
     /// Starts the drivers in order; stops at the first that fails.
     fn start(&mut self) -> Result<(), Message> {
         for (path, driver) in self.plan.drivers.iter().zip(&mut self.drivers) {
-            driver.start().map_err(|why| drivers::failed(path, why))?;
+            driver.start(self.transport).map_err(|why| drivers::failed(path, why))?;
             self.started += 1;
         }
         Ok(())
@@ -242,7 +242,7 @@ impl Run<'_> {
     /// Unloads in reverse, tells those that stay of the shutdown, reports what is left, takes the transport down.
     fn end(&mut self) {
         for driver in self.drivers.iter_mut().rev() {
-            if driver.unload() {
+            if driver.unload(self.transport) {
                 self.unloaded += 1;
             }
         }

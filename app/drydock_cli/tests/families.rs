@@ -462,3 +462,27 @@ fn filter_that_fails_a_successful_open_is_told_of_the_leak() {
     let [finding] = findings.as_slice() else { panic!("{findings:?}") };
     assert_eq!((finding["rule"].as_str(), finding["driver"].as_str()), (Some("D-290"), Some("filtering.sys")));
 }
+
+/// Its client's request and handler lead into the filter when it has gone.
+#[test]
+#[proves("D-291", "K-102")]
+fn filter_that_goes_while_others_lead_into_it_is_told_of_each_way() {
+    let filter = driver("departing").with_file_name("departing_filter.sys");
+    fs::copy(driver("departing"), &filter).expect("a copy");
+    for seed in [&[][..], &["--seed", "7"]] {
+        let run = Run::of(driver("departing")).arg(&filter);
+        let ran = seed.iter().fold(run, |run, argument| run.arg(argument)).run().expect("findings", 1);
+        assert!(!ran.account.contains("FAILS"), "{}", ran.account);
+        let findings = ran.verdict["findings"].as_array().expect("a list");
+        for words in ["completion routine is still to be called", "event handler is still registered"] {
+            let found =
+                |finding: &&serde_json::Value| finding["message"].as_str().is_some_and(|text| text.contains(words));
+            let finding = findings.iter().find(found).unwrap_or_else(|| panic!("{words}: {findings:#?}"));
+            assert_eq!(
+                (finding["rule"].as_str(), finding["driver"].as_str()),
+                (Some("K-102"), Some("departing_filter.sys"))
+            );
+        }
+        assert_eq!(findings.len(), 2, "{findings:#?}");
+    }
+}

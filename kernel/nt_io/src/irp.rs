@@ -264,6 +264,34 @@ pub fn for_each_live(mut visit: impl FnMut(u64, u64)) {
     }
 }
 
+/// Visits the completion routines that packets have still before them: the packet, who allocated it, the routine. For the report
+/// when a driver is unloaded (K-102, D-291).
+pub fn for_each_completion_routine(mut visit: impl FnMut(u64, u64, u64)) {
+    for class in &CLASSES {
+        class.arena.for_each_live(|irp, header| {
+            let packet = irp as *mut Irp;
+            // SAFETY: slots stay mapped; what drivers write meanwhile is read as it stands.
+            let (current, count) = unsafe {
+                (
+                    (&raw const (*packet).current_location).read_volatile(),
+                    (&raw const (*packet).stack_count).read_volatile(),
+                )
+            };
+            // A packet that is at none of its locations is past the last one.
+            for number in current.max(1)..=count.min(class.locations) {
+                // SAFETY: as above; a slot of this class has room for so many locations.
+                let routine = unsafe {
+                    let location = first_location(packet).add(number as usize - 1);
+                    (&raw const (*location).completion_routine).read_volatile()
+                };
+                if routine != 0 {
+                    visit(irp, header.caller, routine);
+                }
+            }
+        });
+    }
+}
+
 /// Whether the packet is at one of its locations and not past the last one.
 ///
 /// # Safety

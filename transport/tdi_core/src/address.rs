@@ -227,6 +227,11 @@ impl Address {
         self.handlers.get(event.0 as usize).copied().unwrap_or_default()
     }
 
+    /// All registered handlers.
+    pub fn handlers(&self) -> impl Iterator<Item = Handler> {
+        self.handlers.iter().copied().filter(|handler| handler.is_registered())
+    }
+
     /// What endpoints need to know of the registered handlers.
     pub fn connection_handlers(&self) -> ConnectionHandlers {
         ConnectionHandlers {

@@ -65,4 +65,11 @@ impl Transport {
         self.chains.for_each(|_, chain| visit(Leftover::Chain { file: chain.file, handler: chain.handler }));
         self.channels.for_each(|_, channel| visit(Leftover::ControlChannel { file: channel.file }));
     }
+
+    /// Visits the event handlers that are registered, each with the file object of its address.
+    pub fn for_each_handler(&self, mut visit: impl FnMut(u64, u64)) {
+        self.addresses.for_each(|_, address| {
+            address.core.handlers().for_each(|handler| visit(address.file, handler.routine));
+        });
+    }
 }

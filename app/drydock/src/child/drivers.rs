@@ -10,6 +10,7 @@ use nt_executive::registry::{self, Data};
 use nt_io::driver::{self, NewDriver};
 use nt_io::{device, stacks};
 use pe_image::{Exports, Image, LoadOptions, MappedImage};
+use tdi_transport::Transport;
 use trace::Event;
 
 use super::leftovers;
@@ -158,7 +159,7 @@ impl Loaded {
     ///
     /// # Errors
     /// A sentence, when it returns an error.
-    pub fn start(&mut self) -> Result<(), String> {
+    pub fn start(&mut self, transport: &Transport) -> Result<(), String> {
         notifications::image_loaded(self.image.name(), self.image.base(), self.image.size().into());
         // SAFETY: a live driver object over a mapped image.
         let status = unsafe { driver::start(self.object, &self.name) };
@@ -167,12 +168,12 @@ impl Loaded {
             return Ok(());
         }
         self.state = State::Failed;
-        self.report_calls();
+        self.report_calls(transport);
         Err(format!("DriverEntry returned {} ({:#010x})", names::status(status.0), status.0))
     }
 
     /// Unloads the driver if it is running and can be. Returns whether its Unload routine was called.
-    pub fn unload(&mut self) -> bool {
+    pub fn unload(&mut self, transport: &Transport) -> bool {
         if self.state != State::Running {
             return false;
         }
@@ -191,7 +192,7 @@ impl Loaded {
         }
         // SAFETY: a live driver object whose image is mapped.
         let called = unsafe { driver::unload(self.object) };
-        self.report_calls();
+        self.report_calls(transport);
         // Deletions and work that the driver left to system threads, and threads on their way out.
         work::drain();
         self.wait_for_threads();
@@ -229,8 +230,8 @@ impl Loaded {
 
     /// Reports what would still call the driver, now that its image would be gone. A work item whose routine has told
     /// the driver that it is done may be on its way out of it, as a thread may.
-    fn report_calls(&self) {
-        leftovers::report_calls(self);
+    fn report_calls(&self, transport: &Transport) {
+        leftovers::report_calls(self, transport);
         let is_running = || {
             let mut found = false;
             work::for_each_running_item(|_, caller| found |= self.contains(caller));

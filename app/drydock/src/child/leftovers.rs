@@ -45,9 +45,10 @@ pub fn report(drivers: &[Loaded], transport: &Transport) {
 /// more: its image is still there, but on Windows it is not.
 ///
 /// Its timers and DPCs are taken back then: one call into memory that is gone would hide everything that follows.
-pub fn report_calls(driver: &Loaded) {
+pub fn report_calls(driver: &Loaded, transport: &Transport) {
     let report = Report { drivers: std::slice::from_ref(driver) };
     report.calls();
+    report.calls_for_others(transport);
     timer::for_each_pending(|pending| {
         if !report.is_fault_of_a_driver(report.blamed(&pending)) {
             return;
@@ -252,6 +253,32 @@ impl Report<'_> {
         work::for_each_item(|item, caller| {
             self.left(caller, || format!("a work item ({item:#x}) is still queued; it was queued here"));
         });
+    }
+
+    /// What a filter has put into the requests and the files of others (D-291). What is of its own is reported as such.
+    fn calls_for_others(&self, transport: &Transport) {
+        let is_own = |caller: u64| self.drivers.iter().any(|driver| driver.contains(caller));
+        irp::for_each_completion_routine(|irp, caller, routine| {
+            if !is_own(caller) {
+                self.leads_here(routine, || {
+                    format!(
+                        "this completion routine is still to be called for a pending IRP ({irp:#x}) of another driver"
+                    )
+                });
+            }
+        });
+        transport.for_each_handler(|file, routine| {
+            if !is_own(nt_object::allocating_caller(file)) {
+                self.leads_here(routine, || {
+                    format!("this event handler is still registered with another driver's File object ({file:#x})")
+                });
+            }
+        });
+    }
+
+    fn leads_here(&self, routine: u64, what: impl FnOnce() -> String) {
+        // Places are read as return addresses, which lie behind a call.
+        self.left(routine.wrapping_add(1), what);
     }
 
     /// Where a timer or DPC comes from. A driver that set it by a jump at a function's end left no trace there; its routine
