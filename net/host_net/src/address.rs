@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use net_api::{Accepted, Connection, Key, LocalAddress, NetError, Progress};
+use net_api::{Accepted, Connection, Key, LocalAddress, NetError, Progress, Sharing};
 use nix::errno::Errno;
 use nix::sys::socket::{self as sys, Backlog, sockopt};
 
@@ -23,6 +23,7 @@ pub(crate) struct HostAddress {
     wanted: SocketAddr,
     /// What is bound for it; the port is the wanted one.
     bindable: SocketAddr,
+    sharing: Sharing,
     state: Mutex<State>,
 }
 
@@ -37,14 +38,52 @@ struct Pinned {
     bound: SocketAddr,
     /// Holds the port against others and does nothing else.
     _reservation: OwnedFd,
+    /// For a shared address: lets others know that they may overlap it.
+    _entry: Option<Entry>,
     listener: Option<Arc<Listener>>,
 }
 
+/// A line of [`Shared::shared_bindings`].
+struct Entry {
+    network: Arc<Shared>,
+    bound: SocketAddr,
+}
+
+impl Entry {
+    fn new(network: &Arc<Shared>, bound: SocketAddr) -> Self {
+        Self::lines(network).push(bound);
+        Self { network: Arc::clone(network), bound }
+    }
+
+    /// Whether a shared address of this network has the port, and another IP address than `wanted`. Two that are bound to the
+    /// very same are not told apart by the kernel, so the second is refused; where only loopback is reached, "any" is bound
+    /// as 127.0.0.1 and cannot be had beside it.
+    fn is_overlapped(network: &Shared, wanted: SocketAddr) -> bool {
+        let overlaps = |bound: &SocketAddr| bound.port() == wanted.port() && bound.is_ipv4() == wanted.is_ipv4();
+        let lines = Self::lines(network);
+        lines.iter().any(overlaps) && !lines.contains(&wanted)
+    }
+
+    fn lines(network: &Shared) -> MutexGuard<'_, Vec<SocketAddr>> {
+        // As for the state of an address.
+        network.shared_bindings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut lines = Self::lines(&self.network);
+        if let Some(at) = lines.iter().position(|bound| *bound == self.bound) {
+            lines.swap_remove(at);
+        }
+    }
+}
+
 impl HostAddress {
-    pub(crate) fn open(network: &Arc<Shared>, wanted: SocketAddr) -> Result<Self, NetError> {
+    pub(crate) fn open(network: &Arc<Shared>, wanted: SocketAddr, sharing: Sharing) -> Result<Self, NetError> {
         let bindable = network.reach.bindable(wanted)?;
         let state = if wanted.port() != 0 {
-            State::Pinned(Pinned::reserve(bindable).map_err(net_error)?)
+            State::Pinned(Pinned::reserve(network, bindable, sharing).map_err(net_error)?)
         } else {
             // A wildcard and 127.0.0.0/8 are every host's.
             let is_everybodys = bindable.ip().is_unspecified() || bindable.is_ipv4() && bindable.ip().is_loopback();
@@ -53,7 +92,7 @@ impl HostAddress {
             }
             State::Floating
         };
-        Ok(Self { network: Arc::clone(network), wanted, bindable, state: Mutex::new(state) })
+        Ok(Self { network: Arc::clone(network), wanted, bindable, sharing, state: Mutex::new(state) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -85,6 +124,16 @@ impl HostAddress {
         Ok((socket, may_meet_itself))
     }
 
+    fn pinned<'a>(&self, state: &'a mut State) -> nix::Result<&'a mut Pinned> {
+        if let State::Floating = state {
+            *state = State::Pinned(Pinned::reserve(&self.network, self.bindable, self.sharing)?);
+        }
+        match state {
+            State::Pinned(pinned) => Ok(pinned),
+            State::Floating => unreachable!("pinned just now"),
+        }
+    }
+
     /// The address as the driver knows it, with the port it has.
     fn with_port(&self, port: u16) -> SocketAddr {
         let mut address = self.wanted;
@@ -104,7 +153,7 @@ impl LocalAddress for HostAddress {
 
     fn pin(&self) -> Result<SocketAddr, NetError> {
         let mut state = self.lock();
-        let pinned = state.pin(self.bindable).map_err(net_error)?;
+        let pinned = self.pinned(&mut state).map_err(net_error)?;
         Ok(self.with_port(pinned.bound.port()))
     }
 
@@ -120,7 +169,7 @@ impl LocalAddress for HostAddress {
 
     fn listen(&self, backlog: u32, key: Key) -> Result<(), NetError> {
         let mut state = self.lock();
-        let pinned = state.pin(self.bindable).map_err(net_error)?;
+        let pinned = self.pinned(&mut state).map_err(net_error)?;
         if pinned.listener.is_none() {
             let socket = new_listener(pinned.bound, backlog).map_err(net_error)?;
             let listener = Listener { socket, key };
@@ -145,22 +194,16 @@ impl LocalAddress for HostAddress {
     }
 }
 
-impl State {
-    fn pin(&mut self, bindable: SocketAddr) -> nix::Result<&mut Pinned> {
-        if let Self::Floating = self {
-            *self = Self::Pinned(Pinned::reserve(bindable)?);
-        }
-        match self {
-            Self::Pinned(pinned) => Ok(pinned),
-            Self::Floating => unreachable!("pinned just now"),
-        }
-    }
-}
-
 impl Pinned {
-    /// Takes the port for this address alone, then opens it to this address's own sockets.
-    fn reserve(wanted: SocketAddr) -> nix::Result<Self> {
+    /// Takes the port for this address alone, then opens it to this address's own sockets; and to those of other shared
+    /// addresses of this network, if it is shared.
+    fn reserve(network: &Arc<Shared>, wanted: SocketAddr, sharing: Sharing) -> nix::Result<Self> {
         let reservation = socket::stream_like(wanted)?;
+        let is_shared = sharing == Sharing::Shared;
+        if is_shared && Entry::is_overlapped(network, wanted) {
+            // No other process gets in by that: the sockets that hold the port have the option, and are ours.
+            sys::setsockopt(&reservation, sockopt::ReusePort, &true)?;
+        }
         match socket::bind(reservation.as_fd(), wanted) {
             Err(Errno::EADDRINUSE) if wanted.port() != 0 => {
                 // Perhaps only ended connections remember the port; the option looks past those. It must
@@ -173,7 +216,8 @@ impl Pinned {
         }
         sys::setsockopt(&reservation, sockopt::ReusePort, &true)?;
         let bound = socket::local(reservation.as_fd())?;
-        Ok(Self { bound, _reservation: reservation, listener: None })
+        let entry = is_shared.then(|| Entry::new(network, bound));
+        Ok(Self { bound, _reservation: reservation, _entry: entry, listener: None })
     }
 }
 

@@ -76,7 +76,11 @@ impl Network for HostNetwork {
     }
 
     fn open_address(&self, local: SocketAddr) -> Result<Arc<dyn LocalAddress>, NetError> {
-        Ok(Arc::new(HostAddress::open(&self.shared, local)?))
+        Ok(Arc::new(HostAddress::open(&self.shared, local, Sharing::Exclusive)?))
+    }
+
+    fn open_shared_address(&self, local: SocketAddr) -> Result<Arc<dyn LocalAddress>, NetError> {
+        Ok(Arc::new(HostAddress::open(&self.shared, local, Sharing::Shared)?))
     }
 
     fn open_datagram_address(&self, local: SocketAddr, sharing: Sharing) -> Result<Arc<dyn DatagramAddress>, NetError> {
@@ -127,6 +131,8 @@ pub(crate) struct Shared {
     pub(crate) reach: Reach,
     /// Where the kernel takes ports for floating addresses from.
     pub(crate) ephemeral_ports: RangeInclusive<u16>,
+    /// What shared addresses of this network have bound, once for each.
+    pub(crate) shared_bindings: Mutex<Vec<SocketAddr>>,
     epoll: Epoll,
     wake: EventFd,
     spare: Mutex<Spare>,
@@ -149,7 +155,15 @@ impl Shared {
         let wake = new_event()?;
         epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, Key::RESERVED.0))?;
         let spare = Mutex::new(Spare { descriptor: Some(new_event()?), stuck: Vec::new() });
-        Ok(Self { reach, ephemeral_ports: ephemeral_ports(), epoll, wake, spare, is_short: AtomicBool::new(false) })
+        Ok(Self {
+            reach,
+            ephemeral_ports: ephemeral_ports(),
+            shared_bindings: Mutex::default(),
+            epoll,
+            wake,
+            spare,
+            is_short: AtomicBool::new(false),
+        })
     }
 
     /// Reports readiness of a connection or datagram address from now on.

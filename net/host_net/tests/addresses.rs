@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use common::{End, World, end_of, listener};
 use net_api::{Accepted, Key, NetError, Network, Readiness};
@@ -56,6 +56,39 @@ fn pinned_port_is_held_against_every_other_opener() {
     assert!(TcpListener::bind(pinned).is_err());
     drop(address);
     TcpListener::bind(pinned).unwrap();
+}
+
+#[test]
+fn shared_addresses_overlap_and_offers_go_to_the_exact_one_that_listens() {
+    let mut world = World::loopback();
+    world.network = host_net::HostNetwork::host().unwrap();
+    let open = |local: SocketAddr| world.network.open_shared_address(local);
+    for any_first in [true, false] {
+        let ips = if any_first { [[0, 0, 0, 0], [127, 0, 0, 1]] } else { [[127, 0, 0, 1], [0, 0, 0, 0]] };
+        let first = open((ips[0], 0).into()).unwrap();
+        let port = first.pin().unwrap().port();
+        let second = open((ips[1], port).into()).unwrap();
+        let (any, one) = if any_first { (first, second) } else { (second, first) };
+        // Neither whoever shares nothing nor another network gets in, nor a second with the same address.
+        for local in
+            [SocketAddr::from(([127, 0, 0, 1], port)), ([0, 0, 0, 0], port).into(), ([127, 0, 0, 2], port).into()]
+        {
+            assert_eq!(world.network.open_address(local).err(), Some(NetError::AddressInUse), "{local}");
+            let other = host_net::HostNetwork::host().unwrap();
+            assert_eq!(other.open_shared_address(local).err(), Some(NetError::AddressInUse), "{local}");
+        }
+        assert_eq!(open(([127, 0, 0, 1], port).into()).err(), Some(NetError::AddressInUse));
+        any.listen(4, Key(1)).unwrap();
+        let visit = |ip: [u8; 4]| TcpStream::connect(SocketAddr::from((ip, port))).unwrap();
+        let _before = visit([127, 0, 0, 1]);
+        assert_eq!(world.accept(&any).local().unwrap().ip().to_string(), "127.0.0.1", "the other does not listen yet");
+        one.listen(4, Key(2)).unwrap();
+        for _ in 0..8 {
+            let _visitors = (visit([127, 0, 0, 1]), visit([127, 0, 0, 2]));
+            assert_eq!(world.accept(&one).local().unwrap().ip().to_string(), "127.0.0.1");
+            assert_eq!(world.accept(&any).local().unwrap().ip().to_string(), "127.0.0.2");
+        }
+    }
 }
 
 #[test]

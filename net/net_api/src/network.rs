@@ -102,6 +102,16 @@ pub trait Network: Send + Sync {
     /// [`NetError::Denied`], [`NetError::OutOfDescriptors`].
     fn open_address(&self, local: SocketAddr) -> Result<Arc<dyn LocalAddress>, NetError>;
 
+    /// As [`Network::open_address`], for an address that others may overlap which are opened so, too: one of them is
+    /// unspecified, the other is not, and the port is the same. An offer goes to the one that is exactly the address
+    /// that was called, if that one listens. A network that cannot do this refuses the second.
+    ///
+    /// # Errors
+    /// As [`Network::open_address`].
+    fn open_shared_address(&self, local: SocketAddr) -> Result<Arc<dyn LocalAddress>, NetError> {
+        self.open_address(local)
+    }
+
     /// Opens a local address for UDP. It gets its port now, whether or not one is asked for.
     ///
     /// # Errors

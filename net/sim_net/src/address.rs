@@ -17,6 +17,8 @@ pub(crate) struct Address {
     pub(crate) host: usize,
     /// With port 0 while it floats.
     pub(crate) local: SocketAddr,
+    /// Whether others that are shared may overlap it.
+    is_shared: bool,
     pub(crate) listener: Option<Listener>,
     pub(crate) is_queued: bool,
 }
@@ -34,13 +36,13 @@ impl World {
         if ip.is_unspecified() || self.hosts[host].has(ip) { Ok(()) } else { Err(NetError::AddressNotAvailable) }
     }
 
-    pub(crate) fn open_address(&mut self, host: usize, local: SocketAddr) -> Result<Id, NetError> {
+    pub(crate) fn open_address(&mut self, host: usize, local: SocketAddr, is_shared: bool) -> Result<Id, NetError> {
         self.check_local(host, local)?;
         let ports = &self.hosts[host].tcp_ports;
-        if local.port() != 0 && ports.is_taken(local.port(), local.ip(), false) {
+        if local.port() != 0 && ports.is_taken(local.port(), local.ip(), is_shared) {
             return Err(NetError::AddressInUse);
         }
-        let id = self.addresses.insert(Address { host, local, listener: None, is_queued: false });
+        let id = self.addresses.insert(Address { host, local, is_shared, listener: None, is_queued: false });
         if local.port() != 0 {
             self.take_port(id, local.port());
         }
@@ -50,7 +52,7 @@ impl World {
     fn take_port(&mut self, id: Id, port: u16) {
         let Some(address) = self.addresses.get_mut(id) else { return };
         address.local.set_port(port);
-        let holder = Holder { ip: address.local.ip(), is_shared: false, who: Who::User(id) };
+        let holder = Holder { ip: address.local.ip(), is_shared: address.is_shared, who: Who::User(id) };
         self.hosts[address.host].tcp_ports.take(port, holder);
     }
 

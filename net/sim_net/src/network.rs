@@ -81,7 +81,12 @@ impl Network for SimNetwork {
     }
 
     fn open_address(&self, local: SocketAddr) -> Result<Arc<dyn LocalAddress>, NetError> {
-        let id = self.shared.call(|world| world.open_address(self.host, plain(local)))?;
+        let id = self.shared.call(|world| world.open_address(self.host, plain(local), false))?;
+        Ok(Arc::new(SimAddress { shared: Arc::clone(&self.shared), id }))
+    }
+
+    fn open_shared_address(&self, local: SocketAddr) -> Result<Arc<dyn LocalAddress>, NetError> {
+        let id = self.shared.call(|world| world.open_address(self.host, plain(local), true))?;
         Ok(Arc::new(SimAddress { shared: Arc::clone(&self.shared), id }))
     }
 

@@ -1,5 +1,7 @@
 //! TCP as it comes in: which packet is for which connection, and what a connection makes of it.
 
+use std::net::SocketAddr;
+
 use net_api::{Key, NetError, Readiness};
 use smoltcp::socket::tcp::State;
 
@@ -31,14 +33,23 @@ impl World {
                 return;
             }
         }
-        let listening = |holder: &&Holder| holder.ip.is_unspecified() || holder.ip == tuple.local.ip();
-        let of_family = |holder: &&Holder| holder.ip.is_ipv4() == tuple.local.is_ipv4();
-        let holders = self.hosts[host].tcp_ports.at(tuple.local.port());
-        let holder = holders.iter().filter(of_family).find(listening).copied();
-        match holder {
+        match self.holder_for(host, tuple.local) {
             Some(holder) if segment.is_offer => self.offer_arrives(host, tuple, holder.who, frame, segment),
             _ => self.answer_stray(host, frame),
         }
+    }
+
+    /// Whose an offer to `local` is: of those that share the port, the one with exactly this address, if it listens.
+    fn holder_for(&self, host: usize, local: SocketAddr) -> Option<Holder> {
+        let listens = |who: Who| match who {
+            Who::User(id) => self.addresses.get(id).is_some_and(|address| address.listener.is_some()),
+            Who::Peer(_) => true,
+        };
+        let holders = self.hosts[host].tcp_ports.at(local.port()).iter();
+        let matching = holders.filter(|holder| {
+            holder.ip.is_ipv4() == local.is_ipv4() && (holder.ip.is_unspecified() || holder.ip == local.ip())
+        });
+        matching.max_by_key(|holder| (listens(holder.who), !holder.ip.is_unspecified())).copied()
     }
 
     fn offer_arrives(&mut self, host: usize, tuple: Tuple, who: Who, frame: Vec<u8>, segment: Segment) {

@@ -3,10 +3,13 @@
 mod common;
 
 use std::io::{IoSlice, IoSliceMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::World;
-use net_api::{Accepted, Key, NetError, NetTime, Network, Policy, Progress, Readiness, Received, Sent, Wait};
+use net_api::{
+    Accepted, Key, LocalAddress, NetError, NetTime, Network, Policy, Progress, Readiness, Received, Sent, Wait,
+};
 use sim_net::Live;
 
 const OFFERS: Key = Key(1000);
@@ -287,6 +290,30 @@ fn ports_float_pin_and_conflict_as_on_a_host() {
     let foreign = world.host(0).open_address("10.0.0.2:0".parse().unwrap()).err();
     assert_eq!(foreign, Some(NetError::AddressNotAvailable));
     world.settle();
+}
+
+#[test]
+fn shared_addresses_overlap_and_offers_go_to_the_exact_one_that_listens() {
+    let mut world = World::two("");
+    let open = |world: &World, local: &str| world.host(1).open_shared_address(local.parse().unwrap());
+    let any = open(&world, "0.0.0.0:80").unwrap();
+    let one = open(&world, "10.0.0.2:80").unwrap();
+    for local in ["0.0.0.0:80", "10.0.0.2:80", "127.0.0.1:80"] {
+        let outcome = world.host(1).open_address(local.parse().unwrap()).err();
+        assert_eq!(outcome, Some(NetError::AddressInUse), "{local}");
+    }
+    any.listen(4, Key(1)).unwrap();
+    let caller = world.open(0, "0.0.0.0:0");
+    let call = |world: &mut World, taker: &Arc<dyn LocalAddress>| {
+        let (near, _) = caller.connect("10.0.0.2:80".parse().unwrap(), Key(7)).unwrap();
+        assert_eq!(world.accept(taker, Key(8)).local().unwrap().to_string(), "10.0.0.2:80");
+        drop(near);
+    };
+    call(&mut world, &any);
+    one.listen(4, Key(2)).unwrap();
+    call(&mut world, &one);
+    one.stop_listening();
+    call(&mut world, &any);
 }
 
 #[test]

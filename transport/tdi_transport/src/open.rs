@@ -153,7 +153,11 @@ impl Transport {
         if let Some(network) = shared.and_then(|(_, _, network)| Weak::upgrade(network)) {
             return Ok((claim, network));
         }
-        match host.network.open_address(local) {
+        let opened = match share {
+            Share::Exclusive => host.network.open_address(local),
+            Share::Shared => host.network.open_shared_address(local),
+        };
+        match opened {
             Ok(network) => {
                 let network = StreamAddress::new(network);
                 if local.port() != 0 && share == Share::Shared {

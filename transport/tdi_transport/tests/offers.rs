@@ -6,9 +6,11 @@ mod peer;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ptr;
+use std::sync::Arc;
 
 use client::handlers::{Answer, Client, Seen, bytes_of};
 use client::*;
+use host_net::HostNetwork;
 use nt_abi::NtStatus;
 use nt_abi::tdi::{QUERY_ACCEPT, TdiEvent, TdiRequest, disconnect_flags, query};
 use peer::*;
@@ -318,6 +320,30 @@ fn each_open_of_a_shared_address_listens_until_it_stops_itself() {
             file.close(Order::ReferenceFirst);
         }
         assert!(is_refused(TcpStream::connect(local)));
+    });
+}
+
+#[proves("C-104", "C-101")]
+#[test]
+fn shared_opens_of_any_and_of_one_ip_address_have_the_port_together() {
+    // Not on the network of loopback alone: there "any" is 127.0.0.1 itself.
+    with_transport(Arc::new(HostNetwork::host().expect("a network")), |_| {
+        const FILE_SHARE_WRITE: u16 = 2;
+        let open = |ip: [u8; 4], port, share| try_open(r"\Device\Tcp", &address_ea((ip, port).into()), share);
+        let one = open([127, 0, 0, 1], 0, FILE_SHARE_WRITE).expect("an address");
+        let (_, answer) = one.query(query::ADDRESS_INFO, 100);
+        let port = transport_address::parse(&answer[4..], Family::V4).expect("an address").port();
+        let any = open([0; 4], port, FILE_SHARE_WRITE).expect("the same port");
+        assert_eq!(open([0; 4], port, 0).err(), Some(NtStatus::ADDRESS_ALREADY_EXISTS));
+        let endpoints = [associated(&one, 1), associated(&any, 2)];
+        let requests = endpoints.each_ref().map(|endpoint| listen(endpoint, 0, None, None));
+        for (ip, request) in [([127, 0, 0, 2], &requests[1]), ([127, 0, 0, 1], &requests[0])] {
+            let _stream = TcpStream::connect(SocketAddr::from((ip, port))).expect("accepted");
+            assert_eq!(request.wait().0, NtStatus::SUCCESS, "{ip:?}");
+        }
+        for file in endpoints.iter().chain([&one, &any]) {
+            file.close(Order::ReferenceFirst);
+        }
     });
 }
 

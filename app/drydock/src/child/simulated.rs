@@ -57,6 +57,10 @@ impl Network for Hosts {
         self.any().open_address(local)
     }
 
+    fn open_shared_address(&self, local: SocketAddr) -> Result<Arc<dyn LocalAddress>, NetError> {
+        self.any().open_shared_address(local)
+    }
+
     fn open_datagram_address(&self, local: SocketAddr, sharing: Sharing) -> Result<Arc<dyn DatagramAddress>, NetError> {
         self.any().open_datagram_address(local, sharing)
     }
