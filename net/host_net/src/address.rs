@@ -56,8 +56,8 @@ impl Entry {
     }
 
     /// Whether a shared address of this network has the port, and another IP address than `wanted`. Two that are bound to the
-    /// very same are not told apart by the kernel, so the second is refused; where only loopback is reached, "any" is bound
-    /// as 127.0.0.1 and cannot be had beside it.
+    /// very same (so are "any" and 127.0.0.1 where only loopback is reached) the kernel does not tell apart: they need one
+    /// address between them.
     fn is_overlapped(network: &Shared, wanted: SocketAddr) -> bool {
         let overlaps = |bound: &SocketAddr| bound.port() == wanted.port() && bound.is_ipv4() == wanted.is_ipv4();
         let lines = Self::lines(network);

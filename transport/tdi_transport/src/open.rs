@@ -1,11 +1,11 @@
 //! IRP_MJ_CREATE: what an open creates, and the right to the address it names (chapter 5).
 
 use std::mem::offset_of;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Weak};
 
 use gate::memory;
-use net_api::Sharing;
+use net_api::{Policy, Sharing};
 use nt_abi::tdi::TdiObjectKind;
 use nt_abi::{FileObject, NtStatus};
 use tdi_core::open::{self, Open, Provider};
@@ -112,7 +112,7 @@ impl Transport {
 
     fn open_stream_address(&self, host: Host<'_>, local: SocketAddr, share: Share) -> Result<Opened, NtStatus> {
         let (claim, network) = self.claim(host, Protocol::Tcp, local, share)?;
-        Ok(Opened { local: network.network.local(), network: Some(network), datagrams: None, claim })
+        Ok(Opened { local, network: Some(network), datagrams: None, claim })
     }
 
     /// The port is fixed now (C-097, D-036).
@@ -149,7 +149,11 @@ impl Transport {
         let mut claims = self.claims();
         let claims = claims.of(host.number);
         let claim = claims.table.claim(protocol, local, share)?;
-        let shared = claims.opened.iter().find(|(p, address, _)| (*p, *address) == (protocol, local));
+        let is_same = |address: SocketAddr| match host.network.policy() {
+            Policy::Loopback => on_loopback(address) == on_loopback(local),
+            Policy::None | Policy::Host | Policy::Simulated => address == local,
+        };
+        let shared = claims.opened.iter().find(|(p, address, _)| *p == protocol && is_same(*address));
         if let Some(network) = shared.and_then(|(_, _, network)| Weak::upgrade(network)) {
             return Ok((claim, network));
         }
@@ -174,6 +178,9 @@ impl Transport {
 
     /// An address has got its port from the network (C-098).
     pub(crate) fn pinned(&self, address: &mut Locked<'_, AddressState>, local: SocketAddr) {
+        if address.local().port() != 0 {
+            return;
+        }
         address.core.set_local(local);
         if let Some(claim) = address.claim.take() {
             // The network gave the port to this address alone, so nobody else can have claimed it; whoever opens it from now
@@ -191,6 +198,16 @@ impl Transport {
             address.claim = Some(claim);
         }
     }
+}
+
+/// What an address comes to where nothing but loopback is reached.
+fn on_loopback(address: SocketAddr) -> SocketAddr {
+    let ip: IpAddr = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 /// The protocol that the name of a file on the raw device ends with.

@@ -1,5 +1,5 @@
-//! The network's side of an address for connections. Shared opens of one transport address have one between them
-//! (C-104), so who listens is counted here: the network listens as long as any of them does, and each offer goes to
+//! The network's side of an address for connections. Shared opens of one transport address have one between them, and so have
+//! those of "any" and of 127.0.0.1 where the network reaches loopback only and knows no difference (C-104), so who listens is counted here: the network listens as long as any of them does, and each offer goes to
 //! one of them.
 
 use std::net::SocketAddr;
@@ -76,13 +76,19 @@ impl Transport {
     }
 
     /// The open that an offer from `remote` goes to: the first with a listen for it, else the first with a handler
-    /// (C-302), else the first that listens at all. `None` if none does any more.
+    /// (C-302), else the first that listens at all. `None` if none does any more. Those that name an IP address come before
+    /// those of "any".
     pub(crate) fn open_for_offer(
         &self,
         shared: &StreamAddress,
         remote: SocketAddr,
     ) -> Option<Locked<'_, AddressState>> {
-        let ids = shared.listeners().addresses.clone();
+        let mut ids = shared.listeners().addresses.clone();
+        let is_any =
+            |id: &AddressId| self.addresses.lock(*id).is_none_or(|address| address.local().ip().is_unspecified());
+        if ids.len() > 1 && !ids.iter().all(is_any) {
+            ids.retain(|id| !is_any(id));
+        }
         let wants: [&dyn Fn(&AddressState) -> bool; 3] = [
             &|address| address.core.has_listen_for(remote),
             &|address| address.core.handler(nt_abi::tdi::TdiEvent::CONNECT).is_registered(),

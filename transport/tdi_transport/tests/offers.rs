@@ -326,25 +326,42 @@ fn each_open_of_a_shared_address_listens_until_it_stops_itself() {
 #[proves("C-104", "C-101")]
 #[test]
 fn shared_opens_of_any_and_of_one_ip_address_have_the_port_together() {
-    // Not on the network of loopback alone: there "any" is 127.0.0.1 itself.
-    with_transport(Arc::new(HostNetwork::host().expect("a network")), |_| {
-        const FILE_SHARE_WRITE: u16 = 2;
-        let open = |ip: [u8; 4], port, share| try_open(r"\Device\Tcp", &address_ea((ip, port).into()), share);
-        let one = open([127, 0, 0, 1], 0, FILE_SHARE_WRITE).expect("an address");
-        let (_, answer) = one.query(query::ADDRESS_INFO, 100);
-        let port = transport_address::parse(&answer[4..], Family::V4).expect("an address").port();
-        let any = open([0; 4], port, FILE_SHARE_WRITE).expect("the same port");
-        assert_eq!(open([0; 4], port, 0).err(), Some(NtStatus::ADDRESS_ALREADY_EXISTS));
-        let endpoints = [associated(&one, 1), associated(&any, 2)];
-        let requests = endpoints.each_ref().map(|endpoint| listen(endpoint, 0, None, None));
-        for (ip, request) in [([127, 0, 0, 2], &requests[1]), ([127, 0, 0, 1], &requests[0])] {
-            let _stream = TcpStream::connect(SocketAddr::from((ip, port))).expect("accepted");
-            assert_eq!(request.wait().0, NtStatus::SUCCESS, "{ip:?}");
-        }
-        for file in endpoints.iter().chain([&one, &any]) {
-            file.close(Order::ReferenceFirst);
-        }
-    });
+    for one_first in [true, false] {
+        with_transport(Arc::new(HostNetwork::host().expect("a network")), |_| share_a_port([127, 0, 0, 2], one_first));
+    }
+    // On the network of loopback alone "any" is 127.0.0.1 itself: its turn comes when the other has gone.
+    for one_first in [true, false] {
+        on_loopback(|| share_a_port([127, 0, 0, 1], one_first));
+    }
+}
+
+/// Opens both in one order or the other, has the exact one called while both listen, and then the other at `called_any`.
+fn share_a_port(called_any: [u8; 4], one_first: bool) {
+    const FILE_SHARE_WRITE: u16 = 2;
+    let ips = if one_first { [[127, 0, 0, 1], [0; 4]] } else { [[0; 4], [127, 0, 0, 1]] };
+    let open = |ip: [u8; 4], port, share| try_open(r"\Device\Tcp", &address_ea((ip, port).into()), share);
+    let first = open(ips[0], 0, FILE_SHARE_WRITE).expect("an address");
+    let (_, answer) = first.query(query::ADDRESS_INFO, 100);
+    let port = transport_address::parse(&answer[4..], Family::V4).expect("an address").port();
+    let second = open(ips[1], port, FILE_SHARE_WRITE).expect("the same port");
+    for ip in ips {
+        assert_eq!(open(ip, port, 0).err(), Some(NtStatus::ADDRESS_ALREADY_EXISTS));
+    }
+    let (one, any) = if one_first { (first, second) } else { (second, first) };
+    let endpoints = [associated(&one, 1), associated(&any, 2)];
+    let requests = endpoints.each_ref().map(|endpoint| listen(endpoint, 0, None, None));
+    let call = |ip: [u8; 4], request: &Request| {
+        let _stream = TcpStream::connect(SocketAddr::from((ip, port))).expect("accepted");
+        assert_eq!(request.wait().0, NtStatus::SUCCESS, "{ip:?}");
+    };
+    call([127, 0, 0, 1], &requests[0]);
+    for file in [&endpoints[0], &one] {
+        file.close(Order::ReferenceFirst);
+    }
+    call(called_any, &requests[1]);
+    for file in [&endpoints[1], &any] {
+        file.close(Order::ReferenceFirst);
+    }
 }
 
 #[proves("C-302")]
