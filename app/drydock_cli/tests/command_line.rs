@@ -321,6 +321,25 @@ fn status_of_a_test_run_is_the_greatest_of_its_scenarios() {
 }
 
 #[test]
+fn scenario_that_expects_a_bugcheck_passes_if_its_last_step_meets_it() {
+    let image = scenario::sample("crashing.sys");
+    let crash = "[[step]]\nioctl = 0x22200C\ndevice = '\\Device\\Crashing'\n";
+    let wait = "[[step]]\nwait = 0\n";
+    let test = |name: &str, steps: &str| {
+        let folder = scenario::folder(name);
+        let text = format!("drivers = ['{}']\nnet = 'none'\n{steps}[expect]\nverdict = 'bugcheck'\n", image.display());
+        fs::write(folder.join("crash.toml"), text).expect("a scenario");
+        drydock(&["test", folder.to_str().expect("text")])
+    };
+    let output = test("expected-bugcheck", &format!("{wait}{crash}"));
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let output = test("unexpected-bugcheck", &format!("{crash}{wait}"));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.contains("the step of line 6 was not carried out"), "{stdout}");
+}
+
+#[test]
 fn verdict_has_the_promised_keys() {
     let observer = Observer::answering(ANSWER.into(), After::Release);
     let ran = Run::client(observer.address).run().expect_clean();

@@ -123,6 +123,22 @@ fn every_difference_is_told_with_its_line() {
 }
 
 #[test]
+fn step_that_meets_the_expected_bugcheck_is_as_expected_and_later_ones_are_not() {
+    let scenario = parse(&WHOLE.replace("[expect]", "[expect]\nverdict = \"bugcheck\"")).expect("well formed");
+    let mut run = verdict(Outcome::Bugcheck);
+    run.prints = vec!["hello: 1".into()];
+    let success = result(NtStatus::SUCCESS, "");
+    run.actions = vec![success.clone(), result(NtStatus::SUCCESS, "0201"), success];
+    run.actions[2].status = NtStatus::INVALID_DEVICE_REQUEST.0;
+    assert_eq!(scenario.differences(&run), Vec::<String>::new());
+    run.actions.pop();
+    assert_eq!(scenario.differences(&run), ["the step of line 27 was not carried out"]);
+    run.outcome = Outcome::DriverFailed;
+    let found = scenario.differences(&run).join("\n");
+    assert!(found.contains("the step of line 22 was not carried out"), "{found}");
+}
+
+#[test]
 fn expected_findings_must_be_found_and_no_others() {
     let scenario = parse("drivers = ['a.sys']\n[expect]\nfindings = ['K-102']").expect("well formed");
     let mut run = verdict(Outcome::Findings);
