@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::plan::Plan;
-use crate::symbol_reader;
+use crate::symbol_reader::{self, Answer};
 use crate::verdict::Verdict;
 
 /// Adds function and line to every finding and to the bugcheck. Without debug information everything stays as it is.
@@ -20,7 +20,8 @@ pub fn add(verdict: &mut Verdict, plan: &Plan, program: &Path) {
         offsets.sort_unstable();
         offsets.dedup();
         match symbol_reader::read(program, path, &offsets) {
-            Ok(sources) => {
+            Ok(Answer { sources, unheld }) => {
+                verdict.untold.extend(unheld.map(|why| unheld_reader(&driver, &why)));
                 let places = offsets.into_iter().zip(sources);
                 known.extend(places.map(|(offset, source)| ((driver.clone(), offset), source)));
             }
@@ -30,6 +31,10 @@ pub fn add(verdict: &mut Verdict, plan: &Plan, program: &Path) {
         }
     }
     for_each(verdict, |driver, offset, source| *source = known.get(&(driver.to_owned(), offset)).cloned().flatten());
+}
+
+fn unheld_reader(driver: &str, why: &str) -> String {
+    format!("what read the debug information of {driver}, a stranger's, was not held in: {why}")
 }
 
 /// Visits everything that is blamed on an offset: the driver, the offset to look up, and where the answer goes.

@@ -16,7 +16,7 @@ use std::{env, thread};
 
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
-use sandbox::Policy;
+use sandbox::{Files, Policy};
 use serde::{Deserialize, Serialize};
 use symbols::{SourcePlace, Symbols};
 
@@ -37,11 +37,20 @@ struct Question {
     offsets: Vec<u64>,
 }
 
-/// The functions and lines at some offsets of an image, in words; `None` where nothing is known.
+/// What is answered.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The functions and lines at the offsets, in words; `None` where nothing is known.
+    pub sources: Vec<Option<String>>,
+    /// In what the process was not held while it read, in words, if it was not.
+    pub unheld: Option<String>,
+}
+
+/// The functions and lines at some offsets of an image.
 ///
 /// # Errors
 /// Why nothing could be read, in words. No debug information is no error.
-pub fn read(program: &Path, image: &Path, offsets: &[u64]) -> Result<Vec<Option<String>>, String> {
+pub fn read(program: &Path, image: &Path, offsets: &[u64]) -> Result<Answer, String> {
     let mut command = Command::new(program);
     command.env_clear().process_group(0);
     command.arg0(READER_NAME).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -50,8 +59,8 @@ pub fn read(program: &Path, image: &Path, offsets: &[u64]) -> Result<Vec<Option<
     let answer = serde_json::to_vec(&question).map_err(io::Error::from).and_then(|question| ask(&mut child, question));
     let status = end(&mut child);
     let answer = answer.map_err(|error| error.to_string())?;
-    let sources: Option<Vec<Option<String>>> = serde_json::from_slice(&answer).ok();
-    sources.filter(|sources| sources.len() == offsets.len()).ok_or_else(|| in_words(status))
+    let answer: Option<Answer> = serde_json::from_slice(&answer).ok();
+    answer.filter(|answer| answer.sources.len() == offsets.len()).ok_or_else(|| in_words(status))
 }
 
 /// Gives the question and reads what comes back, on a thread, because nobody waits for it without end.
@@ -112,13 +121,25 @@ pub fn serve() -> io::Result<()> {
     let Question { image, offsets } = serde_json::from_slice(&line)?;
     let (bytes, pdb) = symbols::files(Path::new(OsStr::from_bytes(&image)))?;
     // What is read is a stranger's: from here on nothing can be opened, and nothing of Linux asked that leads out. Where the
-    // kernel cannot do that, the process alone must do.
-    sandbox::forbid_files(None);
-    let _ = sandbox::restrict_calls(Policy { sockets: false, files: false });
+    // kernel cannot do that, the process alone must do, and the user is told.
+    let files = sandbox::forbid_files(None);
+    let unheld = unheld(files, sandbox::restrict_calls(Policy { sockets: false, files: false }));
     let symbols = Symbols::new(&bytes, pdb);
     let source = |offset: &u64| symbols.as_ref()?.place(*offset).and_then(|place| in_words_of(&place));
-    let answer: Vec<Option<String>> = offsets.iter().map(source).collect();
+    let answer = Answer { sources: offsets.iter().map(source).collect(), unheld };
     io::stdout().write_all(&serde_json::to_vec(&answer)?)
+}
+
+/// What to tell of a process that is not held in. The list of system calls has none that opens a file, so without Landlock it
+/// does alone.
+fn unheld(files: Files, calls: io::Result<()>) -> Option<String> {
+    let error = calls.err()?;
+    let files = match files {
+        Files::Forbidden => "",
+        Files::PartlyForbidden => ", and files only in part",
+        Files::NoLandlock => ", nor files",
+    };
+    Some(format!("this kernel does not restrict system calls ({error}){files}"))
 }
 
 /// Whether this process was started to read debug information.
@@ -155,6 +176,16 @@ mod tests {
         assert_eq!(in_words_of(&place(Some("F"), None, None)).as_deref(), Some("F"));
         assert_eq!(in_words_of(&place(None, Some("b.c"), None)).as_deref(), Some("b.c"));
         assert_eq!(in_words_of(&place(None, None, None)), None);
+    }
+
+    #[test]
+    fn what_does_not_hold_the_reader_is_said() {
+        assert_eq!(unheld(Files::Forbidden, Ok(())), None);
+        assert_eq!(unheld(Files::NoLandlock, Ok(())), None, "the list of system calls opens no file either");
+        let none = || Err(io::Error::other("no seccomp"));
+        let told = "this kernel does not restrict system calls (no seccomp)";
+        assert_eq!(unheld(Files::Forbidden, none()).as_deref(), Some(told));
+        assert_eq!(unheld(Files::NoLandlock, none()), Some(format!("{told}, nor files")));
     }
 
     #[test]
