@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use proves::proves;
 use scenario::{Ran, Run};
 use serde_json::Value;
 
@@ -344,5 +345,34 @@ fn deferred_call_of_an_impossible_address_is_blamed_on_who_queued_it() {
         assert!(codes.iter().any(|code| bugcheck["code"] == *code), "{ran:#?}");
         let source = bugcheck["source"].as_str().unwrap_or_default();
         assert!(source.starts_with(&format!("{name} (hostile.c:")), "{ran:#?}");
+    }
+}
+
+/// The first two parameters of the bugcheck that a deed comes to.
+fn parameters_of(name: &str) -> [u64; 2] {
+    let ran = deed(name).run();
+    [0, 1].map(|number| ran.verdict["bugcheck"]["parameters"][number].as_u64().expect("a parameter"))
+}
+
+#[test]
+fn driver_that_spoils_gs_or_its_processor_block_is_named() {
+    for name in ["ClearProcessorBlock", "SpoilProcessorBlock", "LoadGs", "LoadGsAndRead", "MoveGs"] {
+        for seed in [&[][..], &["--seed", "1"]] {
+            let run = seed.iter().fold(deed(name), |run, argument| run.arg(argument));
+            let message = ends_in(run, code::INTERNAL_ERROR, name);
+            assert!(message.starts_with("GS no longer leads to what is kept of this thread"), "{name}: {message}");
+        }
+    }
+    ends_in(deed("ReturnWithoutGs").args(TIME), code::INTERNAL_ERROR, "GsLoadingDpc");
+    ends_in(deed("LoadGsAndLoop").args(TIME), code::DPC_WATCHDOG_VIOLATION, "LoopForEver");
+}
+
+#[test]
+#[proves("K-151")]
+fn absent_kernel_addresses_are_page_faults_and_no_protected_memory() {
+    const ADDRESS: u64 = 0xFFFF_F800_1234_5678;
+    for (name, operation) in [("WriteToKernelAddress", 2), ("CallKernelAddress", 16)] {
+        ends_in(deed(name), code::PAGE_FAULT_IN_NONPAGED_AREA, name);
+        assert_eq!(parameters_of(name), [ADDRESS, operation], "{name}");
     }
 }

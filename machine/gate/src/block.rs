@@ -189,6 +189,23 @@ pub(crate) fn installed() -> Option<&'static Block> {
     inside.then(|| unsafe { &*(base as *const Block) })
 }
 
+/// The calling thread's block, if GS or the KPCR does not lead to it any more: drivers can load the one and write to the other.
+/// Both lead there again afterwards, so that what reports it can be written.
+pub(crate) fn put_right() -> Option<&'static Block> {
+    if let Some(block) = installed() {
+        // SAFETY: a committed page, which this thread's driver code writes to as well.
+        let was = unsafe { std::mem::replace(&mut (*block.0.kpcr.get()).self_address, block.address()) };
+        return (was != block.address()).then_some(block);
+    }
+    // SAFETY: gettid has no preconditions.
+    let id = unsafe { libc::gettid() } as u32;
+    // SAFETY: blocks are committed; the word is atomic.
+    let block = all().find(|block| unsafe { (*block.host()).host_id.load(Ordering::Relaxed) } == id)?;
+    set_gs_base(block.address());
+    put_right();
+    Some(block)
+}
+
 /// The calling host thread's own stack, as the C library knows it.
 ///
 /// # Errors

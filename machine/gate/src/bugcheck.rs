@@ -19,7 +19,7 @@ use trace::{BugCheckReport, Event};
 use crate::block::Block;
 use crate::text::Text;
 use crate::thread::HostThread;
-use crate::{block, call, frames, image, recorder, seh, stub};
+use crate::{block, call, fault, frames, image, recorder, seh, stub};
 
 /// Exit status of a child that left a bugcheck record.
 pub const BUGCHECK_EXIT: i32 = 70;
@@ -64,6 +64,10 @@ pub fn unimplemented(what: impl Display) -> ! {
 /// could unwind into driver frames.
 pub fn install_panic_hook() {
     panic::set_hook(Box::new(|info| {
+        let here = 0_u8;
+        if let Some(block) = block::put_right() {
+            fault::gone_astray(block, 0, &raw const here as u64, None);
+        }
         let payload = info.payload();
         let reason = payload.downcast_ref::<&str>().copied();
         let reason =

@@ -18,12 +18,15 @@ mod watchdog;
 
 use std::arch::asm;
 use std::io;
+use std::mem::offset_of;
 
 use iced_x86::Mnemonic;
 use nt_abi::NtStatus;
 use nt_abi::exception::{CONTEXT_FULL, Context, EXCEPTION_PARAMETERS_MAX, ExceptionRecord, exception_flag};
 
+use crate::block::Block;
 use crate::bugcheck::{self, BugCheck, Registers, Stop};
+use crate::call::CallRecord;
 use crate::image::LoadedImage;
 use crate::seh::{self, access_bugcheck, is_fatal_access};
 use crate::stub::Import;
@@ -49,6 +52,9 @@ mod trap {
     pub const ALIGNMENT: u64 = 17;
     pub const VECTOR_ARITHMETIC: u64 = 19;
 }
+
+/// Where the half of the addresses begins that is Linux's.
+const LINUX_HALF: u64 = 0x8000_0000_0000;
 
 /// Bits of a page fault's error code.
 mod page_fault {
@@ -164,6 +170,11 @@ impl<'a> Interrupted<'a> {
         self.context.gregs[libc::REG_CR2 as usize] as u64
     }
 
+    /// Whether there is memory at the address of a page fault. Linux says so of its own half, too, to tell nothing of it.
+    fn is_present(&self) -> bool {
+        self.error_code() & page_fault::PRESENT != 0 && self.address() < LINUX_HALF
+    }
+
     /// Whether it is a page fault taken to fetch an instruction.
     fn is_fetch(&self) -> bool {
         self.trap() == trap::PAGE_FAULT && self.error_code() & page_fault::FETCH != 0
@@ -235,6 +246,9 @@ extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, context:
     }
     if code <= 0 {
         return sent_by_hand(signal);
+    }
+    if let Some(block) = block::put_right() {
+        gone_astray(block, interrupted.rip(), interrupted.get(RSP), Some(interrupted.registers()));
     }
     let Some(block) = block::installed() else { host_fault(&interrupted, None) };
     let host = block.host();
@@ -395,8 +409,7 @@ fn driver_fault(interrupted: &Interrupted<'_>, blame: u64, message: std::fmt::Ar
     let rip = interrupted.rip();
     let address = if interrupted.trap() == trap::PAGE_FAULT { interrupted.address() } else { u64::MAX };
     let (code, parameters) = if is_fatal_access(address) {
-        let is_present = interrupted.error_code() & page_fault::PRESENT != 0;
-        access_bugcheck(address, interrupted.operation(), is_present, rip)
+        access_bugcheck(address, interrupted.operation(), interrupted.is_present(), rip)
     } else {
         let parameters = [u64::from(NtStatus::ACCESS_VIOLATION.0), rip, interrupted.operation(), address];
         (BugCheck::KMODE_EXCEPTION_NOT_HANDLED, parameters)
@@ -659,6 +672,30 @@ fn overwritten(interrupted: &Interrupted<'_>) -> ! {
     })
 }
 
+/// Ends the run because GS, or the KPCR that it leads to, was the driver's to spoil, and was spoilt. Blamed is what runs inside of the
+/// innermost call into a driver: the host finds out at the next import at the latest.
+pub(crate) fn gone_astray(block: &Block, rip: u64, stack: u64, registers: Option<Registers>) -> ! {
+    let host = block.host();
+    // SAFETY: blocks are never unmapped.
+    let (call, stack_high) = unsafe { ((*host).innermost, (*host).stack_high) };
+    // Guarded, since the driver may have written over this, too.
+    let routine = memory::read_value(call as u64 + offset_of!(CallRecord, routine) as u64).unwrap_or(0);
+    let high = if call.is_null() { stack_high } else { call as u64 };
+    // The stubs of imports, which are the first to need GS, lie in the image's range, too.
+    let is_driver = image::find(rip).is_some_and(|image| image.is_code(rip));
+    let blame = if is_driver { rip } else { frames::innermost(stack, high) };
+    bugcheck::stop(&Stop {
+        code: BugCheck::DRYDOCK_INTERNAL_ERROR,
+        parameters: [0, 0, rip, 0],
+        rip: if blame != 0 { blame } else { routine },
+        import: None,
+        registers,
+        on: None,
+        message: "GS no longer leads to what is kept of this thread: a driver loaded GS or its base, or wrote over its processor block \
+                  (KPCR). The innermost driver frame is named; what did it ran before.",
+    })
+}
+
 /// Ends the run by a fault of our own.
 fn internal(interrupted: &Interrupted<'_>, message: std::fmt::Arguments<'_>) -> ! {
     let mut text = Text::<512>::new();
@@ -718,7 +755,7 @@ impl std::fmt::Display for Place {
             0 => f.write_str(" (a null pointer)"),
             1..0x10000 => f.write_str(" (near a null pointer)"),
             _ if !is_canonical(address) => f.write_str(" (no address can be that)"),
-            0x8000_0000_0000.. => f.write_str(" (no such address exists here)"),
+            LINUX_HALF.. => f.write_str(" (no such address exists here)"),
             _ => f.write_str(" (not mapped)"),
         }
     }

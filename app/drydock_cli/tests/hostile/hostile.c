@@ -643,6 +643,98 @@ DEED ScribbleOverDriverObject(void)
     RtlFillMemory(TheDriver, sizeof(*TheDriver), 0x41);
 }
 
+/* ---- The processor ---- */
+
+static void FillProcessorBlock(UCHAR Byte)
+{
+    volatile UCHAR *block = (volatile UCHAR *)__readgsqword(0x18);
+    ULONG i;
+
+    for (i = 0; i < PAGE_SIZE; i++)
+        block[i] = Byte;
+}
+
+DEED ClearProcessorBlock(void)
+{
+    FillProcessorBlock(0);
+    Log("still here");
+}
+
+DEED SpoilProcessorBlock(void)
+{
+    FillProcessorBlock(0xFF);
+    Log("still here");
+}
+
+/* A flat segment: its base is 0. */
+#define LOAD_GS() __asm__ volatile("movl $0x2B, %%eax; movl %%eax, %%gs" : : : "rax")
+
+DEED LoadGs(void)
+{
+    LOAD_GS();
+    Log("still here");
+}
+
+DEED LoadGsAndRead(void)
+{
+    ULONG_PTR thread;
+
+    LOAD_GS();
+    __asm__ volatile("movq %%gs:0x188, %0" : "=r"(thread));
+    Log("%x", (ULONG)thread);
+}
+
+DEED LoadGsAndLoop(void)
+{
+    LOAD_GS();
+    LoopForEver();
+}
+
+DEED MoveGs(void)
+{
+    static UCHAR pages[4 * PAGE_SIZE];
+
+    __asm__ volatile("wrgsbase %0" : : "r"(pages));
+    Log("still here");
+}
+
+static void NTAPI GsLoadingDpc(PKDPC Dpc, PVOID Context, PVOID First, PVOID Second)
+{
+    (void)Dpc;
+    (void)Context;
+    (void)First;
+    (void)Second;
+    LOAD_GS();
+}
+
+DEED ReturnWithoutGs(void)
+{
+    static KDPC dpc;
+
+    KeInitializeDpc(&dpc, GsLoadingDpc, NULL);
+    KeInsertQueueDpc(&dpc, NULL, NULL);
+    WaitForEver();
+}
+
+/* ---- Addresses of the kernel's half ---- */
+
+DEED WriteToKernelAddress(void)
+{
+    volatile ULONG *place = (volatile ULONG *)0xFFFFF80012345678;
+
+    HIDE(place);
+    *place = 1;
+}
+
+DEED CallKernelAddress(void)
+{
+    void (*place)(void) = (void (*)(void))0xFFFFF80012345678;
+
+    HIDE(place);
+    place();
+    Log("still here");
+}
+
 /* ---- Names ---- */
 
 #define NAMED(name) {#name, name}
@@ -663,6 +755,8 @@ static const struct {
     NAMED(NothingAsThread), NAMED(NothingAsDpc), NAMED(NothingAsTimerDpc), NAMED(NothingAsWorkItem),
     NAMED(NothingAsOldWorkItem), NAMED(NothingAsNotification), NAMED(NothingAsUnload), NAMED(NothingAsCleanup),
     NAMED(ScribbleOverDriverObject),
+    NAMED(ClearProcessorBlock), NAMED(SpoilProcessorBlock), NAMED(LoadGs), NAMED(LoadGsAndRead), NAMED(LoadGsAndLoop),
+    NAMED(MoveGs), NAMED(ReturnWithoutGs), NAMED(WriteToKernelAddress), NAMED(CallKernelAddress),
 };
 
 static NTSTATUS Complete(PIRP Irp, NTSTATUS Status)

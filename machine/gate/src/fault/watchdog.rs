@@ -71,6 +71,8 @@ pub fn set_wait_description(describe: fn(dispatcher: u64, to: &mut dyn Write)) {
 pub(super) extern "C" fn on_signal(_: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: both come from the kernel.
     let (interrupted, code) = unsafe { (Interrupted::new(context), (*info).si_code) };
+    // A driver that loads GS and loops is told at its place, too.
+    block::put_right();
     stop_if_in_driver(&interrupted);
     if let Some(block) = block::installed() {
         // SAFETY: the calling thread's block.
