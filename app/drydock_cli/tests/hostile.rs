@@ -47,6 +47,7 @@ mod code {
     pub const UNEXPECTED_KERNEL_MODE_TRAP: u64 = 0x7F;
     pub const ATTEMPTED_WRITE_TO_READONLY_MEMORY: u64 = 0xBE;
     pub const BAD_POOL_CALLER: u64 = 0xC2;
+    pub const DRIVER_VERIFIER_IOMANAGER_VIOLATION: u64 = 0xC9;
     pub const DPC_WATCHDOG_VIOLATION: u64 = 0x133;
     pub const INTERNAL_ERROR: u64 = 0xD0C0_0002;
     pub const DEADLOCK: u64 = 0xD0C0_0003;
@@ -374,5 +375,39 @@ fn absent_kernel_addresses_are_page_faults_and_no_protected_memory() {
     for (name, operation) in [("WriteToKernelAddress", 2), ("CallKernelAddress", 16)] {
         ends_in(deed(name), code::PAGE_FAULT_IN_NONPAGED_AREA, name);
         assert_eq!(parameters_of(name), [ADDRESS, operation], "{name}");
+    }
+}
+
+#[test]
+fn pointers_of_structures_that_lead_nowhere_aligned_are_blamed_on_the_driver() {
+    for (name, field, function) in [
+        ("MisalignPacketLocation", "IRP.Tail.Overlay.CurrentStackLocation", "MisalignPacketLocation"),
+        ("MisalignFileDevice", "FILE_OBJECT.DeviceObject", "MisalignFileDevice"),
+        ("MisalignMdl", "The chain of MDLs at IRP.MdlAddress", "Complete"),
+        ("MisalignEvent", "IRP.UserEvent", "Complete"),
+        ("MisalignAttachedDevice", "DEVICE_OBJECT.AttachedDevice", "MisalignAttachedDevice"),
+        ("MisalignDriver", "DEVICE_OBJECT.DriverObject", "MisalignDriver"),
+        ("MisalignNextDevice", "DEVICE_OBJECT.NextDevice", "MisalignNextDevice"),
+    ] {
+        let message = ends_in(deed(name), code::KMODE_EXCEPTION_NOT_HANDLED, function);
+        assert!(message.starts_with(&format!("{field} was written over: it is 0x")), "{message}");
+    }
+}
+
+#[test]
+fn device_that_is_no_memory_is_an_access_violation() {
+    let message =
+        ends_in(deed("RegisterInterfaceOfNoDevice"), code::KMODE_EXCEPTION_NOT_HANDLED, "RegisterInterfaceOfNoDevice");
+    assert!(message.contains("IoRegisterDeviceInterface raised"), "{message}");
+}
+
+#[test]
+#[proves("K-028")]
+fn freeing_what_is_no_packet_or_a_threads_is_a_driver_fault() {
+    for (name, reason) in
+        [("FreeSpoiltPacket", 1), ("FreeWhatIsNoPacket", 1), ("FreePacketTwice", 1), ("FreePacketOfThread", 2)]
+    {
+        ends_in(deed(name), code::DRIVER_VERIFIER_IOMANAGER_VIOLATION, name);
+        assert_eq!(parameters_of(name)[0], reason, "{name}");
     }
 }

@@ -259,13 +259,13 @@ pub unsafe fn advance(mdl: *mut Mdl, bytes: u32) -> NtStatus {
         if bytes > (*mdl).byte_count {
             return NtStatus::INVALID_PARAMETER_2;
         }
-        let address = virtual_address(mdl) + u64::from(bytes);
+        let address = virtual_address(mdl).wrapping_add(bytes.into());
         let offset = address & (PAGE as u64 - 1);
         (*mdl).start_va = address - offset;
         (*mdl).byte_offset = offset as u32;
         (*mdl).byte_count -= bytes;
         if (*mdl).flags & mdl_flags::MAPPED_TO_SYSTEM_VA != 0 {
-            (*mdl).mapped_system_va += u64::from(bytes);
+            (*mdl).mapped_system_va = (*mdl).mapped_system_va.wrapping_add(bytes.into());
         }
         fill_pages(mdl);
     }
@@ -343,6 +343,7 @@ pub unsafe fn release_chain(irp: *mut Irp) {
     unsafe {
         let mut mdl = std::mem::replace(&mut (*irp).mdl_address, ptr::null_mut());
         while !mdl.is_null() {
+            mdl = memory::aligned(mdl, "The chain of MDLs at IRP.MdlAddress");
             let next = (*mdl).next;
             if (*mdl).flags & mdl_flags::PAGES_LOCKED != 0 {
                 unlock(mdl, gate::caller());

@@ -67,7 +67,7 @@ pub unsafe fn cancel(irp: *mut Irp) -> bool {
             return false;
         }
         (*irp).cancel_irql = level.0;
-        let device = (*(*irp).current_stack_location).device_object;
+        let device = (*irp::current_location(irp)).device_object;
         // The routine releases the lock and restores the level; `call` would report the change of level as a
         // fault, so the level it must return at is set for it.
         gate::call::call2_leaving_at(routine, device as u64, irp as u64, level);

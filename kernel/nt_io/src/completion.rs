@@ -1,6 +1,6 @@
 //! Completing requests (K-038 to K-049, K-062 to K-064, C-572).
 
-use gate::memory::put;
+use gate::memory::{aligned, put};
 use nt_abi::exception::BugCheck;
 use nt_abi::io::control;
 use nt_abi::{DeviceObject, Irp, MajorFunction, NtStatus};
@@ -73,7 +73,7 @@ unsafe fn note(irp: *mut Irp) {
     // SAFETY: as in `complete`.
     unsafe {
         let (status, information) = ((*irp).io_status.status.0, (*irp).io_status.information);
-        let pending = (*(*irp).current_stack_location).control & control::PENDING_RETURNED != 0;
+        let pending = (*irp::current_location(irp)).control & control::PENDING_RETURNED != 0;
         let irp = irp as u64;
         gate::record(match pending {
             true => Event::IrpCompletedLater { irp, status, information },
@@ -86,9 +86,9 @@ unsafe fn note(irp: *mut Irp) {
 unsafe fn step(irp: *mut Irp) -> bool {
     // SAFETY: as in `complete`.
     unsafe {
-        let left = (*irp).current_stack_location;
+        let left = irp::current_location(irp);
         (*irp).current_location = (*irp).current_location.wrapping_add(1);
-        (*irp).current_stack_location = left.add(1);
+        (*irp).current_stack_location = left.wrapping_add(1);
         let has_upper = irp::is_at_a_location(irp);
         let pending = (*left).control & control::PENDING_RETURNED != 0;
         (*irp).pending_returned = pending.into();
@@ -98,7 +98,7 @@ unsafe fn step(irp: *mut Irp) -> bool {
         (*left).completion_routine = 0;
         if routine != 0 && wanted(irp, conditions) {
             let upper: *mut DeviceObject =
-                if has_upper { (*(*irp).current_stack_location).device_object } else { ptr::null_mut() };
+                if has_upper { (*irp::current_location(irp)).device_object } else { ptr::null_mut() };
             let has_opened = (*left).major_function == MajorFunction::CREATE && (*irp).io_status.status.is_success();
             let answer = gate::call::call3(routine, upper as u64, irp as u64, context);
             if NtStatus(answer as u32) == NtStatus::MORE_PROCESSING_REQUIRED {
@@ -129,7 +129,7 @@ pub(crate) unsafe fn propagate_pending(irp: *mut Irp) {
     // SAFETY: the caller's promise.
     unsafe {
         if (*irp).pending_returned != 0 && irp::is_at_a_location(irp) {
-            (*(*irp).current_stack_location).control |= control::PENDING_RETURNED;
+            (*irp::current_location(irp)).control |= control::PENDING_RETURNED;
         }
     }
 }
@@ -181,7 +181,7 @@ unsafe fn finish(irp: *mut Irp) {
                 put(iosb, outcome);
             }
             if !event.is_null() {
-                event::set(event);
+                event::set(aligned(event, "IRP.UserEvent"));
             }
         }
         held.release();
@@ -192,7 +192,7 @@ unsafe fn finish(irp: *mut Irp) {
 unsafe fn finish_associated(irp: *mut Irp) {
     // SAFETY: as in `complete`; the driver that made the packets set the master's count.
     unsafe {
-        let master = (*irp).system_buffer as *mut Irp;
+        let master = aligned((*irp).system_buffer as *mut Irp, "IRP.AssociatedIrp.MasterIrp");
         // What its driver hung on it, such as a part of the master's buffer, nobody else knows of (K-064).
         if !(*irp).mdl_address.is_null() {
             (buffers::services().free_mdls)(irp);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use gate::memory::aligned;
 use host_lock::{Mutex, MutexGuard};
 use nt_abi::dispatcher::DispatcherType;
 use nt_abi::io::device_flags;
@@ -114,16 +115,17 @@ pub unsafe fn delete(device: *mut DeviceObject) {
     }
     // SAFETY: the caller's promise; the list is walked with a bound, since drivers can write to it.
     unsafe {
-        let mut link = &raw mut (*(*device).driver_object).device_object;
+        let mut link = &raw mut (*driver(device)).device_object;
         for _ in 0..STACK_MAX * STACK_MAX {
-            if (*link).is_null() {
+            let next = aligned(*link, "DEVICE_OBJECT.NextDevice");
+            if next.is_null() {
                 break;
             }
-            if *link == device {
+            if next == device {
                 *link = (*device).next_device;
                 break;
             }
-            link = &raw mut (**link).next_device;
+            link = &raw mut (*next).next_device;
         }
     }
     gate::record(Event::DeviceDeleted { device: body });
@@ -161,7 +163,7 @@ pub unsafe fn open_count(device: *mut DeviceObject) -> i32 {
 pub unsafe fn top_of_stack(mut device: *mut DeviceObject) -> *mut DeviceObject {
     for _ in 0..STACK_MAX {
         // SAFETY: the caller's promise; attached devices are alive while they are attached.
-        let above = unsafe { (*device).attached_device };
+        let above = unsafe { aligned((*device).attached_device, "DEVICE_OBJECT.AttachedDevice") };
         if above.is_null() {
             break;
         }
@@ -170,13 +172,31 @@ pub unsafe fn top_of_stack(mut device: *mut DeviceObject) -> *mut DeviceObject {
     device
 }
 
+/// The driver that a device is of.
+///
+/// # Safety
+/// `device` is a live device.
+pub(crate) unsafe fn driver(device: *mut DeviceObject) -> *mut DriverObject {
+    // SAFETY: the caller's promise.
+    unsafe { aligned((*device).driver_object, "DEVICE_OBJECT.DriverObject") }
+}
+
+/// The device that a file is open on.
+///
+/// # Safety
+/// `file` is a live file object.
+pub(crate) unsafe fn of_file(file: *mut FileObject) -> *mut DeviceObject {
+    // SAFETY: the caller's promise.
+    unsafe { aligned((*file).device_object, "FILE_OBJECT.DeviceObject") }
+}
+
 /// `IoGetRelatedDeviceObject`.
 ///
 /// # Safety
 /// `file` is a live file object.
 pub unsafe fn related(file: *mut FileObject) -> *mut DeviceObject {
     // SAFETY: the caller's promise.
-    unsafe { top_of_stack((*file).device_object) }
+    unsafe { top_of_stack(of_file(file)) }
 }
 
 /// What each attached device lies on, by body. NT keeps this in the device object's extension; cold.

@@ -487,7 +487,7 @@ unsafe extern "win64" fn io_attach_device(
         // SAFETY: see `open`. The pointer is there before the new device gets its first requests, which are the CLEANUP and
         // the CLOSE of this very file (K-093, D-277).
         Ok((opened, handle)) => unsafe {
-            let attached = device::attach(source, (*opened).device_object, |top| put(below, top));
+            let attached = device::attach(source, device::of_file(opened), |top| put(below, top));
             file::close(handle);
             nt_object::dereference(opened as u64);
             if attached.is_null() { NtStatus::NO_SUCH_DEVICE } else { NtStatus::SUCCESS }
@@ -519,7 +519,8 @@ unsafe extern "win64" fn io_allocate_irp(locations: i8, quota: u8) -> *mut Irp {
 }
 
 unsafe extern "win64" fn io_free_irp(irp: *mut Irp) {
-    irp::free_by_driver(irp);
+    // SAFETY: see `irp::free_by_driver`.
+    unsafe { irp::free_by_driver(irp) };
 }
 
 unsafe extern "win64" fn io_initialize_irp(irp: *mut Irp, size: u16, locations: i8) {

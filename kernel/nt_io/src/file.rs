@@ -93,7 +93,7 @@ pub fn open_relative(root: Handle, open: &Open<'_>, caller: u64) -> Opened {
     };
     let related = body as *mut FileObject;
     // SAFETY: referenced; a file object holds its device.
-    let device = unsafe { (*related).device_object };
+    let device = unsafe { device::of_file(related) };
     nt_object::reference(device as u64);
     let opened = finish_open(open, open_file(open, Target { device, rest: open.name.to_vec(), related }, caller));
     nt_object::dereference(body);
@@ -279,7 +279,7 @@ unsafe fn forget_device(file: *mut FileObject) {
     // SAFETY: the caller's file object, which nobody uses any more. The name's buffer stays: filters replace it,
     // so it cannot be told whose it is now, and names that go on behind a device are rare.
     unsafe {
-        let device = (*file).device_object;
+        let device = device::of_file(file);
         (*file).device_object = std::ptr::null_mut();
         (*file).file_name = UnicodeString::EMPTY;
         device::count_open(device, -1);
@@ -357,7 +357,7 @@ unsafe fn send_to_its_end(device: *mut DeviceObject, irp: *mut Irp, done: &mut K
         if status == NtStatus::PENDING {
             wait::wait_single(done as u64, None);
         } else if event::read(done) == 0 {
-            let routine = (*(*device).driver_object).major_function[usize::from(major.0) % MAJOR_FUNCTIONS];
+            let routine = (*device::driver(device)).major_function[usize::from(major.0) % MAJOR_FUNCTIONS];
             let message = format_args!(
                 "the dispatch routine for {major:?} returned {status:?} without having completed, forwarded or pended \
                  the request"
@@ -475,7 +475,7 @@ pub fn dispatch_routine(handle: Handle, major: MajorFunction) -> u64 {
     // SAFETY: the file is referenced, and so is its device by it.
     let routine = unsafe {
         let device = device::related(body as *mut FileObject);
-        let driver = if device.is_null() { std::ptr::null_mut() } else { (*device).driver_object };
+        let driver = if device.is_null() { std::ptr::null_mut() } else { device::driver(device) };
         driver.as_ref().map_or(0, |driver| driver.major_function[usize::from(major.0)])
     };
     nt_object::dereference(body);

@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use arena::{SlotArena, SlotHeader, plan};
+use gate::memory::aligned;
 use gate::thread::cache;
 use nt_abi::exception::BugCheck;
 use nt_abi::io::{MAJOR_FUNCTIONS, allocation_flags, control};
@@ -221,8 +222,15 @@ pub fn free(irp: *mut Irp) {
     }
 }
 
-/// A driver frees a packet of its own; one that is tied to a thread ends the run (K-028, K-061).
-pub fn free_by_driver(irp: *mut Irp) {
+/// A driver frees a packet of its own. What is none ends the run, and so does one that is tied to a thread (K-028, K-061).
+///
+/// # Safety
+/// `irp` is what a driver named; a bad address faults and is blamed on the importing driver.
+pub unsafe fn free_by_driver(irp: *mut Irp) {
+    // SAFETY: the caller's promise.
+    if unsafe { is_none(irp) } {
+        gate::bugcheck(BugCheck::DRIVER_VERIFIER_IOMANAGER_VIOLATION, [1, irp as u64, 0, 0]);
+    }
     if matches!(owner_of(irp), Some(Owner::Thread | Owner::Manager)) {
         gate::bugcheck(BugCheck::DRIVER_VERIFIER_IOMANAGER_VIOLATION, [2, irp as u64, 0, 0]);
     }
@@ -316,7 +324,7 @@ pub(crate) unsafe fn has_next_location(irp: *mut Irp) -> bool {
 /// `irp` is a packet that was sent to a driver.
 pub unsafe fn current_location(irp: *mut Irp) -> *mut IoStackLocation {
     // SAFETY: the caller's promise.
-    unsafe { (*irp).current_stack_location }
+    unsafe { aligned((*irp).current_stack_location, "IRP.Tail.Overlay.CurrentStackLocation") }
 }
 
 /// The next lower driver's location, for filling in before [`call_driver`].
@@ -325,7 +333,7 @@ pub unsafe fn current_location(irp: *mut Irp) -> *mut IoStackLocation {
 /// `irp` is a packet with a location left.
 pub unsafe fn next_location(irp: *mut Irp) -> *mut IoStackLocation {
     // SAFETY: the caller's promise.
-    unsafe { (*irp).current_stack_location.sub(1) }
+    unsafe { current_location(irp).wrapping_sub(1) }
 }
 
 /// Marks a packet pending in the current location (K-050).
@@ -360,7 +368,7 @@ pub unsafe fn call_driver(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus 
             gate::bugcheck(BugCheck::NO_MORE_IRP_STACK_LOCATIONS, [irp as u64, 0, 0, 0]);
         }
         (*irp).current_location = (*irp).current_location.wrapping_sub(1);
-        let location = (*irp).current_stack_location.sub(1);
+        let location = next_location(irp);
         (*irp).current_stack_location = location;
         (*location).device_object = device;
         let major = (*location).major_function;

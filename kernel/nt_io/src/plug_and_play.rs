@@ -5,15 +5,17 @@
 //! a physical one: what asks for one is refused, or ends the run where NT's does.
 
 use std::collections::BTreeSet;
+use std::ptr;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use gate::memory::{self, Fault};
+use gate::memory::{self, Fault, put};
 use host_lock::{Mutex, MutexGuard};
 use nt_abi::exception::BugCheck;
 use nt_abi::{DeviceObject, DriverObject, NtStatus};
 
 use crate::buffers::services;
+use crate::device::DEVICE;
 
 gate::exports! {
     /// What ntoskrnl exports of plug and play, WMI and file systems.
@@ -75,7 +77,7 @@ unsafe extern "win64" fn io_register_plug_play_notification(
     registered.entries.insert(number);
     drop(registered);
     // SAFETY: what drivers pass is theirs to answer for; a bad pointer faults and is blamed on them.
-    unsafe { *entry = number };
+    unsafe { put(entry, number) };
     NtStatus::SUCCESS
 }
 
@@ -102,14 +104,30 @@ unsafe extern "win64" fn io_unregister_fs_registration_change(driver: *mut Drive
     registered().file_systems.remove(&(driver as u64, routine));
 }
 
+/// Reads what a driver named as a device, if it is not NULL: an address without memory faults as it would on NT, and what is no device
+/// there is a finding.
+fn look_at(device: *mut DeviceObject, service: &str) -> Result<(), Fault> {
+    if device.is_null() {
+        return Ok(());
+    }
+    memory::read_value::<DeviceObject>(device as u64)?;
+    if !nt_object::type_of(device as u64).is_some_and(|kind| ptr::eq(kind, &DEVICE)) {
+        gate::finding("K-200", format_args!("{service} was given {device:p}, which is no device."), gate::caller());
+    }
+    Ok(())
+}
+
 /// An interface belongs to a physical device.
 unsafe extern "win64" fn io_register_device_interface(
-    _device: *mut DeviceObject,
+    device: *mut DeviceObject,
     _class: u64,
     _reference: u64,
     _link: u64,
 ) -> NtStatus {
-    NtStatus::INVALID_DEVICE_REQUEST
+    match look_at(device, "IoRegisterDeviceInterface") {
+        Ok(()) => NtStatus::INVALID_DEVICE_REQUEST,
+        Err(fault) => raise(fault),
+    }
 }
 
 /// The answer about a name that no interface has, once it is read.
@@ -143,7 +161,10 @@ unsafe extern "win64" fn io_get_device_interfaces(
     list: u64,
 ) -> NtStatus {
     if !device.is_null() {
-        return NtStatus::INVALID_DEVICE_REQUEST;
+        return match look_at(device, "IoGetDeviceInterfaces") {
+            Ok(()) => NtStatus::INVALID_DEVICE_REQUEST,
+            Err(fault) => raise(fault),
+        };
     }
     let Some(empty) = (services().allocate)(size_of::<u16>() as u64, gate::caller()) else {
         return NtStatus::INSUFFICIENT_RESOURCES;

@@ -1,12 +1,15 @@
 //! What drivers ask about a request, its sender, an access or a list, without changing anything.
 
-use gate::memory::{self, Fault, put};
+use gate::memory::{self, Fault, aligned, put};
 use nt_abi::file::file_flags;
 use nt_abi::io::irp_flags;
 use nt_abi::{DeviceObject, FileObject, Irp, MajorFunction, NtStatus};
 use nt_dispatcher::{process, thread};
 
-use crate::{device, ea, native};
+use crate::{device, ea, irp, native};
+
+/// A field that drivers fill in.
+const FILE_FIELD: &str = "IO_STACK_LOCATION.FileObject";
 
 gate::exports! {
     /// What ntoskrnl exports of such questions.
@@ -56,7 +59,7 @@ unsafe extern "win64" fn io_validate_device_io_control_access(irp: *mut Irp, req
     const READ: u32 = 1;
     const WRITE: u32 = 2;
     // SAFETY: the driver's packet, which has been sent and so has a location.
-    let (mode, location) = unsafe { ((*irp).requestor_mode, &*(*irp).current_stack_location) };
+    let (mode, location) = unsafe { ((*irp).requestor_mode, &*irp::current_location(irp)) };
     let is_control =
         matches!(location.major_function, MajorFunction::DEVICE_CONTROL | MajorFunction::FILE_SYSTEM_CONTROL);
     if !is_control || required & !(READ | WRITE) != 0 {
@@ -65,7 +68,7 @@ unsafe extern "win64" fn io_validate_device_io_control_access(irp: *mut Irp, req
     if mode == 0 || required == 0 {
         return NtStatus::SUCCESS;
     }
-    let file = location.file_object;
+    let file = aligned(location.file_object, FILE_FIELD);
     // SAFETY: the packet's file object, if it has one.
     let (read, write) = if file.is_null() { (0, 0) } else { unsafe { ((*file).read_access, (*file).write_access) } };
     let lacks = |right: u32, has: u8| required & right != 0 && has == 0;
@@ -75,10 +78,11 @@ unsafe extern "win64" fn io_validate_device_io_control_access(irp: *mut Irp, req
 /// Paging is asynchronous unless it says that it is not; other requests are what they or their file say.
 unsafe extern "win64" fn io_is_operation_synchronous(irp: *mut Irp) -> u8 {
     // SAFETY: the driver's packet, which has been sent and so has a location.
-    let (flags, file) = unsafe { ((*irp).flags, (*(*irp).current_stack_location).file_object) };
+    let (flags, file) = unsafe { ((*irp).flags, (*irp::current_location(irp)).file_object) };
     if flags & irp_flags::PAGING_IO != 0 {
         return (flags & irp_flags::SYNCHRONOUS_PAGING_IO != 0).into();
     }
+    let file = aligned(file, FILE_FIELD);
     // SAFETY: the packet's file object, if it has one.
     let waits = !file.is_null() && unsafe { (*file).flags } & file_flags::SYNCHRONOUS_IO != 0;
     (waits || flags & irp_flags::SYNCHRONOUS_API != 0).into()

@@ -10,7 +10,7 @@ use nt_abi::dispatcher::DeviceQueue;
 use nt_abi::{DeviceObject, Irp, Irql, ListEntry};
 use nt_dispatcher::{irql::Raised, spin};
 
-use crate::cancel;
+use crate::{cancel, device};
 
 /// `KOBJECTS`: the type of a device queue.
 const DEVICE_QUEUE_TYPE: u16 = 0x14;
@@ -256,7 +256,7 @@ unsafe extern "win64" fn io_start_packet(device: *mut DeviceObject, irp: *mut Ir
 unsafe fn call_start_io(device: *mut DeviceObject, irp: *mut Irp) {
     let _raised = Raised::to(Irql::DISPATCH);
     // SAFETY: see `Locked::new`.
-    unsafe { gate::call::call2((*(*device).driver_object).driver_start_io, device as u64, irp as u64) };
+    unsafe { gate::call::call2((*device::driver(device)).driver_start_io, device as u64, irp as u64) };
 }
 
 unsafe fn start_next(device: *mut DeviceObject, cancelable: bool, key: Option<u32>) {

@@ -8,6 +8,7 @@
 
 use std::arch::global_asm;
 
+use nt_abi::exception::BugCheck;
 use nt_abi::{
     AnsiString, DeviceObject, DispatcherHeader, DriverObject, FileObject, Handle, IoStackLocation, IoStatusBlock, Irp,
     KernelEvent, ListEntry, Mdl, NtStatus, ObjectAttributes, UnicodeString,
@@ -180,6 +181,27 @@ pub fn write_value<T: Plain>(address: u64, value: T) -> Result<(), Fault> {
 pub unsafe fn put<T>(to: *mut T, value: T) {
     // SAFETY: the caller's promise.
     unsafe { to.write_unaligned(value) }
+}
+
+/// A pointer out of `field`, which drivers can write to. Where no `T` can lie it ends the run, as the access would have: the compiler
+/// relies on the alignment.
+#[inline]
+pub fn aligned<T>(pointer: *mut T, field: &str) -> *mut T {
+    if !pointer.is_aligned() {
+        misaligned(pointer as u64, field);
+    }
+    pointer
+}
+
+#[cold]
+fn misaligned(address: u64, field: &str) -> ! {
+    let caller = crate::caller();
+    crate::bugcheck::with_message(
+        BugCheck::KMODE_EXCEPTION_NOT_HANDLED,
+        [NtStatus::ACCESS_VIOLATION.0.into(), caller, 0, address],
+        caller,
+        format_args!("{field} was written over: it is {address:#x}, where no such structure can lie."),
+    )
 }
 
 /// Reads the characters of the `UNICODE_STRING` at `address` (K-163); an odd last byte is left out.

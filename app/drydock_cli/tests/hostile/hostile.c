@@ -643,6 +643,108 @@ DEED ScribbleOverDriverObject(void)
     RtlFillMemory(TheDriver, sizeof(*TheDriver), 0x41);
 }
 
+#define MISALIGNED(type) ((type)((ULONG_PTR)&Never + 1))
+
+DEED MisalignPacketLocation(void)
+{
+    SPOILT_REQUEST(irp->Tail.Overlay.CurrentStackLocation = MISALIGNED(PVOID));
+}
+
+DEED MisalignFileDevice(void)
+{
+    SPOILT_REQUEST(file->DeviceObject = MISALIGNED(PDEVICE_OBJECT));
+}
+
+/* A request that the I/O manager finishes, ready to be spoilt. */
+static PIRP NewThreadedRequest(void)
+{
+    static IO_STATUS_BLOCK iosb;
+
+    return IoBuildSynchronousFsdRequest(IRP_MJ_FLUSH_BUFFERS, TheDevice, NULL, 0, NULL, &Never, &iosb);
+}
+
+DEED MisalignMdl(void)
+{
+    PIRP irp = NewThreadedRequest();
+
+    irp->MdlAddress = MISALIGNED(PMDL);
+    IoCallDriver(TheDevice, irp);
+}
+
+DEED MisalignEvent(void)
+{
+    PIRP irp = NewThreadedRequest();
+
+    irp->UserEvent = MISALIGNED(PKEVENT);
+    IoCallDriver(TheDevice, irp);
+}
+
+DEED MisalignAttachedDevice(void)
+{
+    TheDevice->AttachedDevice = MISALIGNED(PDEVICE_OBJECT);
+    IoGetAttachedDevice(TheDevice);
+}
+
+static PDEVICE_OBJECT NewDevice(void)
+{
+    PDEVICE_OBJECT device = NULL;
+
+    IoCreateDevice(TheDevice->DriverObject, 0, NULL, FILE_DEVICE_UNKNOWN, 0, FALSE, &device);
+    return device;
+}
+
+DEED MisalignDriver(void)
+{
+    PDEVICE_OBJECT device = NewDevice();
+
+    device->DriverObject = MISALIGNED(PDRIVER_OBJECT);
+    IoDeleteDevice(device);
+}
+
+DEED MisalignNextDevice(void)
+{
+    NewDevice()->NextDevice = MISALIGNED(PDEVICE_OBJECT);
+    IoDeleteDevice(TheDevice);
+}
+
+DEED RegisterInterfaceOfNoDevice(void)
+{
+    UNICODE_STRING link;
+    PDEVICE_OBJECT device = (PDEVICE_OBJECT)0x40;
+
+    HIDE(device);
+    IoRegisterDeviceInterface(device, &NoClass, NULL, &link);
+}
+
+DEED FreeSpoiltPacket(void)
+{
+    PIRP irp = IoAllocateIrp(1, FALSE);
+
+    irp->Type = 0x77;
+    IoFreeIrp(irp);
+}
+
+DEED FreeWhatIsNoPacket(void)
+{
+    PIRP irp = (PIRP)NewBlock(PAGE_SIZE);
+
+    RtlZeroMemory(irp, PAGE_SIZE);
+    IoFreeIrp(irp);
+}
+
+DEED FreePacketTwice(void)
+{
+    PIRP irp = IoAllocateIrp(1, FALSE);
+
+    IoFreeIrp(irp);
+    IoFreeIrp(irp);
+}
+
+DEED FreePacketOfThread(void)
+{
+    IoFreeIrp(NewThreadedRequest());
+}
+
 /* ---- The processor ---- */
 
 static void FillProcessorBlock(UCHAR Byte)
@@ -755,6 +857,9 @@ static const struct {
     NAMED(NothingAsThread), NAMED(NothingAsDpc), NAMED(NothingAsTimerDpc), NAMED(NothingAsWorkItem),
     NAMED(NothingAsOldWorkItem), NAMED(NothingAsNotification), NAMED(NothingAsUnload), NAMED(NothingAsCleanup),
     NAMED(ScribbleOverDriverObject),
+    NAMED(MisalignPacketLocation), NAMED(MisalignFileDevice), NAMED(MisalignMdl), NAMED(MisalignEvent),
+    NAMED(MisalignAttachedDevice), NAMED(MisalignDriver), NAMED(MisalignNextDevice), NAMED(RegisterInterfaceOfNoDevice),
+    NAMED(FreeSpoiltPacket), NAMED(FreeWhatIsNoPacket), NAMED(FreePacketTwice), NAMED(FreePacketOfThread),
     NAMED(ClearProcessorBlock), NAMED(SpoilProcessorBlock), NAMED(LoadGs), NAMED(LoadGsAndRead), NAMED(LoadGsAndLoop),
     NAMED(MoveGs), NAMED(ReturnWithoutGs), NAMED(WriteToKernelAddress), NAMED(CallKernelAddress),
 };
