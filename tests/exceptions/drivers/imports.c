@@ -15,6 +15,18 @@ TEST u64 probe_for_read(u64 address) { CAUGHT(ProbeForRead((void *)address, 16, 
 TEST u64 probe_for_write(u64 address) { CAUGHT(ProbeForWrite((void *)address, 16, 4); result = 0); }
 TEST u64 probe_of_nothing(u64 address) { CAUGHT(ProbeForRead((void *)address, 0, 4); ProbeForWrite((void *)address, 0, 4); result = 0); }
 
+/* A semaphore at 1 of 3 is released by `adjustment`: what that raises, or the counts before and after. */
+TEST u64 release_semaphore(u64 adjustment) {
+    static KSEMAPHORE semaphore;
+    i32 old = -1;
+    u64 raised = 0;
+    KeInitializeSemaphore(&semaphore, 1, 3);
+    __try { old = KeReleaseSemaphore(&semaphore, 0, (i32)adjustment, 0); } __except (EXECUTE_HANDLER) { raised = CODE; }
+    HostNote((u64)(i64)old);
+    HostNote((u64)KeReadStateSemaphore(&semaphore));
+    return raised;
+}
+
 /* A copy by the host from or to nowhere. */
 APART int which_address(EXCEPTION_POINTERS *pointers, u64 *address) {
     *address = pointers->record->information[1] | pointers->record->information[0] << 32;

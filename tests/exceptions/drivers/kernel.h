@@ -6,6 +6,7 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef int i32;
+typedef long long i64;
 
 #define IMPORT __declspec(dllimport)
 #define TEST __declspec(dllexport) __declspec(noinline)
@@ -64,6 +65,11 @@ IMPORT void RtlRestoreContext(CONTEXT *context, EXCEPTION_RECORD *record);
 IMPORT u16 RtlCaptureStackBackTrace(u32 skip, u32 count, void **frames, u32 *hash);
 IMPORT void *RtlPcToFileHeader(void *pc, void **base);
 IMPORT void RtlGetCallersAddress(void **caller, void **its_caller);
+
+typedef struct { u64 words[4]; } KSEMAPHORE;
+IMPORT void KeInitializeSemaphore(KSEMAPHORE *semaphore, i32 count, i32 limit);
+IMPORT i32 KeReleaseSemaphore(KSEMAPHORE *semaphore, i32 increment, i32 adjustment, u8 wait);
+IMPORT i32 KeReadStateSemaphore(KSEMAPHORE *semaphore);
 
 /* Routines that call back, and the tables they work on. */
 typedef struct { u64 words[13]; } RTL_AVL_TABLE;

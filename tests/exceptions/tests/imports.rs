@@ -41,6 +41,19 @@ fn probes_raise_for_what_is_no_user_memory() {
 
 #[test]
 #[proves("K-014")]
+fn semaphore_over_its_limit_raises_and_keeps_its_count() {
+    let release = |adjustment: i32| (call("release_semaphore", adjustment as u32 as u64), notes());
+    for adjustment in [3, i32::MAX, -1, i32::MIN] {
+        let raised = u64::from(NtStatus::SEMAPHORE_LIMIT_EXCEEDED.0);
+        assert_eq!(release(adjustment), (raised, vec![u64::MAX, 1]), "{adjustment}");
+    }
+    for adjustment in [0, 2] {
+        assert_eq!(release(adjustment), (0, vec![1, 1 + adjustment as u64]), "{adjustment}");
+    }
+}
+
+#[test]
+#[proves("K-014")]
 fn fault_of_the_host_on_the_drivers_behalf_is_raised_in_the_driver() {
     assert_eq!(call("fault_in_an_import", 0), NOWHERE);
     assert_eq!(call("fault_in_an_import", 1), NOWHERE | 1 << 32);

@@ -124,18 +124,15 @@ unsafe extern "win64" fn ke_release_semaphore(
 ) -> i32 {
     // SAFETY: see the module above.
     let (state, limit) = unsafe { (signal_state(semaphore as u64), (*semaphore).limit) };
-    let raise = |count: i32| count.checked_add(adjustment).filter(|&count| adjustment > 0 && count <= limit);
-    match state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, raise) {
+    let raised = |count: i32| count.checked_add(adjustment).filter(|&count| adjustment >= 0 && count <= limit);
+    match state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, raised) {
         Ok(old) => {
             wait::wake(semaphore as u64);
             executor::point();
             old
         }
         Err(old) => {
-            let message = format!(
-                "a semaphore at {old} of {limit} was released by {adjustment}: NT raises STATUS_SEMAPHORE_LIMIT_EXCEEDED"
-            );
-            gate::finding("K-153", message, gate::caller());
+            gate::seh::raise(NtStatus::SEMAPHORE_LIMIT_EXCEEDED);
             old
         }
     }
