@@ -3,6 +3,7 @@
 //! A thread's object (`KTHREAD` to drivers) is an `nt_object` body that begins with a dispatcher header, so
 //! it can be waited on; what the host keeps lies in a [`Record`] of its own, reached through GS.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
@@ -20,6 +21,7 @@ use trace::Event;
 use crate::event::signal_state;
 use crate::executor::{self, seeded};
 use crate::park::Parker;
+use crate::queue::{self, Membership};
 use crate::{clock, clock_thread, describe, poller, wait};
 
 /// Stack of a driver thread. NT gives 24 KiB; host code below an import needs more.
@@ -74,7 +76,12 @@ struct Record {
     is_drivers: AtomicBool,
     /// DPCs that run on it, one inside another.
     dpcs: AtomicU32,
+    /// The queue that it took from last. Only the thread itself comes here.
+    queue: Cell<Membership>,
 }
+
+// SAFETY: words of several threads are atomic; the cell is its own thread's.
+unsafe impl Sync for Record {}
 
 /// The records of threads that have not ended, by their objects.
 static RUNNING: Mutex<BTreeMap<u64, &'static Record>> = Mutex::new(BTreeMap::new());
@@ -136,6 +143,16 @@ fn current_record() -> &'static Record {
 /// The calling thread's parker.
 pub(crate) fn current_parker() -> &'static Parker {
     &current_record().parker
+}
+
+/// Which queue the calling thread belongs to.
+pub(crate) fn queue_membership() -> Membership {
+    current_record().queue.get()
+}
+
+/// Notes that it belongs to another, or otherwise.
+pub(crate) fn set_queue_membership(membership: Membership) {
+    current_record().queue.set(membership);
 }
 
 /// Enters a critical or guarded region. Nothing is delivered to threads here that a region would hold up; that it
@@ -252,12 +269,14 @@ impl Identity {
                 is_alerted: AtomicBool::new(false),
                 is_drivers: AtomicBool::new(false),
                 dpcs: AtomicU32::new(0),
+                queue: Cell::default(),
             }))
         });
         record.regions.store(0, Ordering::Relaxed);
         record.is_alerted.store(false, Ordering::Relaxed);
         record.is_drivers.store(false, Ordering::Relaxed);
         record.dpcs.store(0, Ordering::Relaxed);
+        record.queue.set(Membership::default());
         // SAFETY: the block is new, and nobody runs on it yet.
         unsafe { (*block.host()).dispatcher = std::ptr::from_ref(record) as u64 };
         running().insert(body, record);
@@ -282,6 +301,7 @@ impl Identity {
 
     /// Ends the thread: tells whom it concerns, signals the object, gives everything back.
     fn put_off(self) {
+        queue::leave();
         if let Some(on_end) = ON_END.get() {
             on_end(self.body);
         }

@@ -19,7 +19,7 @@ use trace::Event;
 use crate::event::signal_state;
 use crate::park::Parker;
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, yield_now};
-use crate::{clock, executor, thread};
+use crate::{clock, executor, queue, thread};
 
 /// Most objects of one wait (`MAXIMUM_WAIT_OBJECTS`).
 pub const OBJECTS_MAX: usize = 64;
@@ -154,7 +154,9 @@ unsafe fn take_signal(object: u64, thread: u64) -> bool {
         DispatcherType::SYNCHRONIZATION_EVENT | DispatcherType::SYNCHRONIZATION_TIMER => {
             state.compare_exchange(1, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
         }
-        DispatcherType::SEMAPHORE | DispatcherType::QUEUE => {
+        // SAFETY: the kind says that it is a queue.
+        DispatcherType::QUEUE => unsafe { queue::take_signal(object) },
+        DispatcherType::SEMAPHORE => {
             let take = |count: i32| (count > 0).then(|| count - 1);
             state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok()
         }
@@ -182,8 +184,11 @@ unsafe fn abandonment(object: u64, thread: u64) -> u32 {
 /// # Safety
 /// As [`take_signal`].
 unsafe fn could_take(object: u64, thread: u64) -> bool {
-    // SAFETY: the caller's promise; only a mutant's owner is looked at.
+    // SAFETY: the caller's promise; only a mutant's owner is looked at, and how busy a queue is.
     unsafe {
+        if *(object as *const DispatcherType) == DispatcherType::QUEUE {
+            return queue::has_signal(object);
+        }
         signal_state(object).load(Ordering::SeqCst) > 0
             || (*(object as *const DispatcherType) == DispatcherType::MUTANT && thread::owns_mutant(object, thread))
     }
@@ -200,7 +205,9 @@ unsafe fn return_signal(object: u64, thread: u64) {
         DispatcherType::SYNCHRONIZATION_EVENT | DispatcherType::SYNCHRONIZATION_TIMER => {
             state.store(1, Ordering::SeqCst)
         }
-        DispatcherType::SEMAPHORE | DispatcherType::QUEUE => {
+        // SAFETY: the kind says that it is a queue.
+        DispatcherType::QUEUE => unsafe { queue::return_signal(object) },
+        DispatcherType::SEMAPHORE => {
             state.fetch_add(1, Ordering::SeqCst);
         }
         // SAFETY: the kind says that it is a mutant.
@@ -453,6 +460,7 @@ unsafe fn wait_queued(objects: &[u64], waiter: &Waiter, deadline: Option<u64>) -
             wake(object);
         }
     }
+    let is_to_come_back = queue::step_aside();
     let mut told = false;
     let status = loop {
         let granted = waiter.granted.load(Ordering::Acquire);
@@ -503,6 +511,9 @@ unsafe fn wait_queued(objects: &[u64], waiter: &Waiter, deadline: Option<u64>) -
         let before = queue.len();
         queue.retain(|node| !std::ptr::eq(node.waiter, waiter));
         bucket.waiting.fetch_sub((before - queue.len()) as u32, Ordering::SeqCst);
+    }
+    if is_to_come_back {
+        queue::back();
     }
     if told {
         waiter.parker.note_object(0);
@@ -586,6 +597,15 @@ pub fn delay_alertable(timeout: i64, alertable: bool) -> NtStatus {
     }
     let deadline = clock::deadline(timeout);
     let parker = thread::current_parker();
+    let is_to_come_back = queue::step_aside();
+    let status = rest_until(deadline, parker, alertable);
+    if is_to_come_back {
+        queue::back();
+    }
+    status
+}
+
+fn rest_until(deadline: u64, parker: &'static Parker, alertable: bool) -> NtStatus {
     if clock::now_100ns() >= deadline {
         executor::give_way();
     } else {

@@ -90,6 +90,27 @@ mod thread {
     }
 }
 
+/// No queues here, and nobody belongs to one.
+mod queue {
+    pub unsafe fn take_signal(_: u64) -> bool {
+        unreachable!("no queues here")
+    }
+
+    pub unsafe fn has_signal(_: u64) -> bool {
+        unreachable!("no queues here")
+    }
+
+    pub unsafe fn return_signal(_: u64) {
+        unreachable!("no queues here")
+    }
+
+    pub fn step_aside() -> bool {
+        false
+    }
+
+    pub fn back() {}
+}
+
 /// Time passes whenever somebody looks, or not.
 mod clock {
     use shuttle::rand::Rng;

@@ -79,6 +79,58 @@ static void Queues(void)
     CHECK_NUMBER(1, KeReadStateQueue(&Queue));
 }
 
+static KQUEUE Narrow;
+static LONG Begun;
+static volatile LONG IsToWait;
+static KEVENT BegunTwice, Finish;
+
+/* Takes one entry. The first to do so keeps busy, and then waits for something else. */
+static void NTAPI TakeFromNarrow(PVOID Context)
+{
+    (void)Context;
+    KeRemoveQueue(&Narrow, KernelMode, NULL);
+    if (InterlockedIncrement(&Begun) == 2)
+        KeSetEvent(&BegunTwice, IO_NO_INCREMENT, FALSE);
+    while (!IsToWait)
+        ZwYieldExecution();
+    KeWaitForSingleObject(&Finish, Executive, KernelMode, FALSE, NULL);
+    PsTerminateSystemThread(STATUS_SUCCESS);
+}
+
+/* As many threads as a queue is made for are busy with it; one that waits or has ended is not. */
+static void Busy(void)
+{
+    LARGE_INTEGER now = {.QuadPart = 0};
+    PKTHREAD one, two;
+
+    KeInitializeQueue(&Narrow, 1);
+    KeInitializeEvent(&BegunTwice, NotificationEvent, FALSE);
+    KeInitializeEvent(&Finish, NotificationEvent, FALSE);
+    one = Start(TakeFromNarrow, NULL);
+    two = Start(TakeFromNarrow, NULL);
+    KeInsertQueue(&Narrow, &Entries[0]);
+    KeInsertQueue(&Narrow, &Entries[1]);
+    while (Begun == 0)
+        ZwYieldExecution();
+    for (int i = 0; i < 200; i++)
+        ZwYieldExecution();
+    CHECK_NUMBER(1, Begun);
+    CHECK_NUMBER(1, KeReadStateQueue(&Narrow));
+    CHECK_NUMBER(STATUS_TIMEOUT, (ULONG_PTR)KeRemoveQueue(&Narrow, KernelMode, &now));
+    IsToWait = TRUE;
+    KeWaitForSingleObject(&BegunTwice, Executive, KernelMode, FALSE, NULL);
+    CHECK_NUMBER(0, KeReadStateQueue(&Narrow));
+    KeSetEvent(&Finish, IO_NO_INCREMENT, FALSE);
+    Join(one);
+    Join(two);
+    KeInsertQueue(&Narrow, &Entries[0]);
+    KeInsertQueue(&Narrow, &Entries[1]);
+    CHECK(KeRemoveQueue(&Narrow, KernelMode, &now) == &Entries[0]);
+    /* Who comes back is busy no more. */
+    CHECK(KeRemoveQueue(&Narrow, KernelMode, &now) == &Entries[1]);
+    KeRundownQueue(&Narrow);
+}
+
 static KMUTANT Mutant;
 static NTSTATUS Others;
 
@@ -201,6 +253,7 @@ static void Checks(PUNICODE_STRING RegistryPath)
 {
     (void)RegistryPath;
     Queues();
+    Busy();
     Mutants();
     Rest();
 }
