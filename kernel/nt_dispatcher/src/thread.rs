@@ -171,6 +171,27 @@ pub(crate) fn leave_region() -> bool {
     was_inside
 }
 
+/// Does `work`, which calls a driver's routine, and sees to it that the routine left the critical and guarded regions that it
+/// entered, and no others. NT ends with APC_INDEX_MISMATCH when a thread leaves the kernel so.
+pub fn keeping_regions<R>(routine: u64, work: impl FnOnce() -> R) -> R {
+    let regions = &current_record().regions;
+    let before = regions.load(Ordering::Relaxed);
+    let result = work();
+    let after = regions.swap(before, Ordering::Relaxed);
+    if after != before {
+        gate::finding(
+            "K-145",
+            format_args!(
+                "A routine began inside of {before} critical or guarded regions and returned inside of {after}: Windows ends so with \
+                 APC_INDEX_MISMATCH (1). The {before} were restored."
+            ),
+            // Places of findings are read as return addresses: the function is looked up one byte before.
+            routine.wrapping_add(1),
+        );
+    }
+    result
+}
+
 /// Whether normal kernel APCs are disabled for the calling thread.
 pub(crate) fn is_in_region() -> bool {
     gate::irql() >= Irql::APC || current_record().regions.load(Ordering::Relaxed) > 0
@@ -633,7 +654,8 @@ extern "C" fn perform(job: u64) {
     match start {
         Start::Driver(routine) => {
             // SAFETY: the driver asked for this routine to be called so.
-            gate::call::on_behalf(creator, || unsafe { gate::call::call1(routine, context) });
+            let call = || unsafe { gate::call::call1(routine, context) };
+            gate::call::on_behalf(creator, || keeping_regions(routine, call));
         }
         Start::Host(function) => function(context),
     }

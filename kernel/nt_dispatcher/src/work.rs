@@ -97,7 +97,8 @@ pub unsafe fn queue_item(item: *mut WorkQueueItem, caller: u64) {
         }
         // SAFETY: the driver asked for this routine to be called so.
         let call = || unsafe { gate::call::call1_telling_level(body.worker_routine, body.parameter) };
-        let (_, level) = gate::call::on_behalf(caller, call);
+        let keeping = || thread::keeping_regions(body.worker_routine, call);
+        let (_, level) = gate::call::on_behalf(caller, keeping);
         if level != Irql::PASSIVE {
             gate::bugcheck::with_message(
                 BugCheck::WORKER_THREAD_RETURNED_AT_BAD_IRQL,

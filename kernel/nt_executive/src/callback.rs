@@ -33,17 +33,26 @@ const BODY_BYTES: u64 = 0x40;
 /// Objects that every system has, in `\Callback`.
 const SYSTEMS: [&str; 4] = ["PowerState", "SetSystemTime", "ProcessorAdd", "SeImageVerificationDriverInfo"];
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Registration {
     number: u64,
+    /// Referenced as long as this is there.
     callback: u64,
     routine: u64,
     context: u64,
     caller: u64,
-    /// Calls of the routine that have not returned.
-    running: u32,
-    /// The event of whoever unregisters it and waits for those calls; 0 as long as it is registered.
-    waiter: u64,
+    /// The threads whose calls of the routine have not returned.
+    running: Vec<u64>,
+    /// Who unregistered it, if somebody did: it is called no more, and gone when the last call has returned.
+    over: Option<Unregistering>,
+}
+
+/// Who unregisters a routine waits for its calls, but not for those that it is in itself.
+#[derive(Clone, Copy, Debug)]
+struct Unregistering {
+    thread: u64,
+    /// What it waits for, 0 if it does not.
+    event: u64,
 }
 
 #[derive(Default)]
@@ -165,17 +174,25 @@ unsafe extern "win64" fn ex_create_callback(callback: u64, attributes: u64, crea
     finish(open(callback, attributes, create != 0, multiple != 0))
 }
 
+/// Whether it is a callback object; what is none is a finding. The caller holds a reference.
+fn is_callback(object: u64) -> bool {
+    let is_one = nt_object::type_of(object).is_some_and(|kind| std::ptr::eq(kind, &CALLBACK));
+    if !is_one {
+        gate::finding("K-177", format_args!("{object:#x} is no callback object."), gate::caller());
+    }
+    is_one
+}
+
 /// NULL if the object takes one routine and has it, or is no callback object.
 unsafe extern "win64" fn ex_register_callback(callback: u64, routine: u64, context: u64) -> u64 {
     let caller = gate::caller();
     nt_object::reference(callback);
-    if nt_object::type_of(callback).is_none_or(|kind| !std::ptr::eq(kind, &CALLBACK)) {
-        gate::finding("K-177", format_args!("{callback:#x} is no callback object."), caller);
+    if !is_callback(callback) {
         nt_object::dereference(callback);
         return 0;
     }
     let mut callbacks = callbacks();
-    let has_one = callbacks.registered.iter().any(|one| one.callback == callback && one.waiter == 0);
+    let has_one = callbacks.registered.iter().any(|one| one.callback == callback && one.over.is_none());
     if has_one && !callbacks.multiple.get(&callback).copied().unwrap_or(false) {
         drop(callbacks);
         nt_object::dereference(callback);
@@ -183,64 +200,87 @@ unsafe extern "win64" fn ex_register_callback(callback: u64, routine: u64, conte
     }
     callbacks.last_number += 1;
     let number = callbacks.last_number;
-    callbacks.registered.push(Registration { number, callback, routine, context, caller, running: 0, waiter: 0 });
+    let running = Vec::new();
+    callbacks.registered.push(Registration { number, callback, routine, context, caller, running, over: None });
     number
 }
 
-/// Returns when no call of the routine is under way any more.
+/// Returns when no call of the routine is under way any more, but those that it is called from itself.
 unsafe extern "win64" fn ex_unregister_callback(registration: u64) {
+    let thread = gate::thread::current_thread_object();
     // SAFETY: zeros are initialised on the next line.
     let mut idle: KernelEvent = unsafe { std::mem::zeroed() };
     // SAFETY: an event of our own; it is waited for before this frame ends if anybody learns of it.
     unsafe { event::initialize(&mut idle, DispatcherType::NOTIFICATION_EVENT, false) };
     let mut all = callbacks();
-    let Some(place) = all.registered.iter().position(|one| one.number == registration && one.waiter == 0) else {
+    let Some(one) = all.registered.iter_mut().find(|one| one.number == registration && one.over.is_none()) else {
         drop(all);
         gate::finding("K-177", format_args!("{registration:#x} is no registration of a callback."), gate::caller());
         return;
     };
-    let callback = all.registered[place].callback;
-    if all.registered[place].running == 0 {
-        all.registered.remove(place);
-        drop(all);
-    } else {
-        all.registered[place].waiter = &raw mut idle as u64;
-        drop(all);
+    let is_to_wait = one.running.iter().any(|&running| running != thread);
+    let event = if is_to_wait { &raw mut idle as u64 } else { 0 };
+    one.over = Some(Unregistering { thread, event });
+    drop(all);
+    if is_to_wait {
         // SAFETY: an initialised event.
-        unsafe { wait::wait_single(&raw mut idle as u64, None) };
+        unsafe { wait::wait_single(event, None) };
     }
+    remove_if_idle(registration);
+}
+
+/// Takes a registration away that is over and that no call is under way for.
+fn remove_if_idle(number: u64) {
+    let mut all = callbacks();
+    let is_idle = |one: &Registration| one.number == number && one.over.is_some() && one.running.is_empty();
+    let Some(place) = all.registered.iter().position(is_idle) else { return };
+    let callback = all.registered.remove(place).callback;
+    drop(all);
     nt_object::dereference(callback);
 }
 
-/// The first routine behind the one of a number, which counts as running from now on.
-fn begin_next(callback: u64, behind: u64) -> Option<Registration> {
+/// The number, routine and context of the first registration behind the one of a number, which counts as running from now on.
+fn begin_next(callback: u64, behind: u64) -> Option<(u64, u64, u64)> {
     let mut all = callbacks();
-    let next =
-        all.registered.iter_mut().find(|one| one.callback == callback && one.number > behind && one.waiter == 0)?;
-    next.running += 1;
-    Some(*next)
+    let is_next = |one: &&mut Registration| one.callback == callback && one.number > behind && one.over.is_none();
+    let next = all.registered.iter_mut().find(is_next)?;
+    next.running.push(gate::thread::current_thread_object());
+    Some((next.number, next.routine, next.context))
 }
 
 fn end(number: u64) {
+    let thread = gate::thread::current_thread_object();
     let mut all = callbacks();
-    let Some(place) = all.registered.iter().position(|one| one.number == number) else { return };
-    all.registered[place].running -= 1;
-    let Registration { running, waiter, .. } = all.registered[place];
-    if running == 0 && waiter != 0 {
-        all.registered.remove(place);
-        drop(all);
-        // SAFETY: the event of a thread that waits for it.
-        unsafe { event::set(waiter as *mut KernelEvent) };
+    let Some(one) = all.registered.iter_mut().find(|one| one.number == number) else { return };
+    if let Some(place) = one.running.iter().position(|&running| running == thread) {
+        one.running.swap_remove(place);
+    }
+    let mut idle = 0;
+    if let Some(over) = &mut one.over
+        && one.running.iter().all(|&running| running == over.thread)
+    {
+        idle = std::mem::take(&mut over.event);
+    }
+    drop(all);
+    if idle == 0 {
+        remove_if_idle(number);
+    } else {
+        // SAFETY: the event of a thread that waits for it, and then takes the registration away.
+        unsafe { event::set(idle as *mut KernelEvent) };
     }
 }
 
-/// In the order of their registration, at the caller's level.
+/// In the order of their registration, at the caller's level. The object stays meanwhile, whatever the routines do.
 unsafe extern "win64" fn ex_notify_callback(callback: u64, argument1: u64, argument2: u64) {
-    let mut behind = 0;
-    while let Some(Registration { number, routine, context, .. }) = begin_next(callback, behind) {
-        // SAFETY: the driver asked for this routine to be called so.
-        unsafe { gate::call::call3(routine, context, argument1, argument2) };
-        end(number);
-        behind = number;
+    nt_object::reference(callback);
+    if is_callback(callback) {
+        let mut behind = 0;
+        while let Some((number, routine, context)) = begin_next(callback, behind) {
+            // SAFETY: the driver asked for this routine to be called so.
+            unsafe { gate::call::call3(routine, context, argument1, argument2) };
+            end(number);
+            behind = number;
+        }
     }
+    nt_object::dereference(callback);
 }

@@ -24,8 +24,8 @@ const HAS_TIMER: u64 = 1;
 const SECOND_MS: u32 = 1000;
 const SECOND_100NS: i64 = 10_000_000;
 
-/// What the dispatcher is given for a device. Never freed: it may look at a timer or a DPC that was just taken back. A
-/// driver makes a handful of devices.
+/// What the dispatcher is given for a device. Never freed, since it may look at a timer or a DPC that was just taken back, but used
+/// again for another device.
 struct Clock {
     timer: Timer,
     dpc: Dpc,
@@ -42,6 +42,12 @@ struct DeviceTimer {
 unsafe impl Send for DeviceTimer {}
 
 static TIMERS: Mutex<Option<HashMap<u64, DeviceTimer>>> = Mutex::new(None);
+/// Addresses of clocks whose devices are gone.
+static FREE: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+
+fn free() -> MutexGuard<'static, Vec<u64>> {
+    FREE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn timers() -> MutexGuard<'static, Option<HashMap<u64, DeviceTimer>>> {
     TIMERS.lock().unwrap_or_else(PoisonError::into_inner)
@@ -66,9 +72,14 @@ fn new_clock(device: *mut DeviceObject) -> *mut Clock {
         dpc_data: 0,
     };
     // SAFETY: zeros are a timer that was not initialised; it is initialised below.
-    let clock = Box::leak(Box::new(Clock { timer: unsafe { std::mem::zeroed() }, dpc }));
-    // SAFETY: new memory that nobody waits on.
-    unsafe { timer::initialize(&raw mut clock.timer, DispatcherType::NOTIFICATION_TIMER, 0) };
+    let new = || Box::into_raw(Box::new(Clock { timer: unsafe { std::mem::zeroed() }, dpc }));
+    let used = free().pop();
+    let clock = used.map_or_else(new, |clock| clock as *mut Clock);
+    // SAFETY: memory that is never freed and that no device has; its timer is not set and its DPC not queued.
+    unsafe {
+        (*clock).dpc = dpc;
+        timer::initialize(&raw mut (*clock).timer, DispatcherType::NOTIFICATION_TIMER, 0);
+    }
     clock
 }
 
@@ -118,9 +129,16 @@ fn stop(device: *mut DeviceObject) {
 /// For a device that is being deleted: its timer goes with it.
 pub(crate) fn forget(device: *mut DeviceObject) {
     stop(device);
-    if let Some(timers) = timers().as_mut() {
-        timers.remove(&(device as u64));
-    }
+    let gone = timers().as_mut().and_then(|timers| timers.remove(&(device as u64)));
+    free().extend(gone.map(|timer| timer.clock as u64));
+}
+
+/// The device that a timer is of, if it is one of a device's.
+pub fn device_of(timer: u64) -> Option<*mut DeviceObject> {
+    let timers = timers();
+    // SAFETY: only the address is taken.
+    let is_of = |one: &DeviceTimer| unsafe { &raw mut (*one.clock).timer as u64 } == timer;
+    timers.as_ref()?.iter().find(|(_, one)| is_of(one)).map(|(&device, _)| device as *mut DeviceObject)
 }
 
 /// The DPC of every device's timer.

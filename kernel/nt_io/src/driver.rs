@@ -3,6 +3,7 @@
 use gate::fault::Stage;
 use nt_abi::io::{DriverExtension, MAJOR_FUNCTIONS, device_flags};
 use nt_abi::{DeviceObject, DriverObject, Irp, NtStatus, UnicodeString};
+use nt_dispatcher::thread;
 use nt_object::ObjectType;
 use trace::Event;
 
@@ -86,7 +87,8 @@ pub unsafe fn start(driver: *mut DriverObject, name: &str) -> NtStatus {
     gate::fault::set_stage(Stage::Entry, unsafe { (*driver).driver_init });
     // SAFETY: the caller's promise.
     let status = unsafe {
-        let status = gate::call::call2((*driver).driver_init, driver as u64, std::ptr::from_mut(path) as u64);
+        let (entry, path) = ((*driver).driver_init, std::ptr::from_mut(path) as u64);
+        let status = thread::keeping_regions(entry, || gate::call::call2(entry, driver as u64, path));
         for_each_device(driver, |device| (*device).flags &= !device_flags::DEVICE_INITIALIZING);
         NtStatus(status as u32)
     };
@@ -116,7 +118,7 @@ pub unsafe fn unload(driver: *mut DriverObject) -> bool {
     gate::record(Event::UnloadCalled { driver: driver as u64 });
     gate::fault::set_stage(Stage::Unload, routine);
     // SAFETY: the caller's promise.
-    unsafe { gate::call::call1(routine, driver as u64) };
+    thread::keeping_regions(routine, || unsafe { gate::call::call1(routine, driver as u64) });
     gate::fault::set_stage(Stage::Between, 0);
     gate::record(Event::UnloadReturned { driver: driver as u64 });
     true

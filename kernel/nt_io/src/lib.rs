@@ -16,7 +16,7 @@ pub mod cancel;
 pub mod completion;
 mod csq;
 pub mod device;
-mod device_timer;
+pub mod device_timer;
 pub mod driver;
 pub mod ea;
 pub mod exports;

@@ -10,7 +10,7 @@ use arena::{SlotArena, SlotCache, plan};
 use host_lock::Mutex;
 use nt_abi::DeviceObject;
 use nt_abi::exception::BugCheck;
-use nt_dispatcher::work;
+use nt_dispatcher::{thread, work};
 
 use crate::device;
 
@@ -99,7 +99,9 @@ unsafe extern "win64" fn io_uninitialize_work_item(item: u64) {
 
 unsafe extern "win64" fn io_queue_work_item(item: u64, routine: u64, _queue: u32, context: u64) {
     // SAFETY: see `io_free_work_item`.
-    unsafe { enqueue(item, move |object| gate::call::call2(routine, object, context)) };
+    unsafe {
+        enqueue(item, move |object| thread::keeping_regions(routine, || gate::call::call2(routine, object, context)))
+    };
 }
 
 unsafe extern "win64" fn io_queue_work_item_ex(item: u64, routine: u64, _queue: u32, context: u64) {

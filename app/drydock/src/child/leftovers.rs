@@ -13,7 +13,7 @@ use nt_executive::mm::io_space;
 use nt_executive::{bugcheck_callback, callback, mdl, notifications, pool};
 use nt_io::device::{self, DEVICE};
 use nt_io::file::FILE;
-use nt_io::{driver, irp, shutdown, work_item};
+use nt_io::{device_timer, driver, irp, shutdown, work_item};
 use tdi_transport::{Leftover, Transport};
 
 use super::drivers::Loaded;
@@ -247,7 +247,11 @@ impl Report<'_> {
         timer::for_each_pending(|pending| {
             let (kind, done) = if pending.is_timer { ("timer", "set") } else { ("DPC", "queued") };
             self.left(self.blamed(&pending), || {
-                format!("a {kind} ({:#x}) is still {done}; it was {done} here", pending.address)
+                let device = device_timer::device_of(pending.address).filter(|_| pending.is_timer);
+                let of = device.map_or_else(String::new, |device| {
+                    format!(" of the Device object{} ({device:p})", describe(device as u64))
+                });
+                format!("a {kind}{of} ({:#x}) is still {done}; it was {done} here", pending.address)
             });
         });
         work::for_each_item(|item, caller| {

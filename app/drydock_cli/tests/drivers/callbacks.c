@@ -33,6 +33,26 @@ static VOID NTAPI Stay(PVOID Context, PVOID One, PVOID Two)
     Order = 99;
 }
 
+static PVOID OwnRegistration, NextRegistration;
+static NTSTATUS FoundInside;
+
+/* Takes itself, the next routine and the creator's reference away: the object is there until all were told. */
+static VOID NTAPI LeaveNothing(PVOID Context, PVOID One, PVOID Two)
+{
+    NAME(name, "\\Callback\\DrydockTest");
+    OBJECT_ATTRIBUTES attributes;
+    PCALLBACK_OBJECT callback;
+
+    (void)One, (void)Two;
+    ExUnregisterCallback(OwnRegistration);
+    ExUnregisterCallback(NextRegistration);
+    ObDereferenceObject(Context);
+    InitializeObjectAttributes(&attributes, &name, OBJ_CASE_INSENSITIVE, NULL, NULL);
+    FoundInside = ExCreateCallback(&callback, &attributes, FALSE, TRUE);
+    if (NT_SUCCESS(FoundInside))
+        ObDereferenceObject(callback);
+}
+
 static void NTAPI Notify(PVOID Context)
 {
     ExNotifyCallback(Context, NULL, NULL);
@@ -94,6 +114,13 @@ static void Callbacks(void)
     Join(notifier);
     Join(other);
     ObDereferenceObject(callback);
+    CHECK_STATUS(STATUS_OBJECT_NAME_NOT_FOUND, ExCreateCallback(&callback, &attributes, FALSE, TRUE));
+
+    CHECK_STATUS(STATUS_SUCCESS, ExCreateCallback(&callback, &attributes, TRUE, TRUE));
+    OwnRegistration = ExRegisterCallback(callback, LeaveNothing, callback);
+    NextRegistration = ExRegisterCallback(callback, Stay, NULL);
+    ExNotifyCallback(callback, NULL, NULL);
+    CHECK_STATUS(STATUS_SUCCESS, FoundInside);
     CHECK_STATUS(STATUS_OBJECT_NAME_NOT_FOUND, ExCreateCallback(&callback, &attributes, FALSE, TRUE));
 
     CHECK_STATUS(STATUS_SUCCESS, ExCreateCallback(&single, NULL, TRUE, FALSE));

@@ -1,5 +1,6 @@
 //! Events, semaphores, mutexes and waits.
 
+use std::ptr;
 use std::sync::atomic::Ordering;
 
 use nt_abi::dispatcher::{DispatcherType, Mutant, Semaphore};
@@ -9,7 +10,7 @@ use nt_abi::{KernelEvent, ListEntry, NtStatus};
 use super::timeout_of;
 use crate::event::{self, signal_state};
 use crate::wait::{self, WaitType};
-use crate::{executor, thread};
+use crate::{executor, process, thread};
 
 gate::exports! {
     /// What threads wait on.
@@ -63,6 +64,33 @@ unsafe extern "win64" fn ke_read_state(object: u64) -> i32 {
     unsafe { signal_state(object) }.load(Ordering::Acquire)
 }
 
+/// Reports what cannot be waited on. Structures of the I/O manager begin with a type, too, and have the numbers of some that can, so
+/// the size must fit or the object be known.
+unsafe fn look_at(object: u64) {
+    // SAFETY: what drivers pass is theirs to answer for; see the module above.
+    let (kind, size) = unsafe { (*(object as *const DispatcherType), *((object + 2) as *const u8)) };
+    let is_object_of = |wanted| nt_object::type_of(object).is_some_and(|kind| ptr::eq(kind, wanted));
+    let is_of = |bytes: usize| usize::from(size) * 4 == bytes;
+    let is_waitable = match kind {
+        DispatcherType::NOTIFICATION_EVENT
+        | DispatcherType::SYNCHRONIZATION_EVENT
+        | DispatcherType::NOTIFICATION_TIMER
+        | DispatcherType::SYNCHRONIZATION_TIMER => true,
+        DispatcherType::MUTANT => is_of(size_of::<Mutant>()),
+        DispatcherType::SEMAPHORE => is_of(size_of::<Semaphore>()),
+        DispatcherType::THREAD => is_object_of(&thread::THREAD),
+        DispatcherType::PROCESS => is_object_of(&process::PROCESS),
+        _ => false,
+    };
+    if !is_waitable {
+        gate::finding(
+            "K-124",
+            format_args!("A wait for {object:#x}, which is nothing that can be waited on."),
+            gate::caller(),
+        );
+    }
+}
+
 unsafe extern "win64" fn ke_wait_for_single_object(
     object: u64,
     _reason: u32,
@@ -71,7 +99,10 @@ unsafe extern "win64" fn ke_wait_for_single_object(
     timeout: *const i64,
 ) -> NtStatus {
     // SAFETY: see the module above.
-    unsafe { wait::wait_single_alertable(object, timeout_of(timeout), alertable != 0) }
+    unsafe {
+        look_at(object);
+        wait::wait_single_alertable(object, timeout_of(timeout), alertable != 0)
+    }
 }
 
 #[allow(clippy::too_many_arguments, reason = "NT's signature")]
@@ -102,6 +133,7 @@ unsafe extern "win64" fn ke_wait_for_multiple_objects(
     // SAFETY: see the module above; the count was bounded above.
     unsafe {
         let objects = std::slice::from_raw_parts(objects, count as usize);
+        objects.iter().for_each(|&object| look_at(object));
         wait::wait_multiple_alertable(objects, wait_type, timeout_of(timeout), alertable != 0)
     }
 }
@@ -116,6 +148,7 @@ unsafe extern "win64" fn ke_initialize_semaphore(semaphore: *mut Semaphore, coun
     }
 }
 
+/// What would take the count over its limit, or down, raises and leaves it as it is.
 unsafe extern "win64" fn ke_release_semaphore(
     semaphore: *mut Semaphore,
     _increment: i32,

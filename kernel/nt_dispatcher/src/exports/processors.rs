@@ -64,7 +64,14 @@ fn bind(mask: u64) -> u64 {
     }
 }
 
+/// Unlike its other form it tells nothing of what became of it.
 unsafe extern "win64" fn ke_set_system_affinity_thread(affinity: u64) {
+    if affinity & thread::ALL_PROCESSORS == 0 {
+        let message = format_args!(
+            "KeSetSystemAffinityThread was given {affinity:#x}, which names no processor; nothing changed."
+        );
+        gate::finding("K-007", message, gate::caller());
+    }
     bind(affinity);
 }
 
