@@ -20,6 +20,15 @@ IMPORT(void, RtlInitializeGenericTableAvl, PVOID, PVOID, PVOID, PVOID, PVOID);
 IMPORT(PVOID, RtlLookupElementGenericTableFullAvl, PVOID, PVOID, PVOID, PVOID);
 IMPORT(PVOID, RtlEnumerateGenericTableWithoutSplayingAvl, PVOID, PVOID);
 
+IMPORT(ULONG, RtlRandom, PVOID);
+IMPORT(void, RtlMapGenericMask, PVOID, PVOID);
+IMPORT(NTSTATUS, RtlRunOnceExecuteOnce, PVOID, PVOID, PVOID, PVOID);
+IMPORT(NTSTATUS, RtlHashUnicodeString, PUNICODE_STRING, BOOLEAN, ULONG, PVOID);
+IMPORT(NTSTATUS, RtlIpv4AddressToStringExA, PVOID, USHORT, PSTR, PVOID);
+IMPORT(NTSTATUS, RtlIpv4StringToAddressA, PCSTR, BOOLEAN, PVOID, PVOID);
+IMPORT(LONG, strtol, const char *, PVOID, int);
+IMPORT(char *, strtok_s, char *, const char *, PVOID);
+
 #pragma pack(push, 1)
 typedef struct _PACKED {
     UCHAR Byte;
@@ -165,6 +174,45 @@ static void Tables(void)
     CHECK(CALL(RtlEnumerateGenericTableWithoutSplayingAvl)(table, FIELD(Other)) == NULL);
 }
 
+static ULONG NTAPI InitializeOnce(PVOID Once, PVOID Parameter, PVOID *Context)
+{
+    (void)Once;
+    *Context = Parameter;
+    return TRUE;
+}
+
+static void Runtime(void)
+{
+    static GENERIC_MAPPING mapping = {1, 2, 4, 8};
+    static PVOID once;
+    UNICODE_STRING text = RTL_CONSTANT_STRING(L"a");
+    char words[] = "one two", digits[] = "12x", address[] = "10.0.0.1/";
+    UCHAR bytes[4];
+    char room[32];
+    ULONG aligned = 5;
+
+    Packed.Number = 5;
+    CHECK_NUMBER(CALL(RtlRandom)(&aligned), CALL(RtlRandom)(FIELD(Number)));
+    CHECK_NUMBER(aligned, Packed.Number);
+    Packed.Number = GENERIC_WRITE;
+    CALL(RtlMapGenericMask)(FIELD(Number), &mapping);
+    CHECK_NUMBER(2, Packed.Number);
+    CHECK_STATUS(STATUS_SUCCESS, CALL(RtlRunOnceExecuteOnce)(&once, InitializeOnce, &mapping, FIELD(Object)));
+    CHECK(Packed.Object == &mapping);
+    CHECK_STATUS(STATUS_SUCCESS, CALL(RtlHashUnicodeString)(&text, FALSE, 0, FIELD(Number)));
+    CHECK_NUMBER('a', Packed.Number);
+    CHECK_NUMBER(12, CALL(strtol)(digits, FIELD(Object), 10));
+    CHECK(Packed.Object == &digits[2]);
+    CHECK(CALL(strtok_s)(words, " ", FIELD(Other)) == words && CALL(strtok_s)(NULL, " ", FIELD(Other)) == &words[4]);
+    CHECK_STATUS(STATUS_SUCCESS, CALL(RtlIpv4StringToAddressA)(address, TRUE, FIELD(Object), bytes));
+    CHECK(Packed.Object == &address[8] && bytes[3] == 1);
+    Packed.Number = sizeof(room);
+    CHECK_STATUS(STATUS_SUCCESS, CALL(RtlIpv4AddressToStringExA)(bytes, 0, room, FIELD(Number)));
+    CHECK_TEXT("10.0.0.1", room);
+    CHECK_NUMBER(9, Packed.Number);
+    CHECK_NUMBER(0, Packed.Guard);
+}
+
 static void Checks(PUNICODE_STRING RegistryPath)
 {
     (void)RegistryPath;
@@ -175,4 +223,5 @@ static void Checks(PUNICODE_STRING RegistryPath)
     Numbers();
     Security();
     Tables();
+    Runtime();
 }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use gate::memory::put;
+
 gate::exports! {
     /// Conversions and pseudo-random numbers.
     pub static TABLE in "ntoskrnl.exe";
@@ -150,7 +152,7 @@ unsafe extern "win64" fn wtoi64(text: *const u16) -> i64 {
 unsafe fn store_end<T>(end: *mut *const T, text: *const T, parsed: &Parsed) {
     if !end.is_null() {
         // SAFETY: the driver's result.
-        unsafe { *end = text.add(parsed.taken) };
+        unsafe { put(end, text.add(parsed.taken)) };
     }
 }
 

@@ -4,6 +4,8 @@
 
 use std::ptr;
 
+use gate::memory::put;
+
 gate::exports! {
     /// Copies with a size.
     pub static TABLE in "ntoskrnl.exe";
@@ -174,12 +176,12 @@ unsafe extern "win64" fn memmove_s(to: *mut u8, size: usize, from: *const u8, co
 unsafe extern "win64" fn strtok_s(text: *mut u8, set: *const u8, context: *mut *mut u8) -> *mut u8 {
     // SAFETY: the driver's texts.
     unsafe {
-        if context.is_null() || set.is_null() || (text.is_null() && (*context).is_null()) {
+        if context.is_null() || set.is_null() || (text.is_null() && context.read_unaligned().is_null()) {
             return ptr::null_mut();
         }
         let is_member =
             |byte: u8| (0..).map(|place| *set.add(place)).take_while(|&one| one != 0).any(|one| one == byte);
-        let mut start = if text.is_null() { *context } else { text };
+        let mut start = if text.is_null() { context.read_unaligned() } else { text };
         while *start != 0 && is_member(*start) {
             start = start.add(1);
         }
@@ -189,9 +191,9 @@ unsafe extern "win64" fn strtok_s(text: *mut u8, set: *const u8, context: *mut *
         }
         if *end != 0 {
             end.write(0);
-            *context = end.add(1);
+            put(context, end.add(1));
         } else {
-            *context = end;
+            put(context, end);
         }
         if *start == 0 { ptr::null_mut() } else { start }
     }

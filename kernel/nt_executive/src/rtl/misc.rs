@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use gate::memory::put;
 use nt_abi::NtStatus;
 use nt_abi::exception::BugCheck;
 
@@ -31,8 +32,8 @@ unsafe extern "win64" fn rtl_random(seed: *mut u32) -> u32 {
     const MODULUS: u64 = 0x7FFF_FFFF;
     // SAFETY: the driver's pointer; a bad one faults and is blamed on it. The same holds for the whole module.
     unsafe {
-        let next = (u64::from(*seed) * 0x7FFF_FFED + 0x7FFF_FFC3) % MODULUS;
-        *seed = next as u32;
+        let next = (u64::from(seed.read_unaligned()) * 0x7FFF_FFED + 0x7FFF_FFC3) % MODULUS;
+        put(seed, next as u32);
         next as u32
     }
 }
@@ -106,7 +107,7 @@ unsafe extern "win64" fn rtl_equal_luid(a: *const u64, b: *const u64) -> u8 {
 
 unsafe extern "win64" fn rtl_map_generic_mask(mask: *mut u32, mapping: *const [u32; 4]) {
     // SAFETY: see `rtl_random`.
-    unsafe { *mask = map_generic(*mask, &*mapping) };
+    unsafe { put(mask, map_generic(mask.read_unaligned(), &mapping.read_unaligned())) };
 }
 
 unsafe extern "win64" fn rtl_are_all_accesses_granted(granted: u32, desired: u32) -> u8 {
@@ -143,7 +144,7 @@ unsafe extern "win64" fn rtl_run_once_initialize(once: *mut u64) {
 unsafe fn store_context(context: *mut u64, state: u64) {
     if !context.is_null() {
         // SAFETY: see `rtl_random`.
-        unsafe { context.write(state & !once::STATE) };
+        unsafe { put(context, state & !once::STATE) };
     }
 }
 

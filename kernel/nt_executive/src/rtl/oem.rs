@@ -1,5 +1,6 @@
 //! Between the OEM code page and UTF-16: as for the ANSI one (K-165).
 
+use gate::memory::put;
 use nt_abi::{AnsiString, NtStatus, UnicodeString};
 
 use super::case::upper;
@@ -48,7 +49,7 @@ unsafe extern "win64" fn rtl_oem_string_to_counted_unicode_string(
     unsafe {
         let from = Bytes::of(from);
         if from.count() == 0 {
-            *to = UnicodeString::EMPTY;
+            put(to, UnicodeString::EMPTY);
             return NtStatus::SUCCESS;
         }
         let needed = from.count() * 2;
@@ -87,7 +88,7 @@ unsafe fn counted(to: *mut AnsiString, from: *const UnicodeString, allocated: u8
     unsafe {
         let from = Units::of(from);
         if from.count() == 0 {
-            *to = AnsiString { length: 0, maximum_length: 0, _pad: 0, buffer: std::ptr::null_mut() };
+            put(to, AnsiString { length: 0, maximum_length: 0, _pad: 0, buffer: std::ptr::null_mut() });
             return NtStatus::SUCCESS;
         }
         if from.iter().any(|unit| !oem::has_byte(change(unit))) {

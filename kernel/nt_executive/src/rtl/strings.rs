@@ -74,9 +74,9 @@ pub(super) unsafe fn find_room<T>(
     unsafe {
         if allocated != 0 {
             let new = allocate(needed).ok_or(NtStatus::NO_MEMORY)?;
-            *maximum_length = length;
-            *buffer = new.cast();
-        } else if length > *maximum_length {
+            put(maximum_length, length);
+            put(buffer, new.cast());
+        } else if length > maximum_length.read_unaligned() {
             return Err(NtStatus::BUFFER_OVERFLOW);
         }
     }
@@ -436,7 +436,7 @@ unsafe extern "win64" fn rtl_duplicate_unicode_string(
             return NtStatus::INVALID_PARAMETER;
         }
         if length == 0 && flags & ALLOCATE_EMPTY == 0 {
-            *to = UnicodeString::EMPTY;
+            put(to, UnicodeString::EMPTY);
             return NtStatus::SUCCESS;
         }
         let room = if flags & TERMINATE != 0 { length + 2 } else { length };
@@ -500,7 +500,7 @@ unsafe extern "win64" fn rtl_hash_unicode_string(
     // SAFETY: the driver's string.
     unsafe {
         let units = Units::of(string).iter().map(fold);
-        *hash = units.fold(0u32, |hash, unit| hash.wrapping_mul(65599).wrapping_add(unit.into()));
+        put(hash, units.fold(0u32, |hash, unit| hash.wrapping_mul(65599).wrapping_add(unit.into())));
     }
     NtStatus::SUCCESS
 }

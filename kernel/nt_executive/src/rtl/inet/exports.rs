@@ -1,5 +1,6 @@
 //! The win64 faces of addresses as text.
 
+use gate::memory::put;
 use nt_abi::NtStatus;
 
 use super::{BadAt, Read, port, v4, v6};
@@ -81,8 +82,8 @@ unsafe fn store_counted<T: Unit>(text: &str, to: *mut T, room: *mut u32) -> NtSt
     }
     // SAFETY: the driver's buffer and length.
     unsafe {
-        let (needed, given) = (text.len() as u32 + 1, room.read());
-        room.write(needed);
+        let (needed, given) = (text.len() as u32 + 1, room.read_unaligned());
+        put(room, needed);
         if given < needed {
             return NtStatus::INVALID_PARAMETER;
         }
@@ -99,7 +100,7 @@ unsafe fn answer<T, A>(found: Read<A>, text: *const T, end: *mut *const T, addre
     };
     // SAFETY: the driver's results.
     unsafe {
-        end.write(text.add(taken));
+        put(end, text.add(taken));
         if let Ok((found, _)) = found {
             address.write_unaligned(found);
         }
