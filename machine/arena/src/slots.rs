@@ -2,17 +2,15 @@
 
 use std::io;
 use std::ptr::NonNull;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{OnceLock, PoisonError};
 
-use host_lock::{Mutex, MutexGuard};
-
+use crate::free_slots::{self, Shared, SlotCache, Slots};
+use crate::sync::Mutex;
 use crate::{PAGE, Region};
 
 const LIVE: u32 = 0x4556_494C;
 const FREE: u32 = 0x4545_5246;
-/// Slots moved between a thread's cache and the arena at once.
-const BATCH: u32 = 32;
 
 /// What the host keeps in front of every slot body. Drivers do not know it is there.
 #[derive(Debug)]
@@ -31,21 +29,6 @@ pub struct SlotHeader {
 /// Bytes of [`SlotHeader`]; bodies are 16-byte aligned.
 const HEADER: u64 = size_of::<SlotHeader>() as u64;
 const _: () = assert!(size_of::<SlotHeader>() == 48);
-
-/// A thread's own free slots of one arena. All zero is an empty cache.
-#[derive(Debug, Default)]
-#[repr(C)]
-pub struct SlotCache {
-    head: u64,
-    count: u32,
-}
-
-impl SlotCache {
-    /// A cache without slots.
-    pub const fn empty() -> Self {
-        Self { head: 0, count: 0 }
-    }
-}
 
 /// Bytes from one slot to the next, and what tells their multiples without a division: headers are looked for dozens of
 /// times in the life of a file object.
@@ -95,16 +78,10 @@ pub struct SlotArena {
     shared: Mutex<Shared>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    free: u64,
-    used: u64,
-}
-
 impl SlotArena {
     /// An arena at `place` (see [`crate::plan`]) of at most `slots_max` bodies of `body` bytes.
     pub const fn new(place: u64, body: u64, slots_max: u64) -> Self {
-        let shared = Mutex::new(Shared { free: 0, used: 0 });
+        let shared = Mutex::new(Shared::none());
         let stride = Stride::new(HEADER + body.next_multiple_of(16));
         Self { place, stride, slots_max, region: OnceLock::new(), shared }
     }
@@ -122,21 +99,12 @@ impl SlotArena {
         Ok(self.region.get_or_init(|| region))
     }
 
-    fn shared(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes a slot; its body holds whatever was there before. `None` when the arena is exhausted.
     #[inline]
     pub fn allocate(&self, cache: &mut SlotCache, caller: u64) -> Option<NonNull<u8>> {
-        if cache.count == 0 {
-            self.refill(cache)?;
-        }
-        let header = cache.head as *mut SlotHeader;
-        // SAFETY: cached slots are committed slots of this arena that nobody else uses.
+        let header = free_slots::take(self, cache)? as *mut SlotHeader;
+        // SAFETY: free slots are committed slots of this arena, and this one is in no list any more.
         unsafe {
-            cache.head = (*header).caller;
-            cache.count -= 1;
             (*header).caller = caller;
             (*header).state.store(LIVE, Ordering::Release);
             NonNull::new((header as *mut u8).add(HEADER as usize))
@@ -146,20 +114,7 @@ impl SlotArena {
     /// Gives a slot back. `false` (and no effect) if `body` is not a live slot of this arena.
     #[inline]
     pub fn free(&self, cache: &mut SlotCache, body: u64) -> bool {
-        let Some(header) = self.header(body) else { return false };
-        // SAFETY: `header` checked that the slot is one of ours; headers are never unmapped.
-        unsafe {
-            if (*header).state.compare_exchange(LIVE, FREE, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-                return false;
-            }
-            (*header).caller = cache.head;
-        }
-        cache.head = header as u64;
-        cache.count += 1;
-        if cache.count > 2 * BATCH {
-            self.spill(cache);
-        }
-        true
+        self.header(body).is_some_and(|header| free_slots::give_back(self, cache, header as u64))
     }
 
     /// The header of the slot whose body is at `body`, if that is a slot of this arena, live or not.
@@ -201,7 +156,7 @@ impl SlotArena {
     /// Visits the body and header of every slot in use. Slots allocated or freed meanwhile may be missed.
     pub fn for_each_live(&self, mut visit: impl FnMut(u64, &SlotHeader)) {
         let Some(region) = self.region.get() else { return };
-        let used = self.shared().used;
+        let used = free_slots::lock(self).made;
         for index in 0..used {
             let body = region.base() + index * self.stride() + HEADER;
             if self.is_live(body) {
@@ -213,58 +168,49 @@ impl SlotArena {
 
     /// Moves all of a thread's slots back, for a thread that ends.
     pub fn release_cache(&self, cache: &mut SlotCache) {
-        let mut shared = self.shared();
-        while cache.count > 0 {
-            Self::move_one(&mut cache.head, &mut shared.free);
-            cache.count -= 1;
-        }
+        free_slots::release(self, cache);
+    }
+}
+
+/// Slots are named by where their headers lie, and linked through the word that notes the allocating driver while they are in use.
+impl Slots for SlotArena {
+    const BATCH: u32 = 32;
+
+    #[inline]
+    fn link(&self, slot: u64) -> u64 {
+        // SAFETY: free slots are committed ones of this arena, and whoever asks has the list that the slot is in.
+        unsafe { (*(slot as *mut SlotHeader)).caller }
     }
 
-    #[cold]
-    fn refill(&self, cache: &mut SlotCache) -> Option<()> {
-        let region = self.region().ok()?;
-        let mut shared = self.shared();
-        while cache.count < BATCH {
-            if shared.free == 0 {
-                let end = (shared.used + u64::from(BATCH)).min(self.slots_max);
-                if end == shared.used || region.commit(end * self.stride()).is_err() {
-                    break;
-                }
-                for index in shared.used..end {
-                    let header = (region.base() + index * self.stride()) as *mut SlotHeader;
-                    // SAFETY: just committed, zero, and not handed out yet.
-                    unsafe {
-                        (*header).state = AtomicU32::new(FREE);
-                        (*header).caller = shared.free;
-                    }
-                    shared.free = header as u64;
-                }
-                shared.used = end;
-            }
-            Self::move_one(&mut shared.free, &mut cache.head);
-            cache.count += 1;
-        }
-        (cache.count > 0).then_some(())
+    #[inline]
+    fn set_link(&self, slot: u64, link: u64) {
+        // SAFETY: as in `link`.
+        unsafe { (*(slot as *mut SlotHeader)).caller = link };
     }
 
-    #[cold]
-    fn spill(&self, cache: &mut SlotCache) {
-        let mut shared = self.shared();
-        for _ in 0..BATCH {
-            Self::move_one(&mut cache.head, &mut shared.free);
-            cache.count -= 1;
-        }
+    #[inline]
+    fn end_use(&self, slot: u64) -> bool {
+        // SAFETY: `header` checked that the slot is one of ours; headers are never unmapped.
+        let state = unsafe { &(*(slot as *mut SlotHeader)).state };
+        state.compare_exchange(LIVE, FREE, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// Moves the first slot of one free list to another.
-    fn move_one(from: &mut u64, to: &mut u64) {
-        let header = *from as *mut SlotHeader;
-        // SAFETY: free lists link committed, unused slots of this arena; the caller holds both lists.
-        unsafe {
-            *from = (*header).caller;
-            (*header).caller = *to;
-        }
-        *to = header as u64;
+    fn grow(&self, made: u64) -> u64 {
+        let end = (made + u64::from(Self::BATCH)).min(self.slots_max);
+        let committed = self.region().and_then(|region| region.commit(end * self.stride()));
+        if committed.is_ok() { end } else { made }
+    }
+
+    fn make(&self, number: u64) -> u64 {
+        let base = self.region.get().expect("`grow` reserved it").base();
+        let header = (base + number * self.stride()) as *mut SlotHeader;
+        // SAFETY: just committed, zero, and not handed out yet.
+        unsafe { (*header).state = AtomicU32::new(FREE) };
+        header as u64
+    }
+
+    fn shared(&self) -> &Mutex<Shared> {
+        &self.shared
     }
 }
 

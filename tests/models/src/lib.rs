@@ -9,11 +9,9 @@
 //! | `handles` | `nt_object/src/entry.rs` | loom |
 //! | `lists` | `nt_executive/src/lists/sequence.rs`: SLISTs, and with them lookaside lists | shuttle |
 //! | `rings` | `trace/src/window.rs` | loom |
+//! | `slots` | `arena/src/free_slots.rs`: slots and their caches | shuttle |
 //! | `waits` | `nt_dispatcher/src/wait.rs`, `bell.rs` | shuttle |
 //!
 //! Bounded here; `MODEL_PREEMPTIONS` and `MODEL_SCHEDULES` make them longer, as `cargo xtask soak` does.
-//!
-//! Left out: slots and their caches (`arena`, and with it the packets'): a cache has one user, and slots change
-//! hands under a lock; the one word that is not under it is compared and exchanged.
 
 #![forbid(unsafe_code)]
