@@ -26,6 +26,7 @@ pub mod exports;
 pub mod fast_mutex;
 pub mod irql;
 mod park;
+mod pin;
 pub mod poller;
 pub mod process;
 pub mod queue;

@@ -22,7 +22,7 @@ use crate::event::signal_state;
 use crate::executor::{self, seeded};
 use crate::park::Parker;
 use crate::queue::{self, Membership};
-use crate::{clock, clock_thread, describe, poller, wait};
+use crate::{clock, clock_thread, describe, pin, poller, wait};
 
 /// Stack of a driver thread. NT gives 24 KiB; host code below an import needs more.
 pub(crate) const STACK_BYTES: usize = 512 << 10;
@@ -418,6 +418,7 @@ fn settle(thread: u64) {
         return;
     }
     let (wanted, home) = (affinity(thread), word(thread, HOME).load(Ordering::Relaxed));
+    pin::to(wanted);
     let visited = word(thread, VISITED).load(Ordering::Relaxed);
     if wanted & 1 << home != 0 {
         leave_visited(thread);
@@ -620,6 +621,7 @@ fn spawn(body: u64, start: Start, context: u64) -> std::io::Result<()> {
         // SAFETY: nobody runs on the block yet.
         unsafe { block.set_stack(stack) };
         block.install();
+        pin::nowhere();
         live(Identity { body, block, record, processor }, start, context);
     };
     std::thread::Builder::new().stack_size(STACK_BYTES).spawn(run).map(drop).inspect_err(|_| identity.give_back())

@@ -38,6 +38,46 @@ fn string(text: &str) -> u64 {
     string as u64
 }
 
+/// The host's processors that the calling thread may use.
+fn host_processors() -> Vec<usize> {
+    // SAFETY: zeros are an empty set, which the call fills.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        assert_eq!(libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set), 0);
+        (0..libc::CPU_SETSIZE as usize).filter(|&number| libc::CPU_ISSET(number, &set)).collect()
+    }
+}
+
+#[proves("K-007")]
+#[test]
+fn thread_that_is_bound_to_a_processor_runs_on_that_of_the_host_and_new_threads_run_anywhere() {
+    fn note(to: u64) {
+        // SAFETY: the test's list, which outlives this thread.
+        unsafe { *(to as *mut Vec<usize>) = host_processors() };
+    }
+    in_the_kernel(|| {
+        let all = host_processors();
+        for &number in all.iter().filter(|&&number| number < 64) {
+            call!("KeSetSystemAffinityThread", 1u64 << number);
+            assert_eq!(host_processors(), [number]);
+            let mut of_new_thread = Vec::<usize>::new();
+            common::join(common::start(note, &raw mut of_new_thread as u64));
+            assert_eq!(of_new_thread, all);
+        }
+        // Of several that it may use, and of none.
+        call!("KeSetSystemAffinityThread", u64::MAX);
+        assert_eq!(host_processors(), all);
+        if let Some(absent) = (0..64).find(|number| !all.contains(number)) {
+            call!("KeSetSystemAffinityThread", 1u64 << all[0]);
+            call!("KeSetSystemAffinityThread", 1u64 << absent);
+            assert_eq!(host_processors(), all);
+        }
+        call!("KeSetSystemAffinityThread", 1u64 << all[0]);
+        call!("KeRevertToUserAffinityThread");
+        assert_eq!(host_processors(), all);
+    });
+}
+
 /// Calls something that writes a handle first, and gives the status and the handle.
 macro_rules! call_for_handle {
     ($name:literal $(, $argument:expr)*) => {{

@@ -151,6 +151,8 @@ fn allowed(policy: Policy) -> io::Result<BTreeMap<i64, Vec<SeccompRule>>> {
         let own = SIGNALS.iter().map(|value| rule(&[equal(0, std::process::id())?, equal(signal, *value as u32)?]));
         rules.insert(number, own.collect::<io::Result<Vec<_>>>()?);
     }
+    // The calling thread alone: where another runs is nobody's business.
+    rules.insert(libc::SYS_sched_setaffinity, vec![rule(&[equal(0, 0)?])?]);
     // Nothing that makes the kernel send signals to others, and no socket but to the network.
     rules.insert(libc::SYS_fcntl, one_of(1, &[libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_DUPFD_CLOEXEC])?);
     rules.insert(libc::SYS_prctl, one_of(0, &[libc::PR_SET_NAME, libc::PR_SET_TSC, libc::PR_SET_VMA])?);

@@ -127,6 +127,10 @@ mod tests {
             let whole = calls::program(policy).expect("a program");
             let ask = |number: c_long| answer(&whole, ARCHITECTURE, number as u32, HOST, [0; 6]);
             assert_eq!([ask(libc::SYS_futex), ask(libc::SYS_execve)], [ALLOW, EPERM]);
+            let bind = |thread| {
+                answer(&whole, ARCHITECTURE, libc::SYS_sched_setaffinity as u32, HOST, [thread, 0, 0, 0, 0, 0])
+            };
+            assert_eq!([bind(0), bind(7)], [ALLOW, EPERM], "no thread binds another");
             let socket_calls = FREQUENT_SOCKETS.iter().map(|&number| ask(number));
             let expected = if policy.sockets { ALLOW } else { EPERM };
             assert!(socket_calls.into_iter().all(|answer| answer == expected), "{policy:?}");

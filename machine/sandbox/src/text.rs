@@ -21,7 +21,7 @@ pub fn describe(policy: Policy) -> String {
     }
     group(
         "with conditions",
-        "mmap mprotect (never executable), clone (threads only), kill tgkill (this process only, no signal that ends or stops it as if from outside)".into(),
+        "mmap mprotect (never executable), clone (threads only), sched_setaffinity (the calling thread), kill tgkill (this process only, no signal that ends or stops it as if from outside)".into(),
     );
     group("answered ENOSYS", names(calls::ABSENT));
     if policy.sockets {

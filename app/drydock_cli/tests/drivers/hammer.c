@@ -1,11 +1,13 @@
 /*
  * Two threads hammer each primitive at once, and what they did together must add up.
  *
- * The value Rounds under Parameters says how often; each primitive is turned that many times by each thread.
+ * The value Rounds under Parameters says how often; each primitive is turned that many times by each thread. Each has a processor of its
+ * own, where the host has two.
  */
 #define FAMILY "hammer"
 #include "check.h"
 
+IMPORT(void, KeSetSystemAffinityThread, KAFFINITY);
 IMPORT(LONG, ExTryConvertSharedSpinLockExclusive, PLONG);
 IMPORT(KIRQL, ExAcquireSpinLockShared, PLONG);
 IMPORT(void, ExReleaseSpinLockShared, PLONG, KIRQL);
@@ -33,6 +35,7 @@ static void NTAPI Run(PVOID Context)
 {
     TASK *task = Context;
 
+    CALL(KeSetSystemAffinityThread)((KAFFINITY)1 << task->Who);
     InterlockedIncrement(&Ready);
     while (Ready < 2)
         ZwYieldExecution();
