@@ -25,6 +25,7 @@ pub mod executor;
 pub mod exports;
 pub mod fast_mutex;
 pub mod irql;
+mod named_object;
 mod park;
 mod pin;
 pub mod poller;
@@ -36,6 +37,7 @@ pub mod shared_lock;
 pub mod spin;
 pub mod thread;
 pub mod timer;
+pub mod timer_object;
 pub mod wait;
 pub mod work;
 

@@ -1,4 +1,4 @@
-/* Events behind handles and names, waits on handles, and pulses (K-124 to K-126, K-155, K-159). */
+/* Events and timers behind handles and names, waits on handles, and pulses (K-124 to K-129, K-155, K-159). */
 #define FAMILY "named"
 #include "check.h"
 
@@ -18,6 +18,12 @@ IMPORT(NTSTATUS, NtWaitForMultipleObjects, ULONG, PHANDLE, ULONG, BOOLEAN, PLARG
 IMPORT(PKEVENT, IoCreateNotificationEvent, PUNICODE_STRING, PHANDLE);
 IMPORT(PKEVENT, IoCreateSynchronizationEvent, PUNICODE_STRING, PHANDLE);
 IMPORT(NTSTATUS, NtClose, HANDLE);
+IMPORT(NTSTATUS, ZwCreateTimer, PHANDLE, ACCESS_MASK, POBJECT_ATTRIBUTES, ULONG);
+IMPORT(NTSTATUS, ZwOpenTimer, PHANDLE, ACCESS_MASK, POBJECT_ATTRIBUTES);
+IMPORT(NTSTATUS, ZwSetTimer, HANDLE, PLARGE_INTEGER, PVOID, PVOID, BOOLEAN, LONG, PBOOLEAN);
+IMPORT(NTSTATUS, ZwCancelTimer, HANDLE, PBOOLEAN);
+
+#define TIMER_ALL_ACCESS 0x1F0003
 
 static LARGE_INTEGER AtOnce;
 
@@ -122,10 +128,62 @@ static void Pulses(void)
     CHECK(!KeReadStateEvent(&Pulsed[1]));
 }
 
+#define CANCEL(expected, handle)                                                                                       \
+    do {                                                                                                               \
+        BOOLEAN state = 77;                                                                                            \
+        CHECK_STATUS(STATUS_SUCCESS, CALL(ZwCancelTimer)(handle, &state));                                             \
+        CHECK_NUMBER(expected, state);                                                                                 \
+    } while (0)
+
+static void Timers(void)
+{
+    UNICODE_STRING name = RTL_CONSTANT_STRING(L"\\BaseNamedObjects\\DrydockTimer");
+    LARGE_INTEGER soon = Milliseconds(1), late = Milliseconds(3600 * 1000);
+    OBJECT_ATTRIBUTES attributes;
+    HANDLE one, two, event;
+    BOOLEAN state = 77;
+
+    InitializeObjectAttributes(&attributes, &name, OBJ_KERNEL_HANDLE, NULL, NULL);
+    CHECK_STATUS(STATUS_INVALID_PARAMETER_4, CALL(ZwCreateTimer)(&one, TIMER_ALL_ACCESS, NULL, 2));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(ZwCreateTimer)(&one, TIMER_ALL_ACCESS, &attributes, NotificationTimer));
+    CHECK_STATUS(STATUS_OBJECT_NAME_COLLISION, CALL(ZwCreateTimer)(&two, TIMER_ALL_ACCESS, &attributes, NotificationTimer));
+    CHECK_STATUS(STATUS_OBJECT_TYPE_MISMATCH, CALL(ZwOpenEvent)(&two, EVENT_ALL_ACCESS, &attributes));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(ZwOpenTimer)(&two, TIMER_ALL_ACCESS, &attributes));
+    CHECK_STATUS(STATUS_TIMEOUT, CALL(ZwWaitForSingleObject)(one, FALSE, &AtOnce));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(ZwSetTimer)(one, &soon, NULL, NULL, FALSE, 0, &state));
+    CHECK_NUMBER(FALSE, state);
+    CHECK_STATUS(STATUS_SUCCESS, CALL(ZwWaitForSingleObject)(two, FALSE, NULL));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(ZwWaitForSingleObject)(one, FALSE, &AtOnce));
+    CANCEL(TRUE, two);
+    CHECK_STATUS(STATUS_SUCCESS, CALL(ZwSetTimer)(one, &late, NULL, NULL, FALSE, 0, &state));
+    CHECK_NUMBER(TRUE, state);
+    CHECK_STATUS(STATUS_TIMEOUT, CALL(ZwWaitForSingleObject)(one, FALSE, &AtOnce));
+    CANCEL(FALSE, one);
+    CHECK_STATUS(STATUS_INVALID_PARAMETER_6, CALL(ZwSetTimer)(one, &late, NULL, NULL, FALSE, -1, NULL));
+    CHECK_STATUS(STATUS_TIMER_RESUME_IGNORED, CALL(ZwSetTimer)(one, &late, NULL, NULL, TRUE, 0, NULL));
+    /* The last handle takes the name, and a timer that is set is so no more. */
+    CALL(NtClose)(two);
+    CALL(NtClose)(one);
+    CHECK_STATUS(STATUS_OBJECT_NAME_NOT_FOUND, CALL(ZwOpenTimer)(&one, TIMER_ALL_ACCESS, &attributes));
+    CHECK_STATUS(STATUS_INVALID_HANDLE, CALL(ZwCancelTimer)(one, NULL));
+
+    CHECK_STATUS(STATUS_SUCCESS, CALL(ZwCreateTimer)(&one, TIMER_ALL_ACCESS, NULL, SynchronizationTimer));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(ZwSetTimer)(one, &soon, NULL, NULL, FALSE, 1, NULL));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(ZwWaitForSingleObject)(one, FALSE, NULL));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(ZwWaitForSingleObject)(one, FALSE, NULL));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(ZwCancelTimer)(one, NULL));
+    CHECK_STATUS(STATUS_OBJECT_TYPE_MISMATCH, CALL(ZwSetEvent)(one, NULL));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(NtCreateEvent)(&event, EVENT_ALL_ACCESS, NULL, NotificationEvent, FALSE));
+    CHECK_STATUS(STATUS_OBJECT_TYPE_MISMATCH, CALL(ZwCancelTimer)(event, NULL));
+    CALL(NtClose)(event);
+    CALL(NtClose)(one);
+}
+
 static void Checks(PUNICODE_STRING RegistryPath)
 {
     (void)RegistryPath;
     Handles();
     Shared();
     Pulses();
+    Timers();
 }

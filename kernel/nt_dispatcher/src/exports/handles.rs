@@ -1,15 +1,18 @@
 //! Events by handle and name, and waits on handles.
 
 use gate::memory::put;
-use nt_abi::dispatcher::DispatcherType;
+use nt_abi::dispatcher::{DispatcherType, Timer};
 use nt_abi::object::attributes;
 use nt_abi::{FileObject, Handle, KernelEvent, NtStatus, ObjectAttributes, UnicodeString};
+use nt_object::ObjectType;
 
 use super::timeout_of;
 use crate::event_object::{self, EVENT, Kind};
+use crate::named_object::{self, Wanted};
 use crate::thread::THREAD;
+use crate::timer_object::{self, TIMER};
 use crate::wait::{self, WaitType};
-use crate::{event, executor};
+use crate::{event, executor, timer};
 
 gate::exports! {
     /// Dispatcher objects behind handles.
@@ -22,6 +25,10 @@ gate::exports! {
     "ZwPulseEvent" | "NtPulseEvent" = zw_pulse_event(handle: Handle, old: *mut i32) -> NtStatus, irql <= PASSIVE, rules "K-124 K-155";
     "IoCreateNotificationEvent" = io_create_notification_event(name: *const UnicodeString, handle: *mut Handle) -> u64, irql <= PASSIVE, rules "K-124";
     "IoCreateSynchronizationEvent" = io_create_synchronization_event(name: *const UnicodeString, handle: *mut Handle) -> u64, irql <= PASSIVE, rules "K-124";
+    "ZwCreateTimer" = zw_create_timer(handle: *mut Handle, access: u32, attributes: *const ObjectAttributes, kind: u32) -> NtStatus, irql <= PASSIVE, rules "K-128 K-159";
+    "ZwOpenTimer" = zw_open_timer(handle: *mut Handle, access: u32, attributes: *const ObjectAttributes) -> NtStatus, irql <= PASSIVE, rules "K-159";
+    "ZwSetTimer" = zw_set_timer(handle: Handle, due: *const i64, routine: u64, context: u64, resume: u8, period_ms: i32, was_signalled: *mut u8) -> NtStatus, irql <= PASSIVE, rules "K-128 K-155";
+    "ZwCancelTimer" = zw_cancel_timer(handle: Handle, is_signalled: *mut u8) -> NtStatus, irql <= PASSIVE, rules "K-129 K-155";
     "ZwWaitForSingleObject" | "NtWaitForSingleObject" = zw_wait_for_single_object(handle: Handle, alertable: u8, timeout: *const i64) -> NtStatus, irql <= PASSIVE, rules "K-125 K-155";
     "ZwWaitForMultipleObjects" | "NtWaitForMultipleObjects" = zw_wait_for_multiple_objects(count: u32, handles: *const Handle, wait_type: u32, alertable: u8, timeout: *const i64) -> NtStatus, irql <= PASSIVE, rules "K-126 K-155";
     data "ExEventObjectType" = event_type_cell, rules "K-157";
@@ -63,10 +70,33 @@ unsafe fn create_event(
 ) -> Result<NtStatus, NtStatus> {
     // SAFETY: the caller's promise.
     let (name, flags) = unsafe { name_and_flags(attributes) }?;
-    let (opened, _, was_there) = event_object::create(name.as_deref(), kind, access, flags, gate::caller())?;
+    let wanted = Wanted { kind: &EVENT, name: name.as_deref(), access, flags, caller: gate::caller() };
+    let (opened, _, was_there) = event_object::create(wanted, kind)?;
     // SAFETY: the caller's promise.
     unsafe { put(handle, opened) };
     Ok(if was_there { NtStatus::OBJECT_NAME_EXISTS } else { NtStatus::SUCCESS })
+}
+
+/// # Safety
+/// As the exports.
+unsafe fn open(
+    kind: &'static ObjectType,
+    handle: *mut Handle,
+    access: u32,
+    attributes: *const ObjectAttributes,
+) -> NtStatus {
+    // SAFETY: the caller's promise.
+    let opened = unsafe { name_and_flags(attributes) }.and_then(|(name, flags)| {
+        named_object::open(Wanted { kind, name: name.as_deref(), access, flags, caller: gate::caller() })
+    });
+    match opened {
+        Ok(opened) => {
+            // SAFETY: the caller's promise.
+            unsafe { put(handle, opened) };
+            NtStatus::SUCCESS
+        }
+        Err(status) => status,
+    }
 }
 
 fn kind_of(kind: u32) -> DispatcherType {
@@ -94,18 +124,7 @@ unsafe extern "win64" fn zw_open_event(
     attributes: *const ObjectAttributes,
 ) -> NtStatus {
     // SAFETY: see the module above.
-    let opened = unsafe { name_and_flags(attributes) }.and_then(|(name, flags)| {
-        let name = name.ok_or(NtStatus::OBJECT_PATH_SYNTAX_BAD)?;
-        event_object::open(&name, access, flags, gate::caller())
-    });
-    match opened {
-        Ok(opened) => {
-            // SAFETY: see the module above.
-            unsafe { put(handle, opened) };
-            NtStatus::SUCCESS
-        }
-        Err(status) => status,
-    }
+    unsafe { open(&EVENT, handle, access, attributes) }
 }
 
 /// Does something to the event behind a handle, and gives its state before.
@@ -160,7 +179,8 @@ unsafe fn io_create_event(name: *const UnicodeString, handle: *mut Handle, kind:
     let name = if name.is_null() { None } else { gate::memory::read_unicode(name as u64).ok() };
     let kind = Kind { kind, signalled: true };
     let flags = attributes::OPENIF | attributes::KERNEL_HANDLE;
-    match event_object::create(name.as_deref(), kind, 0, flags, gate::caller()) {
+    let wanted = Wanted { kind: &EVENT, name: name.as_deref(), access: 0, flags, caller: gate::caller() };
+    match event_object::create(wanted, kind) {
         Ok((opened, body, _)) => {
             // SAFETY: the caller's promise.
             unsafe { put(handle, opened) };
@@ -180,11 +200,98 @@ unsafe extern "win64" fn io_create_synchronization_event(name: *const UnicodeStr
     unsafe { io_create_event(name, handle, DispatcherType::SYNCHRONIZATION_EVENT) }
 }
 
+unsafe extern "win64" fn zw_create_timer(
+    handle: *mut Handle,
+    access: u32,
+    attributes: *const ObjectAttributes,
+    kind: u32,
+) -> NtStatus {
+    let kind = match kind {
+        0 => DispatcherType::NOTIFICATION_TIMER,
+        1 => DispatcherType::SYNCHRONIZATION_TIMER,
+        _ => return NtStatus::INVALID_PARAMETER_4,
+    };
+    // SAFETY: see the module above.
+    let created = unsafe { name_and_flags(attributes) }.and_then(|(name, flags)| {
+        let wanted = Wanted { kind: &TIMER, name: name.as_deref(), access, flags, caller: gate::caller() };
+        timer_object::create(wanted, kind)
+    });
+    match created {
+        Ok((opened, _, was_there)) => {
+            // SAFETY: see the module above.
+            unsafe { put(handle, opened) };
+            if was_there { NtStatus::OBJECT_NAME_EXISTS } else { NtStatus::SUCCESS }
+        }
+        Err(status) => status,
+    }
+}
+
+unsafe extern "win64" fn zw_open_timer(
+    handle: *mut Handle,
+    access: u32,
+    attributes: *const ObjectAttributes,
+) -> NtStatus {
+    // SAFETY: see the module above.
+    unsafe { open(&TIMER, handle, access, attributes) }
+}
+
+/// Does something to the timer behind a handle, and tells whether it was signalled before.
+///
+/// # Safety
+/// `to` is null or a driver's place for the state.
+unsafe fn with_timer(handle: Handle, to: *mut u8, change: impl FnOnce(*mut Timer)) -> NtStatus {
+    let body = match nt_object::reference_by_handle(handle, Some(TIMER.block())) {
+        Ok((body, _)) => body,
+        Err(status) => return status,
+    };
+    // SAFETY: a live timer.
+    let was_signalled = unsafe { event::signal_state(body) }.load(std::sync::atomic::Ordering::Acquire) > 0;
+    change(body as *mut Timer);
+    nt_object::dereference(body);
+    if !to.is_null() {
+        // SAFETY: the caller's promise.
+        unsafe { put(to, was_signalled.into()) };
+    }
+    executor::point();
+    NtStatus::SUCCESS
+}
+
+/// No machine is woken here, which is what a timer that is to do so is told. Routines to be called in the thread that set the timer
+/// are left out: nothing is delivered to threads.
+unsafe extern "win64" fn zw_set_timer(
+    handle: Handle,
+    due: *const i64,
+    routine: u64,
+    _context: u64,
+    resume: u8,
+    period_ms: i32,
+    was_signalled: *mut u8,
+) -> NtStatus {
+    let Ok(period_ms) = u32::try_from(period_ms) else { return NtStatus::INVALID_PARAMETER_6 };
+    if routine != 0 {
+        gate::bugcheck::unimplemented("ZwSetTimer with a routine (an APC)");
+    }
+    // SAFETY: see the module above.
+    let due = unsafe { due.read_unaligned() };
+    // SAFETY: see the module above; the timer is alive.
+    let status = unsafe {
+        with_timer(handle, was_signalled, |timer| {
+            timer::set(timer, due, period_ms, std::ptr::null_mut(), gate::caller());
+        })
+    };
+    if status == NtStatus::SUCCESS && resume != 0 { NtStatus::TIMER_RESUME_IGNORED } else { status }
+}
+
+unsafe extern "win64" fn zw_cancel_timer(handle: Handle, is_signalled: *mut u8) -> NtStatus {
+    // SAFETY: see the module above.
+    unsafe { with_timer(handle, is_signalled, |timer| _ = timer::cancel(timer as u64)) }
+}
+
 /// An object behind a handle, referenced, and what of it can be waited on.
 fn waitable(handle: Handle) -> Result<(u64, u64), NtStatus> {
     let (body, _) = nt_object::reference_by_handle(handle, None)?;
     match nt_object::type_of(body) {
-        Some(kind) if std::ptr::eq(kind, &EVENT) || std::ptr::eq(kind, &THREAD) => Ok((body, body)),
+        Some(kind) if [&EVENT, &THREAD, &TIMER].into_iter().any(|one| std::ptr::eq(kind, one)) => Ok((body, body)),
         // The type belongs to the I/O manager, but the event is in a layout that everybody knows.
         Some(kind) if kind.name == "File" => Ok((body, body + std::mem::offset_of!(FileObject, event) as u64)),
         _ => {
