@@ -106,7 +106,10 @@ unsafe extern "win64" fn io_queue_work_item(item: u64, routine: u64, _queue: u32
 
 unsafe extern "win64" fn io_queue_work_item_ex(item: u64, routine: u64, _queue: u32, context: u64) {
     // SAFETY: see `io_free_work_item`.
-    unsafe { enqueue(item, move |object| gate::call::call3(routine, object, context, item)) };
+    unsafe {
+        let call = move |object| gate::call::call3(routine, object, context, item);
+        enqueue(item, move |object| thread::keeping_regions(routine, || call(object)))
+    };
 }
 
 /// Queues an item. An item that is queued already, freed, or no item at all ends the run (K-137).

@@ -444,7 +444,8 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        irp::free_by_driver(self.irp);
+        // SAFETY: as in `cancel`.
+        unsafe { irp::free_by_driver(self.irp) }
     }
 }
 
