@@ -334,6 +334,19 @@ fn bugcheck_callback_that_is_left_registered_is_a_finding() {
     assert!(ran.findings().iter().any(|finding| finding.contains("a bugcheck callback")), "{ran:#?}");
 }
 
+#[test]
+fn events_go_nowhere_while_nobody_traces() {
+    every_claim_holds("tracing");
+}
+
+#[test]
+#[proves("K-102")]
+fn trace_provider_that_is_left_registered_is_a_finding() {
+    let ran = Run::of(driver("tracing")).set("Left", 1).args(["--net", "none"]).run().expect("findings", 1);
+    let is_told = |finding: &&str| finding.contains("trace provider {8C3D2A11-5F60-4D7E-9102-3B4C5D6E7F80}");
+    assert!(ran.findings().iter().any(is_told), "{ran:#?}");
+}
+
 /// A run of last_calls.c that ends so, in the bugcheck of that code and nothing of the callbacks'.
 #[track_caller]
 fn last_calls(end: u32, code: u32, seed: &[&str]) -> Ran {

@@ -32,6 +32,7 @@ mod system;
 pub mod table;
 #[cfg(test)]
 mod testing;
+pub mod tracing;
 mod varargs;
 
 /// Lends this crate's services to those below it. Once, before the first driver runs.

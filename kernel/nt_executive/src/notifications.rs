@@ -12,6 +12,8 @@ use nt_dispatcher::exports::number_of_processors;
 use nt_dispatcher::process::SYSTEM_ID;
 use nt_dispatcher::thread::{self, Change};
 
+use crate::tracing;
+
 gate::exports! {
     /// Notifications.
     pub static TABLE in "ntoskrnl.exe";
@@ -200,6 +202,10 @@ pub fn thread_changed(thread: u64, change: Change) {
     for routine in told_of(Subject::Thread) {
         // SAFETY: the driver registered the routine for these arguments.
         gate::call::apart(|| unsafe { gate::call::call3(routine, SYSTEM_ID, id, created) });
+    }
+    if change == Change::Ended {
+        // Behind the routines, which may trace.
+        tracing::forget_thread(id);
     }
 }
 

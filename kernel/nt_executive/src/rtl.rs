@@ -23,6 +23,7 @@ mod utf8;
 mod version;
 
 pub(crate) use case::upper;
+pub(crate) use guid::Guid;
 pub(crate) use misc::map_generic;
 pub(crate) use text::{Bytes, Units};
 

@@ -30,6 +30,7 @@ fn tables() -> impl Iterator<Item = &'static [Export]> {
         crate::section::TABLE,
         crate::system::TABLE,
         crate::system::information::TABLE,
+        crate::tracing::TABLE,
     ];
     let parts = crate::c_runtime::TABLES
         .into_iter()

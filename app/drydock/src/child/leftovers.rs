@@ -10,7 +10,7 @@ use nt_dispatcher::event_object::EVENT;
 use nt_dispatcher::{dpc, resource, thread, timer, work};
 use nt_executive::lists::lookaside;
 use nt_executive::mm::io_space;
-use nt_executive::{bugcheck_callback, callback, mdl, notifications, pool};
+use nt_executive::{bugcheck_callback, callback, mdl, notifications, pool, tracing};
 use nt_io::device::{self, DEVICE};
 use nt_io::file::FILE;
 use nt_io::{device_timer, driver, irp, shutdown, work_item};
@@ -223,6 +223,11 @@ impl Report<'_> {
         callback::for_each_registered(|routine, caller| {
             self.left(caller, || {
                 format!("a routine of a callback object ({routine:#x}) was not unregistered; it was registered here")
+            });
+        });
+        tracing::for_each_registered(|provider| {
+            self.left(provider.caller, || {
+                format!("the trace provider {} was not unregistered; it was registered here", provider.id)
             });
         });
         shutdown::for_each_registered(|device, caller| {

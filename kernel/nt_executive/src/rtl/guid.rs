@@ -28,7 +28,25 @@ pub struct Guid {
 const _: () = assert!(size_of::<Guid>() == 16);
 
 impl Guid {
-    fn text(&self) -> String {
+    /// All zeros.
+    pub const NONE: Self = Self { a: 0, b: 0, c: 0, d: [0; 8] };
+
+    /// A new one (version 4).
+    pub fn random() -> Self {
+        let bytes = (u128::from(random::next()) << 64 | u128::from(random::next())).to_le_bytes();
+        let [a0, a1, a2, a3, b0, b1, c0, c1, d @ ..] = bytes;
+        let mut made = Self {
+            a: u32::from_le_bytes([a0, a1, a2, a3]),
+            b: u16::from_le_bytes([b0, b1]),
+            c: u16::from_le_bytes([c0, c1]) & 0x0FFF | 0x4000,
+            d,
+        };
+        made.d[0] = made.d[0] & 0x3F | 0x80;
+        made
+    }
+
+    /// In braces, as `RtlStringFromGUID` writes it.
+    pub fn text(&self) -> String {
         let [d0, d1, rest @ ..] = self.d;
         let rest: String = rest.iter().map(|byte| format!("{byte:02X}")).collect();
         format!("{{{:08X}-{:04X}-{:04X}-{d0:02X}{d1:02X}-{rest}}}", self.a, self.b, self.c)
@@ -73,19 +91,9 @@ unsafe extern "win64" fn rtl_guid_from_string(string: *const UnicodeString, guid
     }
 }
 
-/// A random one (version 4).
 unsafe extern "win64" fn ex_uuid_create(guid: *mut Guid) -> NtStatus {
-    let bytes = (u128::from(random::next()) << 64 | u128::from(random::next())).to_le_bytes();
-    let [a0, a1, a2, a3, b0, b1, c0, c1, d @ ..] = bytes;
-    let mut made = Guid {
-        a: u32::from_le_bytes([a0, a1, a2, a3]),
-        b: u16::from_le_bytes([b0, b1]),
-        c: u16::from_le_bytes([c0, c1]) & 0x0FFF | 0x4000,
-        d,
-    };
-    made.d[0] = made.d[0] & 0x3F | 0x80;
     // SAFETY: see `rtl_string_from_guid`.
-    unsafe { guid.write_unaligned(made) };
+    unsafe { guid.write_unaligned(Guid::random()) };
     NtStatus::SUCCESS
 }
 
