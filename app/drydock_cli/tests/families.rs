@@ -267,6 +267,11 @@ fn system_information_is_that_of_the_run() {
 }
 
 #[test]
+fn names_are_in_the_expressions_that_fit_them() {
+    every_claim_holds("file_names");
+}
+
+#[test]
 #[proves("K-177")]
 fn callbacks_timers_and_reinitialization_call_drivers_back() {
     for seed in [&[][..], &["--seed", "7"]] {

@@ -1,7 +1,7 @@
 //! Names of files as drivers write them, and patterns.
 
 use nt_abi::NtStatus;
-use nt_object::upcase;
+use nt_object::{pattern, upcase};
 
 const SEPARATOR: u16 = b'\\' as u16;
 /// Longest component.
@@ -51,71 +51,15 @@ pub fn is_same(one: &str, other: &str) -> bool {
     one == other || upper(one) == upper(other)
 }
 
-/// Whether `name` fits `pattern`, in which `*` and `?` stand for anything and for one character. What Win32 makes of
-/// patterns that end in dots (`<`, `>`, `"`) is understood as `*`, `?` and `.`, of which the first two may be nothing at
-/// the name's end.
+/// Whether `name` fits `pattern` in any case.
 pub fn matches(pattern: &[u16], name: &[u16]) -> bool {
-    // The classical way with one point to come back to: the last star, and how much of the name it has taken.
-    let (mut at, mut position, mut star) = (0, 0, None);
-    while position < name.len() {
-        match pattern.get(at).map(|&unit| Wild::of(unit)) {
-            Some(Wild::Any) => {
-                star = Some((at, position));
-                at += 1;
-                continue;
-            }
-            Some(wild) if wild.fits(name[position]) => {
-                at += 1;
-                position += 1;
-                continue;
-            }
-            _ => {}
-        }
-        let Some((star_at, taken)) = star else { return false };
-        star = Some((star_at, taken + 1));
-        at = star_at + 1;
-        position = taken + 1;
-    }
-    pattern[at..].iter().all(|&unit| unit != u16::from(b'?') && Wild::of(unit).can_be_nothing())
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wild {
-    Any,
-    One,
-    /// `"`: a dot, or nothing at the end.
-    Dot,
-    Unit(u16),
-}
-
-impl Wild {
-    fn of(unit: u16) -> Self {
-        match u8::try_from(unit) {
-            Ok(b'*' | b'<') => Self::Any,
-            Ok(b'?' | b'>') => Self::One,
-            Ok(b'"') => Self::Dot,
-            _ => Self::Unit(unit),
-        }
-    }
-
-    fn fits(self, unit: u16) -> bool {
-        match self {
-            Self::Any | Self::One => true,
-            Self::Dot => unit == u16::from(b'.'),
-            Self::Unit(own) => upcase(own) == upcase(unit),
-        }
-    }
-
-    /// Behind the name's end.
-    fn can_be_nothing(self) -> bool {
-        !matches!(self, Self::Unit(_))
-    }
+    let upper = |units: &[u16]| units.iter().map(|&unit| upcase(unit)).collect::<Vec<_>>();
+    pattern::fits(&upper(pattern), &upper(name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     fn utf16(text: &str) -> Vec<u16> {
         text.encode_utf16().collect()
@@ -156,27 +100,6 @@ mod tests {
             ("", "a", false),
         ] {
             assert_eq!(matches(&utf16(pattern), &utf16(name)), fits, "{pattern} {name}");
-        }
-    }
-
-    /// What a pattern means, straight from its words, in exponential time.
-    fn matches_slowly(pattern: &[u16], name: &[u16]) -> bool {
-        match (pattern.split_first(), name.split_first()) {
-            (None, None) => true,
-            (Some((42, rest)), _) if matches_slowly(rest, name) => true,
-            (Some((42, _)), Some((_, tail))) => matches_slowly(pattern, tail),
-            (Some((one, rest)), Some((unit, tail))) if *one == 63 || upcase(*one) == upcase(*unit) => {
-                matches_slowly(rest, tail)
-            }
-            _ => false,
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn matching_agrees_with_the_plain_meaning(pattern in "[ab*?]{0,7}", name in "[abAB]{0,8}") {
-            let (pattern, name) = (utf16(&pattern), utf16(&name));
-            prop_assert_eq!(matches(&pattern, &name), matches_slowly(&pattern, &name));
         }
     }
 }

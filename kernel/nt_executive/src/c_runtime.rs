@@ -4,6 +4,7 @@
 //! call, as it would be in a function of the driver. They hold nothing while they can fault.
 
 mod characters;
+mod conversion;
 mod memory;
 mod numbers;
 mod printf;
@@ -13,8 +14,9 @@ mod stack;
 mod strings;
 
 /// The tables of this module's parts.
-pub(crate) static TABLES: [&[gate::export::Export]; 8] = [
+pub(crate) static TABLES: [&[gate::export::Export]; 9] = [
     characters::TABLE,
+    conversion::TABLE,
     memory::TABLE,
     numbers::TABLE,
     printf::TABLE,

@@ -19,6 +19,7 @@ gate::exports! {
     pub static TABLE in "ntoskrnl.exe";
     "PsSetCreateProcessNotifyRoutine" = ps_set_create_process_notify_routine(routine: u64, remove: u8) -> NtStatus, irql <= PASSIVE, rules "K-177";
     "PsSetCreateProcessNotifyRoutineEx" = ps_set_create_process_notify_routine_ex(routine: u64, remove: u8) -> NtStatus, irql <= PASSIVE, rules "K-177";
+    "PsSetCreateProcessNotifyRoutineEx2" = ps_set_create_process_notify_routine_ex2(kind: u32, routine: u64, remove: u8) -> NtStatus, irql <= PASSIVE, rules "K-177";
     "PsSetCreateThreadNotifyRoutine" = ps_set_create_thread_notify_routine(routine: u64) -> NtStatus, irql <= PASSIVE, rules "K-177";
     "PsRemoveCreateThreadNotifyRoutine" = ps_remove_create_thread_notify_routine(routine: u64) -> NtStatus, irql <= PASSIVE, rules "K-177";
     "PsSetLoadImageNotifyRoutine" = ps_set_load_image_notify_routine(routine: u64) -> NtStatus, irql <= PASSIVE, rules "K-177";
@@ -34,6 +35,8 @@ pub enum Subject {
     Process,
     /// Processes, by the second kind.
     ProcessEx,
+    /// Processes, by the third kind, which is told of those of subsystems, too.
+    ProcessEx2,
     /// Threads.
     Thread,
     /// Images.
@@ -75,7 +78,7 @@ fn add(subject: Subject, routine: u64) -> NtStatus {
     let same = routines.iter().filter(|other| other.subject == subject);
     let is_full = same.clone().count() >= ROUTINES_MAX;
     // NT lets thread and image routines be registered more than once.
-    let unique = matches!(subject, Subject::Process | Subject::ProcessEx);
+    let unique = matches!(subject, Subject::Process | Subject::ProcessEx | Subject::ProcessEx2);
     if is_full || (unique && same.clone().any(|other| other.routine == routine)) {
         return NtStatus::INVALID_PARAMETER;
     }
@@ -94,24 +97,28 @@ fn remove(subject: Subject, routine: u64) -> NtStatus {
     }
 }
 
-unsafe extern "win64" fn ps_set_create_process_notify_routine(routine: u64, remove_it: u8) -> NtStatus {
-    if remove_it != 0 {
-        return match remove(Subject::Process, routine) {
-            NtStatus::SUCCESS => NtStatus::SUCCESS,
-            _ => NtStatus::INVALID_PARAMETER,
-        };
+fn set(subject: Subject, routine: u64, remove_it: u8) -> NtStatus {
+    if remove_it == 0 {
+        return add(subject, routine);
     }
-    add(Subject::Process, routine)
+    match remove(subject, routine) {
+        NtStatus::SUCCESS => NtStatus::SUCCESS,
+        _ => NtStatus::INVALID_PARAMETER,
+    }
+}
+
+unsafe extern "win64" fn ps_set_create_process_notify_routine(routine: u64, remove_it: u8) -> NtStatus {
+    set(Subject::Process, routine, remove_it)
 }
 
 unsafe extern "win64" fn ps_set_create_process_notify_routine_ex(routine: u64, remove_it: u8) -> NtStatus {
-    if remove_it != 0 {
-        return match remove(Subject::ProcessEx, routine) {
-            NtStatus::SUCCESS => NtStatus::SUCCESS,
-            _ => NtStatus::INVALID_PARAMETER,
-        };
-    }
-    add(Subject::ProcessEx, routine)
+    set(Subject::ProcessEx, routine, remove_it)
+}
+
+unsafe extern "win64" fn ps_set_create_process_notify_routine_ex2(kind: u32, routine: u64, remove_it: u8) -> NtStatus {
+    /// `PsCreateProcessNotifySubsystems`, the only kind.
+    const SUBSYSTEMS: u32 = 0;
+    if kind == SUBSYSTEMS { set(Subject::ProcessEx2, routine, remove_it) } else { NtStatus::INVALID_PARAMETER }
 }
 
 unsafe extern "win64" fn ps_set_create_thread_notify_routine(routine: u64) -> NtStatus {

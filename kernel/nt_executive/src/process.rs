@@ -2,9 +2,13 @@
 
 use std::sync::OnceLock;
 
-use nt_abi::{Handle, NtStatus};
+use gate::memory;
+use nt_abi::{Handle, NtStatus, UnicodeString};
 use nt_dispatcher::clock;
 use nt_dispatcher::process::{PROCESS, system};
+
+use crate::pool;
+use crate::raise::{Failure, finish};
 
 pub mod information;
 
@@ -14,7 +18,8 @@ gate::exports! {
     "IoThreadToProcess" = io_thread_to_process(thread: u64) -> u64, rules "K-100";
     "PsGetProcessImageFileName" = ps_get_process_image_file_name(process: u64) -> *const u8, rules "K-100";
     "PsGetCurrentProcessSessionId" | "PsGetProcessSessionId" = session_id() -> u32, rules "K-100";
-    "PsIsSystemProcess" = ps_is_system_process(process: u64) -> u8, rules "K-100";
+    "PsIsSystemProcess" | "PsIsProtectedProcess" = ps_is_system_process(process: u64) -> u8, rules "K-100";
+    "SeLocateProcessImageName" = se_locate_process_image_name(process: u64, name: u64) -> NtStatus, irql <= PASSIVE, rules "K-100";
     "PsIsProcessBeingDebugged" | "PsGetProcessExitProcessCalled" = no_flag(process: u64) -> u8, rules "K-100";
     "PsGetProcessPeb" | "PsGetProcessWow64Process" | "PsGetCurrentProcessWow64Process" | "PsGetProcessDebugPort" | "PsGetProcessJob" | "PsGetProcessSectionBaseAddress" | "PsGetProcessInheritedFromUniqueProcessId" | "PsGetProcessWin32Process" | "PsGetProcessExitTime" = nothing() -> u64, rules "K-100";
     "PsGetProcessCreateTimeQuadPart" = ps_get_process_create_time_quad_part(process: u64) -> u64, rules "K-100";
@@ -52,8 +57,32 @@ unsafe extern "win64" fn session_id() -> u32 {
     0
 }
 
+/// The system process is a protected one, and the only one.
 unsafe extern "win64" fn ps_is_system_process(process: u64) -> u8 {
     (process == system()).into()
+}
+
+/// The system process has no image: its name is empty, in pool that the driver frees, as other processes' are.
+fn locate_image_name(name: u64) -> Result<NtStatus, Failure> {
+    const TAG: pool::Tag = u32::from_le_bytes(*b"SeIm");
+    const STRING_BYTES: u64 = size_of::<UnicodeString>() as u64;
+    let made = pool::allocate(STRING_BYTES + 2, TAG, pool::Kind::NonPaged, gate::caller());
+    let made = made.ok_or(NtStatus::NO_MEMORY)?;
+    let text = (made + STRING_BYTES) as *mut u16;
+    // SAFETY: a new block with room for both.
+    unsafe {
+        text.write(0);
+        (made as *mut UnicodeString).write(UnicodeString { length: 0, maximum_length: 0, _pad: 0, buffer: text });
+    }
+    if let Err(fault) = memory::write_value(name, made) {
+        pool::free(made, None, gate::caller());
+        return Err(fault.into());
+    }
+    Ok(NtStatus::SUCCESS)
+}
+
+unsafe extern "win64" fn se_locate_process_image_name(_process: u64, name: u64) -> NtStatus {
+    finish(locate_image_name(name))
 }
 
 unsafe extern "win64" fn no_flag(_process: u64) -> u8 {

@@ -8,6 +8,7 @@ mod case;
 mod conversion;
 mod dos_errors;
 mod ethernet;
+mod file_names;
 mod guid;
 mod hash_table;
 mod image;
@@ -35,6 +36,7 @@ pub(crate) fn tables() -> impl Iterator<Item = &'static [gate::export::Export]> 
         conversion::TABLE,
         dos_errors::TABLE,
         ethernet::TABLE,
+        file_names::TABLE,
         guid::TABLE,
         hash_table::TABLE,
         image::TABLE,

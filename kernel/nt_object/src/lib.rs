@@ -15,6 +15,7 @@ mod handle;
 mod kinds;
 mod namespace;
 mod object;
+pub mod pattern;
 mod security;
 
 /// What `entry` shares words by; `tests/models` puts loom in its place.

@@ -10,6 +10,9 @@ IMPORT(NTSTATUS, NtQueryDirectoryFile, HANDLE, HANDLE, PVOID, PVOID, PIO_STATUS_
 IMPORT(NTSTATUS, NtQueryInformationFile, HANDLE, PIO_STATUS_BLOCK, PVOID, ULONG, ULONG);
 IMPORT(NTSTATUS, NtSetInformationFile, HANDLE, PIO_STATUS_BLOCK, PVOID, ULONG, ULONG);
 
+IMPORT(NTSTATUS, IoVolumeDeviceToDosName, PVOID, PUNICODE_STRING);
+IMPORT(NTSTATUS, RtlVolumeDeviceToDosName, PVOID, PUNICODE_STRING);
+
 static HANDLE Open(PCWSTR Name, ACCESS_MASK Access, ULONG Disposition, ULONG Options, NTSTATUS *Status)
 {
     UNICODE_STRING name;
@@ -126,6 +129,30 @@ static void Outside(void)
     CHECK_STATUS(STATUS_OBJECT_NAME_INVALID, status);
 }
 
+static void DriveLetter(PDEVICE_OBJECT Volume)
+{
+    UNICODE_STRING expected = RTL_CONSTANT_STRING(L"C:"), name = {0, 0, NULL};
+
+    CHECK_STATUS(STATUS_SUCCESS, CALL(IoVolumeDeviceToDosName)(Volume, &name));
+    CHECK(RtlEqualUnicodeString(&name, &expected, FALSE));
+    ExFreePool(name.Buffer);
+    CHECK_STATUS(STATUS_SUCCESS, CALL(RtlVolumeDeviceToDosName)(Volume, &name));
+    CHECK(RtlEqualUnicodeString(&name, &expected, FALSE));
+    ExFreePool(name.Buffer);
+}
+
+/* A device that is no volume has no letter. */
+static void NoDriveLetter(void)
+{
+    UNICODE_STRING name = {0, 0, NULL};
+    PDEVICE_OBJECT device;
+
+    CHECK_STATUS(STATUS_SUCCESS, IoCreateDevice(Self, 0, NULL, FILE_DEVICE_UNKNOWN, 0, FALSE, &device));
+    CHECK_STATUS(STATUS_INVALID_DEVICE_REQUEST, CALL(IoVolumeDeviceToDosName)(device, &name));
+    CHECK(name.Buffer == NULL);
+    IoDeleteDevice(device);
+}
+
 static void Checks(PUNICODE_STRING RegistryPath)
 {
     UNICODE_STRING name = RTL_CONSTANT_STRING(L"\\??\\C:\\doomed");
@@ -133,13 +160,19 @@ static void Checks(PUNICODE_STRING RegistryPath)
     NTSTATUS status;
     HANDLE file = Open(L"\\??\\C:\\doomed", DELETE, FILE_OPEN, 0, &status);
 
+    PFILE_OBJECT object = NULL;
+
     (void)RegistryPath;
+    NoDriveLetter();
     if (file == NULL) {
         CHECK_STATUS(STATUS_OBJECT_PATH_NOT_FOUND, status);
         CHECK(Open(L"\\SystemRoot\\system.ini", GENERIC_READ, FILE_OPEN, 0, &status) == NULL);
         CHECK_STATUS(STATUS_OBJECT_PATH_NOT_FOUND, status);
         return;
     }
+    CHECK_STATUS(STATUS_SUCCESS, ObReferenceObjectByHandle(file, 0, *IoFileObjectType, KernelMode, (PVOID *)&object, NULL));
+    DriveLetter(object->DeviceObject);
+    ObDereferenceObject(object);
     ZwClose(file);
     InitializeObjectAttributes(&attributes, &name, OBJ_CASE_INSENSITIVE | OBJ_KERNEL_HANDLE, NULL, NULL);
     CHECK_STATUS(STATUS_SUCCESS, ZwDeleteFile(&attributes));

@@ -57,6 +57,8 @@ IMPORT(int, strncat_s, char *, SIZE_T, const char *, SIZE_T);
 IMPORT(int, strncpy_s, char *, SIZE_T, const char *, SIZE_T);
 IMPORT(char *, strtok_s, char *, const char *, char **);
 IMPORT(int, wcscat_s, WCHAR *, SIZE_T, const WCHAR *);
+IMPORT(SIZE_T, mbstowcs, WCHAR *, const char *, SIZE_T);
+IMPORT(SIZE_T, wcstombs, char *, const WCHAR *, SIZE_T);
 IMPORT(int, wcscpy_s, WCHAR *, SIZE_T, const WCHAR *);
 IMPORT(int, wcsncat_s, WCHAR *, SIZE_T, const WCHAR *, SIZE_T);
 IMPORT(int, wcsncpy_s, WCHAR *, SIZE_T, const WCHAR *, SIZE_T);
@@ -378,6 +380,26 @@ static void StackProbe(void)
     CHECK(bytes == 8192 && kept == 77);
 }
 
+static void Conversions(void)
+{
+    WCHAR wide[8] = L"xxxxxxx";
+    char narrow[8] = "xxxxxxx";
+
+    CHECK_NUMBER(3, CALL(mbstowcs)(wide, "a\xE4z", RTL_NUMBER_OF(wide)));
+    CHECK(wide[0] == 'a' && wide[1] == 0xE4 && wide[2] == 'z' && wide[3] == 0 && wide[4] == 'x');
+    CHECK_NUMBER(2, CALL(mbstowcs)(wide, "uvw", 2));
+    CHECK(wide[1] == 'v' && wide[2] == 'z');
+    CHECK_NUMBER(5, CALL(mbstowcs)(NULL, "count", 0));
+    CHECK_NUMBER(3, CALL(wcstombs)(narrow, L"a\xE4z", sizeof(narrow)));
+    CHECK_TEXT("a\xE4z", narrow);
+    CHECK_NUMBER('x', narrow[4]);
+    CHECK_NUMBER(1, CALL(wcstombs)(narrow, L"uvw", 1));
+    CHECK_TEXT("u\xE4z", narrow);
+    CHECK_NUMBER(2, CALL(wcstombs)(NULL, L"?!", 0));
+    /* No byte stands for it. */
+    CHECK_NUMBER(-1, CALL(wcstombs)(narrow, L"a\x4E2D", sizeof(narrow)));
+}
+
 static void Checks(PUNICODE_STRING RegistryPath)
 {
     (void)RegistryPath;
@@ -385,6 +407,7 @@ static void Checks(PUNICODE_STRING RegistryPath)
     Memory();
     Numbers();
     Bounded();
+    Conversions();
     Sorting();
     Strings();
     Formats();

@@ -21,6 +21,9 @@ NTKERNELAPI BOOLEAN NTAPI IoIsSystemThread(PETHREAD);
 NTKERNELAPI NTSTATUS NTAPI MmCopyVirtualMemory(PEPROCESS, PVOID, PEPROCESS, PVOID, SIZE_T, KPROCESSOR_MODE, PSIZE_T);
 NTKERNELAPI ULONG NTAPI ExSetTimerResolution(ULONG, BOOLEAN);
 
+IMPORT(BOOLEAN, PsIsProtectedProcess, PEPROCESS);
+IMPORT(NTSTATUS, SeLocateProcessImageName, PEPROCESS, PUNICODE_STRING *);
+
 NTKERNELAPI SIZE_T NTAPI ExQueryPoolBlockSize(PVOID, PBOOLEAN);
 NTKERNELAPI PVOID NTAPI ExAllocateFromPagedLookasideList(PPAGED_LOOKASIDE_LIST);
 NTKERNELAPI VOID NTAPI ExFreeToPagedLookasideList(PPAGED_LOOKASIDE_LIST, PVOID);
@@ -30,6 +33,7 @@ static void Processes(void)
     CLIENT_ID id = {PsGetCurrentProcessId(), PsGetCurrentThreadId()};
     PEPROCESS process = NULL;
     PETHREAD thread = NULL;
+    PUNICODE_STRING image = NULL;
     LARGE_INTEGER now;
     ULONG_PTR here = (ULONG_PTR)&now, low, high;
 
@@ -55,6 +59,12 @@ static void Processes(void)
     CHECK(PsGetProcessWow64Process(PsGetCurrentProcess()) == NULL);
     CHECK(PsGetProcessInheritedFromUniqueProcessId(PsGetCurrentProcess()) == NULL);
     CHECK(!PsIsProcessBeingDebugged(PsGetCurrentProcess()));
+    CHECK(CALL(PsIsProtectedProcess)(PsGetCurrentProcess()));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(SeLocateProcessImageName)(PsGetCurrentProcess(), &image));
+    if (CHECK(image != NULL)) {
+        CHECK_NUMBER(0, image->Length);
+        ExFreePool(image);
+    }
 }
 
 static void Memory(void)
