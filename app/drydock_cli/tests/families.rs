@@ -272,6 +272,19 @@ fn names_are_in_the_expressions_that_fit_them() {
 }
 
 #[test]
+#[proves("K-128", "K-129")]
+fn timers_that_the_system_allocates_call_wait_and_end() {
+    every_claim_holds("ex_timers");
+}
+
+#[test]
+#[proves("K-102")]
+fn timer_object_that_is_left_is_a_finding_and_calls_nobody() {
+    let ran = Run::of(driver("ex_timers")).set("Left", 1).args(["--net", "none"]).run().expect("findings", 1);
+    assert!(ran.findings().iter().any(|finding| finding.contains("a timer object")), "{ran:#?}");
+}
+
+#[test]
 #[proves("K-177")]
 fn callbacks_timers_and_reinitialization_call_drivers_back() {
     for seed in [&[][..], &["--seed", "7"]] {

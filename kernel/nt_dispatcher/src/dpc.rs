@@ -207,14 +207,25 @@ fn run(dpc: u64, body: Dpc, caller: u64) {
     if write_value(dpc, Dpc { dpc_data: 0, ..body }).is_err() {
         invalid(dpc, caller);
     }
+    let Dpc { deferred_routine, deferred_context, system_argument1, system_argument2, .. } = body;
+    run_counted(caller, || {
+        // SAFETY: the driver asked for this routine to be called so.
+        unsafe { gate::call::call4(deferred_routine, dpc, deferred_context, system_argument1, system_argument2) };
+    });
+}
+
+/// Does what the kernel does for a driver in a DPC of its own.
+pub(crate) fn at_dispatch_level(caller: u64, work: impl FnOnce()) {
+    queue().running += 1;
+    run_counted(caller, work);
+}
+
+/// At DISPATCH_LEVEL, and counted as running already.
+fn run_counted(caller: u64, work: impl FnOnce()) {
     let old = gate::set_irql(Irql::DISPATCH);
     thread::enter_dpc();
-    let Dpc { deferred_routine, deferred_context, system_argument1, system_argument2, .. } = body;
     // Not the doing of whoever runs on this thread: an exception of the DPC does not concern its handlers.
-    gate::call::on_behalf(caller, || {
-        // SAFETY: the driver asked for this routine to be called so.
-        unsafe { gate::call::call4(deferred_routine, dpc, deferred_context, system_argument1, system_argument2) }
-    });
+    gate::call::on_behalf(caller, work);
     thread::leave_dpc();
     gate::set_irql(old);
     queue().running -= 1;

@@ -4,6 +4,7 @@
 //! that called. That is the safety argument of every function below.
 
 mod events;
+mod ex_timers;
 mod handles;
 mod levels;
 mod locks;
@@ -19,8 +20,9 @@ use gate::export::{Export, count, flatten};
 
 use crate::thread::PROCESSORS;
 
-const TABLES: [&[Export]; 11] = [
+const TABLES: [&[Export]; 12] = [
     events::TABLE,
+    ex_timers::TABLE,
     handles::TABLE,
     levels::TABLE,
     locks::TABLE,

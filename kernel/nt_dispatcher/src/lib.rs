@@ -21,6 +21,7 @@ mod describe;
 pub mod dpc;
 pub mod event;
 pub mod event_object;
+pub mod ex_timer;
 pub mod executor;
 pub mod exports;
 pub mod fast_mutex;

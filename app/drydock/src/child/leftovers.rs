@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use nt_abi::{DeviceObject, FileObject};
 use nt_dispatcher::event_object::EVENT;
-use nt_dispatcher::{dpc, resource, thread, timer, work};
+use nt_dispatcher::{dpc, ex_timer, resource, thread, timer, work};
 use nt_executive::lists::lookaside;
 use nt_executive::mm::io_space;
 use nt_executive::{bugcheck_callback, callback, mdl, notifications, pool, tracing};
@@ -57,6 +57,11 @@ pub fn report_calls(driver: &Loaded, transport: &Transport) {
             timer::cancel(pending.address);
         } else {
             dpc::remove(pending.address);
+        }
+    });
+    ex_timer::for_each_live(|timer, caller| {
+        if report.is_fault_of_a_driver(caller) {
+            ex_timer::cancel(timer, caller);
         }
     });
 }
@@ -258,6 +263,9 @@ impl Report<'_> {
                 });
                 format!("a {kind}{of} ({:#x}) is still {done}; it was {done} here", pending.address)
             });
+        });
+        ex_timer::for_each_live(|timer, caller| {
+            self.left(caller, || format!("a timer object ({timer:#x}) is not deleted yet; it was allocated here"));
         });
         work::for_each_item(|item, caller| {
             self.left(caller, || format!("a work item ({item:#x}) is still queued; it was queued here"));
