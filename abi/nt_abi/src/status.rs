@@ -150,6 +150,9 @@ open_enum! {
         #[allow(missing_docs)] REQUEST_ABORTED = 0xC000_0240,
         #[allow(missing_docs)] CONNECTION_ABORTED = 0xC000_0241,
         #[allow(missing_docs)] CANNOT_MAKE = 0xC000_02EA,
+        /// A registry callback has done the operation, or has another status for it.
+        CALLBACK_BYPASS = 0xC000_0503,
+        #[allow(missing_docs)] FLT_INSTANCE_ALTITUDE_COLLISION = 0xC01C_0011,
         #[allow(missing_docs)] NO_UNICODE_TRANSLATION = 0xC000_0717,
         #[allow(missing_docs)] FLOAT_MULTIPLE_TRAPS = 0xC000_02B5,
         #[allow(missing_docs)] ASSERTION_FAILURE = 0xC000_0420,

@@ -272,6 +272,19 @@ fn names_are_in_the_expressions_that_fit_them() {
 }
 
 #[test]
+#[proves("K-177")]
+fn registry_callbacks_are_told_forbid_and_take_over() {
+    every_claim_holds("registry_callbacks");
+}
+
+#[test]
+#[proves("K-102")]
+fn registry_callback_that_is_left_registered_is_a_finding() {
+    let ran = Run::of(driver("registry_callbacks")).set("Left", 1).args(["--net", "none"]).run().expect("findings", 1);
+    assert!(ran.findings().iter().any(|finding| finding.contains("a registry callback")), "{ran:#?}");
+}
+
+#[test]
 #[proves("K-128", "K-129")]
 fn timers_that_the_system_allocates_call_wait_and_end() {
     every_claim_holds("ex_timers");

@@ -8,6 +8,7 @@
 //!
 //! Left out: hives and saving, security, notification, transactions, symbolic links made by drivers.
 
+pub mod callbacks;
 mod exports;
 mod information;
 mod paths;
@@ -16,7 +17,7 @@ pub mod reg_file;
 mod tree;
 
 use std::collections::HashMap;
-use std::sync::{LazyLock, PoisonError};
+use std::sync::{LazyLock, OnceLock, PoisonError};
 
 use gate::memory;
 use host_lock::{Mutex, MutexGuard};
@@ -26,16 +27,18 @@ use nt_object::ObjectType;
 
 use crate::pool;
 use crate::raise::Failure;
+use callbacks::{Classes, Notice};
 use reg_file::Change;
 use tree::{DATA_MAX, KeyId, Tree};
 
 pub use tree::Value;
 
 /// The tables of this module's parts.
-pub(crate) static TABLES: [&[gate::export::Export]; 3] = [exports::TABLE, paths::TABLE, query_table::TABLE];
+pub(crate) static TABLES: [&[gate::export::Export]; 4] =
+    [callbacks::TABLE, exports::TABLE, paths::TABLE, query_table::TABLE];
 
 /// Open keys.
-pub static KEY: ObjectType = ObjectType::simple("Key", forget);
+pub static KEY: ObjectType = ObjectType::new("Key", forget, closed);
 
 /// Bytes of a key object's body, of which nothing means anything.
 const BODY_BYTES: u64 = 16;
@@ -229,6 +232,13 @@ fn forget(body: u64) {
     lock().open.remove(&body);
 }
 
+/// A handle was closed. Whoever is to be told of that is told before and after at once: nobody can forbid it.
+fn closed(body: u64, _remaining: i64) {
+    if callbacks::is_any() {
+        let _ = callbacks::around(Notice::new(Classes::CLOSE, &[body]), || Ok(NtStatus::SUCCESS));
+    }
+}
+
 /// The key behind a handle. Numbers are never reused, so it is safe to use without the handle.
 fn key_of(handle: Handle) -> Result<KeyId, NtStatus> {
     let (body, _) = nt_object::reference_by_handle(handle, Some(KEY.block()))?;
@@ -249,13 +259,22 @@ fn start(root: Handle, path: &[u16]) -> Result<(KeyId, &[u16]), NtStatus> {
     Ok((key_of(root)?, path))
 }
 
-/// Opens a handle to a key. `caller` is the driver instruction to name if it is left open.
-fn open_handle(id: KeyId, access: u32, kernel: bool, caller: u64) -> Result<Handle, NtStatus> {
+/// Makes an object that stands for a key. `caller` is the driver instruction to name if it is left open.
+fn key_object(id: KeyId, caller: u64) -> Result<u64, NtStatus> {
     let body = nt_object::create(&KEY, BODY_BYTES, caller).ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;
     lock().open.insert(body, id);
-    let handle = nt_object::insert(body, access, kernel, caller);
-    nt_object::dereference(body);
-    handle.ok_or(NtStatus::INSUFFICIENT_RESOURCES)
+    Ok(body)
+}
+
+/// The object that stands for the whole registry, for those who are told where a full path begins.
+fn root_object() -> Result<u64, NtStatus> {
+    static ROOT: OnceLock<u64> = OnceLock::new();
+    if let Some(&body) = ROOT.get() {
+        return Ok(body);
+    }
+    let id = lock().tree.root();
+    let body = key_object(id, 0)?;
+    Ok(*ROOT.get_or_init(|| body))
 }
 
 /// Reads a value's data from a driver.

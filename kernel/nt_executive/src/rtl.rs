@@ -25,7 +25,7 @@ mod version;
 
 pub(crate) use case::upper;
 pub(crate) use guid::Guid;
-pub(crate) use misc::map_generic;
+pub(crate) use misc::{Altitude, altitude, map_generic};
 pub(crate) use text::{Bytes, Units};
 
 /// The tables of this module's parts.

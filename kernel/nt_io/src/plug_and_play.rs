@@ -29,6 +29,8 @@ gate::exports! {
     "IoSetDeviceInterfaceState" = io_set_device_interface_state(link: u64, enable: u8) -> NtStatus, irql <= PASSIVE, rules "K-200";
     "IoGetDeviceInterfaces" = io_get_device_interfaces(class: u64, device: *mut DeviceObject, flags: u32, list: u64) -> NtStatus, irql <= PASSIVE, rules "K-200";
     "IoGetDeviceInterfaceAlias" = io_get_device_interface_alias(link: u64, class: u64, alias: u64) -> NtStatus, irql <= PASSIVE, rules "K-200";
+    "IoGetDeviceProperty" = io_get_device_property(device: *mut DeviceObject, property: u32, length: u32, buffer: u64, needed: u64) -> NtStatus, irql <= PASSIVE, rules "K-200";
+    "IoOpenDeviceRegistryKey" = io_open_device_registry_key(device: *mut DeviceObject, kind: u32, access: u32, handle: u64) -> NtStatus, irql <= PASSIVE, rules "K-200";
     "IoInvalidateDeviceRelations" = io_invalidate_device_relations(device: *mut DeviceObject, relation: u32), irql <= DISPATCH, rules "K-200";
     "IoInvalidateDeviceState" = io_invalidate_device_state(device: *mut DeviceObject), irql <= DISPATCH, rules "K-200";
     "IoRequestDeviceEject" = io_request_device_eject(device: *mut DeviceObject), irql <= DISPATCH, rules "K-200";
@@ -128,6 +130,27 @@ unsafe extern "win64" fn io_register_device_interface(
         Ok(()) => NtStatus::INVALID_DEVICE_REQUEST,
         Err(fault) => raise(fault),
     }
+}
+
+/// Properties are a physical device's.
+unsafe extern "win64" fn io_get_device_property(
+    _device: *mut DeviceObject,
+    _property: u32,
+    _length: u32,
+    _buffer: u64,
+    _needed: u64,
+) -> NtStatus {
+    NtStatus::INVALID_DEVICE_REQUEST
+}
+
+/// So are the keys for it and for its driver.
+unsafe extern "win64" fn io_open_device_registry_key(
+    _device: *mut DeviceObject,
+    _kind: u32,
+    _access: u32,
+    _handle: u64,
+) -> NtStatus {
+    NtStatus::INVALID_DEVICE_REQUEST
 }
 
 /// The answer about a name that no interface has, once it is read.

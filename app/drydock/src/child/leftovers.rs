@@ -10,6 +10,7 @@ use nt_dispatcher::event_object::EVENT;
 use nt_dispatcher::{dpc, ex_timer, resource, thread, timer, work};
 use nt_executive::lists::lookaside;
 use nt_executive::mm::io_space;
+use nt_executive::registry::callbacks;
 use nt_executive::{bugcheck_callback, callback, mdl, notifications, pool, tracing};
 use nt_io::device::{self, DEVICE};
 use nt_io::file::FILE;
@@ -62,6 +63,12 @@ pub fn report_calls(driver: &Loaded, transport: &Transport) {
     ex_timer::for_each_live(|timer, caller| {
         if report.is_fault_of_a_driver(caller) {
             ex_timer::cancel(timer, caller);
+        }
+    });
+    // A key that another driver opens would call it.
+    callbacks::for_each_registered(|cookie, _, caller| {
+        if report.is_fault_of_a_driver(caller) {
+            callbacks::unregister(cookie);
         }
     });
 }
@@ -262,6 +269,11 @@ impl Report<'_> {
                     format!(" of the Device object{} ({device:p})", describe(device as u64))
                 });
                 format!("a {kind}{of} ({:#x}) is still {done}; it was {done} here", pending.address)
+            });
+        });
+        callbacks::for_each_registered(|_, routine, caller| {
+            self.left(caller, || {
+                format!("a registry callback ({routine:#x}) was not unregistered; it was registered here")
             });
         });
         ex_timer::for_each_live(|timer, caller| {

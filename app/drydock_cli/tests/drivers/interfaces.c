@@ -23,6 +23,8 @@ static void Checks(PUNICODE_STRING RegistryPath)
     UNICODE_STRING empty = {0}, alias = {0};
     PWSTR list = NULL;
     PDEVICE_OBJECT device;
+    HANDLE key = NULL;
+    ULONG length;
 
     CHECK_STATUS(STATUS_SUCCESS, IoCreateDevice(Self, 0, NULL, FILE_DEVICE_NETWORK, 0, FALSE, &device));
     CHECK_STATUS(STATUS_INVALID_DEVICE_REQUEST, IoRegisterDeviceInterface(device, &Class, NULL, &alias));
@@ -38,6 +40,10 @@ static void Checks(PUNICODE_STRING RegistryPath)
         CHECK_NUMBER(0, *list);
         ExFreePool(list);
     }
+    CHECK_STATUS(STATUS_INVALID_DEVICE_REQUEST,
+                 IoGetDeviceProperty(device, DevicePropertyEnumeratorName, sizeof(empty), &empty, &length));
+    CHECK_STATUS(STATUS_INVALID_DEVICE_REQUEST, IoOpenDeviceRegistryKey(device, PLUGPLAY_REGKEY_DRIVER, KEY_READ, &key));
+    CHECK(key == NULL);
     End(RegistryPath, device);
     IoDeleteDevice(device);
 }

@@ -50,9 +50,12 @@ unsafe extern "win64" fn rtl_ulonglong_byte_swap(value: u64) -> u64 {
     value.swap_bytes()
 }
 
-/// A decimal number of any length as digits: those in front of the point without leading zeros, those behind it without
-/// trailing ones. So they compare.
-fn altitude(units: &[u16]) -> (usize, Vec<u16>, Vec<u16>) {
+/// A decimal number of any length as digits: how many stand in front of the point, those without leading zeros, those behind it
+/// without trailing ones. So they compare.
+pub type Altitude = (usize, Vec<u16>, Vec<u16>);
+
+/// The altitude that is written so.
+pub fn altitude(units: &[u16]) -> Altitude {
     const ZERO: u16 = b'0' as u16;
     const POINT: u16 = b'.' as u16;
     let point = units.iter().position(|unit| *unit == POINT).unwrap_or(units.len());
