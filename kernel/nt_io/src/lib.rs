@@ -23,6 +23,7 @@ pub mod exports;
 pub mod file;
 mod file_systems;
 pub mod irp;
+mod links;
 mod names;
 mod native;
 mod objects;
@@ -46,6 +47,7 @@ pub static TABLES: &[&[gate::export::Export]] = &[
     csq::TABLE,
     device_timer::TABLE,
     file_systems::TABLE,
+    links::TABLE,
     names::TABLE,
     native::TABLE,
     objects::TABLE,

@@ -1,12 +1,11 @@
-//! Objects by name and by pointer (K-157, K-158), and symbolic links as objects.
+//! Objects by name and by pointer (K-157, K-158).
 
 use std::mem::size_of;
 use std::ptr;
 
 use gate::memory::put;
 use nt_abi::object::{ProcessorMode, attributes};
-use nt_abi::{DeviceObject, FileObject, Handle, NtStatus, ObjectAttributes, UnicodeString};
-use nt_object::ObjectType;
+use nt_abi::{DeviceObject, FileObject, Handle, NtStatus, UnicodeString};
 
 use crate::device::{self, DEVICE};
 use crate::driver::DRIVER;
@@ -20,28 +19,6 @@ gate::exports! {
     "ObOpenObjectByPointer" = ob_open_object_by_pointer(object: u64, attributes: u32, access_state: u64, access: u32, object_type: u64, mode: ProcessorMode, handle: *mut Handle) -> NtStatus, irql <= PASSIVE, rules "K-155";
     "ObQueryNameString" = ob_query_name_string(object: u64, information: u64, length: u32, needed: *mut u32) -> NtStatus, irql <= PASSIVE, rules "K-158";
     "ObfDereferenceObjectDeferDelete" | "ObDereferenceObjectDeferDelete" | "ObDereferenceObjectDeferDeleteWithTag" = ob_dereference_object_defer_delete(object: u64) -> i64, irql <= DISPATCH, rules "C-142";
-    "ZwOpenSymbolicLinkObject" = zw_open_symbolic_link_object(handle: *mut Handle, access: u32, attributes: *const ObjectAttributes) -> NtStatus, irql <= PASSIVE, rules "K-098";
-    "ZwQuerySymbolicLinkObject" = zw_query_symbolic_link_object(handle: Handle, target: *mut UnicodeString, needed: *mut u32) -> NtStatus, irql <= PASSIVE, rules "K-098";
-}
-
-/// Symbolic links that were opened: the target as it was then.
-static LINK: ObjectType = ObjectType::simple("SymbolicLink", delete_link);
-
-/// The body of an open link.
-#[repr(C)]
-struct Link {
-    target: *mut u16,
-    units: u64,
-}
-
-fn delete_link(body: u64) {
-    // SAFETY: the body of a link that `zw_open_symbolic_link_object` made, being deleted; the slice was boxed there.
-    unsafe {
-        let Link { target, units } = ptr::read(body as *const Link);
-        if !target.is_null() {
-            drop(Box::from_raw(ptr::slice_from_raw_parts_mut(target, units as usize)));
-        }
-    }
 }
 
 /// Whether a live object is of the type that a driver named by its block; 0 takes any.
@@ -157,59 +134,4 @@ unsafe extern "win64" fn ob_query_name_string(
 /// Deletion above PASSIVE_LEVEL is always deferred here, so this is the same as any other.
 unsafe extern "win64" fn ob_dereference_object_defer_delete(object: u64) -> i64 {
     nt_object::dereference(object)
-}
-
-unsafe extern "win64" fn zw_open_symbolic_link_object(
-    handle: *mut Handle,
-    access: u32,
-    attributes: *const ObjectAttributes,
-) -> NtStatus {
-    let caller = gate::caller();
-    // SAFETY: see `ob_reference_object_by_name`.
-    let (name, attributes) = unsafe { (name_at((*attributes).object_name), (*attributes).attributes) };
-    let target = match name.and_then(|name| nt_object::lookup_link(&name)) {
-        Ok((target, _)) => target.into_boxed_slice(),
-        Err(status) => return status,
-    };
-    let Some(body) = nt_object::create(&LINK, size_of::<Link>() as u64, caller) else {
-        return NtStatus::INSUFFICIENT_RESOURCES;
-    };
-    let units = target.len() as u64;
-    // SAFETY: a new body of this size; `delete_link` takes the slice back.
-    unsafe { ptr::write(body as *mut Link, Link { target: Box::into_raw(target).cast(), units }) };
-    let opened = nt_object::insert(body, access, attributes & attributes::KERNEL_HANDLE != 0, caller);
-    nt_object::dereference(body);
-    let Some(opened) = opened else { return NtStatus::INSUFFICIENT_RESOURCES };
-    // SAFETY: see `ob_reference_object_by_name`.
-    unsafe { put(handle, opened) };
-    NtStatus::SUCCESS
-}
-
-unsafe extern "win64" fn zw_query_symbolic_link_object(
-    handle: Handle,
-    target: *mut UnicodeString,
-    needed: *mut u32,
-) -> NtStatus {
-    let body = match nt_object::reference_by_handle(handle, Some(LINK.block())) {
-        Ok((body, _)) => body,
-        Err(status) => return status,
-    };
-    // SAFETY: a referenced link's body; for the rest see `ob_reference_object_by_name`.
-    let status = unsafe {
-        let link = ptr::read(body as *const Link);
-        let bytes = link.units as u32 * 2;
-        if !needed.is_null() {
-            put(needed, bytes);
-        }
-        if u32::from((*target).maximum_length) < bytes {
-            NtStatus::BUFFER_TOO_SMALL
-        } else if gate::memory::copy((*target).buffer as u64, link.target as u64, bytes as usize).is_err() {
-            NtStatus::ACCESS_VIOLATION
-        } else {
-            (*target).length = bytes as u16;
-            NtStatus::SUCCESS
-        }
-    };
-    nt_object::dereference(body);
-    status
 }

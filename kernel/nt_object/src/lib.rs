@@ -28,7 +28,9 @@ mod sync {
 
 pub use handle::{HandleEntry, close, for_each_open, insert, peek_by_handle, reference_by_handle, tag_bits};
 pub use kinds::ObjectType;
-pub use namespace::{Found, for_each_link, insert_link, insert_object, lookup, lookup_link, name_of, remove, upcase};
+pub use namespace::{
+    Found, for_each_link, insert_link, insert_object, lookup, lookup_link, name_of, place, remove, upcase,
+};
 pub use object::{
     allocating_caller, create, dereference, for_each_live, handle_count, is_live, pointer_count, reference,
     release_thread_caches, set_deferred_delete, try_reference, type_of,

@@ -181,8 +181,11 @@ fn add(name: &[u16], entry: Entry) -> Result<(), NtStatus> {
     Ok(())
 }
 
-/// Where a new name goes: its parent directory must exist, links on the way are followed.
-fn place(name: &[u16]) -> Result<Vec<u16>, NtStatus> {
+/// Where a name stands, or a new one goes: its parent directory must exist, links on the way are followed.
+///
+/// # Errors
+/// STATUS_OBJECT_PATH_SYNTAX_BAD or STATUS_OBJECT_PATH_NOT_FOUND.
+pub fn place(name: &[u16]) -> Result<Vec<u16>, NtStatus> {
     if name.first() != Some(&SEPARATOR) || name.last() == Some(&SEPARATOR) {
         return Err(NtStatus::OBJECT_PATH_SYNTAX_BAD);
     }

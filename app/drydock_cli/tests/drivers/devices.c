@@ -31,6 +31,8 @@ IMPORT(LONG_PTR, ObDereferenceObjectDeferDelete, PVOID);
 IMPORT(LONG_PTR, ObfDereferenceObjectDeferDelete, PVOID);
 IMPORT(NTSTATUS, ObOpenObjectByPointer, PVOID, ULONG, PVOID, ACCESS_MASK, POBJECT_TYPE, KPROCESSOR_MODE, PHANDLE);
 IMPORT(NTSTATUS, ObQueryNameString, PVOID, POBJECT_NAME_INFORMATION, ULONG, PULONG);
+IMPORT(NTSTATUS, ZwCreateSymbolicLinkObject, PHANDLE, ACCESS_MASK, POBJECT_ATTRIBUTES, PUNICODE_STRING);
+IMPORT(NTSTATUS, ZwMakeTemporaryObject, HANDLE);
 IMPORT(NTSTATUS, ZwOpenSymbolicLinkObject, PHANDLE, ACCESS_MASK, POBJECT_ATTRIBUTES);
 IMPORT(NTSTATUS, ZwQuerySymbolicLinkObject, HANDLE, PUNICODE_STRING, PULONG);
 IMPORT(PGENERIC_MAPPING, IoGetFileObjectGenericMapping, void);
@@ -163,6 +165,47 @@ static void Names(void)
     CHECK_STATUS(STATUS_SUCCESS, IoDeleteSymbolicLink(&LinkName));
 }
 
+static BOOLEAN IsThere(POBJECT_ATTRIBUTES Attributes)
+{
+    HANDLE handle;
+    NTSTATUS status = CALL(ZwOpenSymbolicLinkObject)(&handle, GENERIC_READ, Attributes);
+
+    if (NT_SUCCESS(status))
+        return NT_SUCCESS(ZwClose(handle));
+    CHECK_STATUS(STATUS_OBJECT_NAME_NOT_FOUND, status);
+    return FALSE;
+}
+
+/* A link goes with its last handle, unless it is permanent. */
+static void Links(void)
+{
+    OBJECT_ATTRIBUTES attributes;
+    HANDLE made = NULL, other = NULL;
+
+    InitializeObjectAttributes(&attributes, &LinkName, OBJ_KERNEL_HANDLE | OBJ_CASE_INSENSITIVE, NULL, NULL);
+    CHECK_STATUS(STATUS_SUCCESS, CALL(ZwCreateSymbolicLinkObject)(&made, GENERIC_ALL, &attributes, &LowerName));
+    CHECK_STATUS(STATUS_OBJECT_NAME_COLLISION,
+                 CALL(ZwCreateSymbolicLinkObject)(&other, GENERIC_ALL, &attributes, &LowerName));
+    attributes.Attributes |= OBJ_OPENIF;
+    CHECK_STATUS(STATUS_OBJECT_NAME_EXISTS,
+                 CALL(ZwCreateSymbolicLinkObject)(&other, GENERIC_ALL, &attributes, &LowerName));
+    ZwClose(made);
+    CHECK(IsThere(&attributes));
+    ZwClose(other);
+    CHECK(!IsThere(&attributes));
+
+    attributes.Attributes |= OBJ_PERMANENT;
+    CHECK_STATUS(STATUS_SUCCESS, CALL(ZwCreateSymbolicLinkObject)(&made, GENERIC_ALL, &attributes, &LowerName));
+    ZwClose(made);
+    CHECK(IsThere(&attributes));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(ZwOpenSymbolicLinkObject)(&made, GENERIC_ALL, &attributes));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(ZwMakeTemporaryObject)(made));
+    CHECK(IsThere(&attributes));
+    ZwClose(made);
+    CHECK(!IsThere(&attributes));
+    CHECK_STATUS(STATUS_INVALID_HANDLE, CALL(ZwMakeTemporaryObject)((HANDLE)0x7FFFFFF0));
+}
+
 static void Extensions(void)
 {
     static int Identity, Other;
@@ -235,6 +278,7 @@ static void Checks(PUNICODE_STRING RegistryPath)
     Stacks();
     References();
     Names();
+    Links();
     Extensions();
     ShareAccess();
     ErrorLog();
