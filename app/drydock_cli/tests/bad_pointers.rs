@@ -34,7 +34,7 @@ const LAST: &str = "4294967295";
 const ENDS_THE_RUN: &str = "
     DbgBreakPoint DbgBreakPointWithStatus KeBugCheck KeBugCheckEx RtlAssert _local_unwind RtlUnwind RtlUnwindEx RtlRestoreContext
     __chkstk
-    ExFreePool ExFreePool2 ExFreePoolWithTag IoFreeMdl ExFreeCacheAwareRundownProtection ObReleaseObjectSecurity
+    CmCallbackReleaseKeyObjectIDEx ExFreePool ExFreePool2 ExFreePoolWithTag IoFreeMdl ExFreeCacheAwareRundownProtection ObReleaseObjectSecurity
     MmFreeContiguousMemory MmFreeContiguousMemorySpecifyCache MmFreeNonCachedMemory
     ExConvertExclusiveToSharedLite ExReleaseResourceAndLeaveCriticalRegion ExReleaseResourceForThreadLite ExReleaseResourceLite
     ExRegisterCallback IoFreeIrp IoGetDeviceAttachmentBaseRef IoInvalidateDeviceRelations IoInvalidateDeviceState

@@ -230,6 +230,7 @@ fn below_root(path: &[u16]) -> Result<&[u16], NtStatus> {
 /// The last reference to an open key is gone.
 fn forget(body: u64) {
     lock().open.remove(&body);
+    callbacks::forget_name(body);
 }
 
 /// A handle was closed. Whoever is to be told of that is told before and after at once: nobody can forbid it.

@@ -8,6 +8,9 @@
 IMPORT(NTSTATUS, CmRegisterCallback, PVOID, PVOID, PLARGE_INTEGER);
 IMPORT(NTSTATUS, CmRegisterCallbackEx, PVOID, PUNICODE_STRING, PVOID, PVOID, PLARGE_INTEGER, PVOID);
 IMPORT(NTSTATUS, CmUnRegisterCallback, LARGE_INTEGER);
+IMPORT(NTSTATUS, CmCallbackGetKeyObjectID, PLARGE_INTEGER, PVOID, PULONG_PTR, PCUNICODE_STRING *);
+IMPORT(NTSTATUS, CmCallbackGetKeyObjectIDEx, PLARGE_INTEGER, PVOID, PULONG_PTR, PCUNICODE_STRING *, ULONG);
+IMPORT(VOID, CmCallbackReleaseKeyObjectIDEx, PCUNICODE_STRING);
 IMPORT(VOID, CmGetCallbackVersion, PULONG, PULONG);
 
 /* What a callback notes of one operation, and answers. */
@@ -167,6 +170,33 @@ static void Open(PUNICODE_STRING RegistryPath)
     CHECK_NUMBER(123321, Order);
 }
 
+/* Which key an object stands for. */
+static void Identity(PVOID Object)
+{
+    static const WCHAR end[] = L"\\Services\\registry_callbacks";
+    LARGE_INTEGER wrong = {.QuadPart = 0x12345};
+    PCUNICODE_STRING name = NULL, again = NULL, own = NULL;
+    ULONG_PTR id = 0, same = 0;
+    UNICODE_STRING tail, expected;
+
+    CHECK_STATUS(STATUS_SUCCESS, CALL(CmCallbackGetKeyObjectID)(&HighCookie, Object, &id, &name));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(CmCallbackGetKeyObjectID)(&LowCookie, Object, NULL, &again));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(CmCallbackGetKeyObjectIDEx)(&HighCookie, Object, &same, &own, 0));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(CmCallbackGetKeyObjectIDEx)(&HighCookie, Object, NULL, NULL, 0));
+    CHECK_STATUS(STATUS_INVALID_PARAMETER, CALL(CmCallbackGetKeyObjectIDEx)(&HighCookie, Object, &same, &own, 1));
+    CHECK_STATUS(STATUS_INVALID_PARAMETER, CALL(CmCallbackGetKeyObjectID)(&wrong, Object, &id, &name));
+    CHECK_STATUS(STATUS_INVALID_PARAMETER, CALL(CmCallbackGetKeyObjectID)(&HighCookie, Self, &id, &name));
+    if (!CHECK(id != 0 && id == same && name != NULL && name == again && own != NULL && own != name))
+        return;
+    CHECK(RtlEqualUnicodeString(name, own, FALSE));
+    RtlInitUnicodeString(&expected, end);
+    tail = *name;
+    tail.Buffer += (name->Length - expected.Length) / sizeof(WCHAR);
+    tail.Length = expected.Length;
+    CHECK(name->Length > expected.Length && RtlEqualUnicodeString(&tail, &expected, TRUE));
+    CALL(CmCallbackReleaseKeyObjectIDEx)(own);
+}
+
 static void Values(void)
 {
     UCHAR buffer[256];
@@ -178,9 +208,10 @@ static void Values(void)
     CHECK_NUMBER(123321, Order);
     ObReferenceObjectByHandle(Key, 0, NULL, KernelMode, &object, NULL);
     CHECK(object != NULL && High.Object == object && Low.Object == object);
-    ObDereferenceObject(object);
     CHECK_STATUS(STATUS_SUCCESS, Query(&value));
     CHECK_NUMBER(8080, value);
+    Identity(object);
+    ObDereferenceObject(object);
 
     /* What a routine forbids is not done, and told to those above it alone. */
     Watch(RegNtPreSetValueKey, RegNtPostSetValueKey);

@@ -5,14 +5,17 @@
 //! (`RtlQueryRegistryValues` and its like). Left out: contexts of keys (`CmSetCallbackObjectContext`), which are null.
 
 use host_lock::{Mutex, MutexGuard};
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use gate::memory::{self, put};
 use nt_abi::dispatcher::DispatcherType;
-use nt_abi::{KernelEvent, NtStatus};
+use nt_abi::{KernelEvent, NtStatus, UnicodeString};
 use nt_dispatcher::{event, wait};
 
+use super::lock;
+use crate::pool;
 use crate::raise::{Failure, finish};
 use crate::rtl::{Altitude, altitude};
 
@@ -22,6 +25,9 @@ gate::exports! {
     "CmRegisterCallback" = cm_register_callback(routine: u64, context: u64, cookie: *mut u64) -> NtStatus, irql <= APC, rules "K-177";
     "CmRegisterCallbackEx" = cm_register_callback_ex(routine: u64, altitude: u64, driver: u64, context: u64, cookie: *mut u64, reserved: u64) -> NtStatus, irql <= APC, rules "K-177";
     "CmUnRegisterCallback" = cm_unregister_callback(cookie: u64) -> NtStatus, irql <= APC, rules "K-177";
+    "CmCallbackGetKeyObjectID" = cm_callback_get_key_object_id(cookie: u64, object: u64, id: *mut u64, name: *mut u64) -> NtStatus, irql <= APC, rules "K-177";
+    "CmCallbackGetKeyObjectIDEx" = cm_callback_get_key_object_id_ex(cookie: u64, object: u64, id: *mut u64, name: *mut u64, flags: u32) -> NtStatus, irql <= APC, rules "K-177";
+    "CmCallbackReleaseKeyObjectIDEx" = cm_callback_release_key_object_id_ex(name: u64), irql <= APC, rules "K-177";
     "CmGetCallbackVersion" = cm_get_callback_version(major: *mut u32, minor: *mut u32), irql <= APC, rules "K-177";
 }
 
@@ -132,6 +138,100 @@ unsafe extern "win64" fn cm_get_callback_version(major: *mut u32, minor: *mut u3
             unsafe { put(place, number) };
         }
     }
+}
+
+/// A key's number and full name, for a routine that was told of its object.
+fn identity(cookie: u64, object: u64) -> Result<(u64, Vec<u16>), Failure> {
+    let cookie: u64 = memory::read_value(cookie)?;
+    if !registered().iter().any(|one| one.cookie == cookie) {
+        return Err(NtStatus::INVALID_PARAMETER.into());
+    }
+    let registry = lock();
+    let &key = registry.open.get(&object).ok_or(NtStatus::INVALID_PARAMETER)?;
+    Ok((key.number(), registry.tree.path(key)))
+}
+
+/// A counted string and its text in one block of pool; `caller` is the driver instruction that has to give it back, or 0.
+fn string_in_pool(text: &[u16], caller: u64) -> Result<u64, NtStatus> {
+    const TAG: pool::Tag = u32::from_le_bytes(*b"CMnm");
+    const STRING_BYTES: usize = size_of::<UnicodeString>();
+    let bytes = (text.len() * 2) as u16;
+    let made = pool::allocate((STRING_BYTES + text.len() * 2) as u64, TAG, pool::Kind::NonPaged, caller);
+    let made = made.ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;
+    let buffer = (made as usize + STRING_BYTES) as *mut u16;
+    // SAFETY: a new block with room for both.
+    unsafe {
+        buffer.copy_from_nonoverlapping(text.as_ptr(), text.len());
+        (made as *mut UnicodeString).write(UnicodeString { length: bytes, maximum_length: bytes, _pad: 0, buffer });
+    }
+    Ok(made)
+}
+
+/// Gives what a routine asks for of both; either place may be null.
+fn give(id: *mut u64, number: u64, name: *mut u64, string: u64) {
+    for (place, value) in [(id, number), (name, string)] {
+        if !place.is_null() {
+            // SAFETY: the driver's pointer; a bad one faults and is blamed on it.
+            unsafe { put(place, value) };
+        }
+    }
+}
+
+/// The name is good for as long as the object is.
+unsafe extern "win64" fn cm_callback_get_key_object_id(
+    cookie: u64,
+    object: u64,
+    id: *mut u64,
+    name: *mut u64,
+) -> NtStatus {
+    let find = || {
+        let (number, text) = identity(cookie, object)?;
+        let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+        let string = match names.get(&object) {
+            Some(&string) => string,
+            None => string_in_pool(&text, 0)?,
+        };
+        names.insert(object, string);
+        drop(names);
+        give(id, number, name, string);
+        Ok(NtStatus::SUCCESS)
+    };
+    finish(find())
+}
+
+/// Names that were given out for the lives of key objects.
+static NAMES: Mutex<BTreeMap<u64, u64>> = Mutex::new(BTreeMap::new());
+
+/// A key object is gone, and its name with it.
+pub(super) fn forget_name(object: u64) {
+    let name = NAMES.lock().unwrap_or_else(PoisonError::into_inner).remove(&object);
+    if let Some(name) = name {
+        pool::free(name, None, 0);
+    }
+}
+
+/// The name is the routine's until it gives it back.
+unsafe extern "win64" fn cm_callback_get_key_object_id_ex(
+    cookie: u64,
+    object: u64,
+    id: *mut u64,
+    name: *mut u64,
+    flags: u32,
+) -> NtStatus {
+    let find = || {
+        if flags != 0 {
+            return Err(NtStatus::INVALID_PARAMETER.into());
+        }
+        let (number, text) = identity(cookie, object)?;
+        let string = if name.is_null() { 0 } else { string_in_pool(&text, gate::caller())? };
+        give(id, number, name, string);
+        Ok(NtStatus::SUCCESS)
+    };
+    finish(find())
+}
+
+unsafe extern "win64" fn cm_callback_release_key_object_id_ex(name: u64) {
+    pool::free(name, None, gate::caller());
 }
 
 /// `REG_NOTIFY_CLASS` of an operation: before and after it.

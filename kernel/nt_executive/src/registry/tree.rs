@@ -10,6 +10,13 @@ use nt_object::upcase;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId(u32);
 
+impl KeyId {
+    /// A number that no other key has, and not 0.
+    pub fn number(self) -> u64 {
+        u64::from(self.0) + 1
+    }
+}
+
 /// A value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Value {
