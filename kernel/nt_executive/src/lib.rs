@@ -44,6 +44,7 @@ pub fn install() {
         free: |address| pool::free(address, None, gate::caller()),
         lock: mdl::attach_locked,
         free_mdls: mdl::release_chain,
+        key_name: registry::name_of,
     });
 }
 

@@ -240,6 +240,12 @@ fn closed(body: u64, _remaining: i64) {
     }
 }
 
+/// The full name of the key that an object stands for, if it is an open key.
+pub fn name_of(object: u64) -> Option<Vec<u16>> {
+    let registry = lock();
+    registry.open.get(&object).map(|&id| registry.tree.path(id))
+}
+
 /// The key behind a handle. Numbers are never reused, so it is safe to use without the handle.
 fn key_of(handle: Handle) -> Result<KeyId, NtStatus> {
     let (body, _) = nt_object::reference_by_handle(handle, Some(KEY.block()))?;

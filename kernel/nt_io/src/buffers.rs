@@ -21,6 +21,8 @@ pub struct Services {
     pub lock: unsafe fn(irp: *mut Irp, address: u64, length: u32, write: bool, caller: u64) -> Result<(), NtStatus>,
     /// Unlocks and frees the MDL chain of a request that ended (K-064, K-064a).
     pub free_mdls: unsafe fn(irp: *mut Irp),
+    /// The full name of an open key; `None` for any other object.
+    pub key_name: fn(object: u64) -> Option<Vec<u16>>,
 }
 
 static SERVICES: OnceLock<Services> = OnceLock::new();
@@ -36,6 +38,7 @@ const HOST_ONLY: Services = Services {
     free: host_free,
     lock: |_, _, _, _, _| Err(NtStatus::INSUFFICIENT_RESOURCES),
     free_mdls: |_| {},
+    key_name: |_| None,
 };
 
 /// The executive's services.

@@ -7,6 +7,7 @@ use gate::memory::put;
 use nt_abi::object::{ProcessorMode, attributes};
 use nt_abi::{DeviceObject, FileObject, Handle, NtStatus, UnicodeString};
 
+use crate::buffers::services;
 use crate::device::{self, DEVICE};
 use crate::driver::DRIVER;
 use crate::exports::name_at;
@@ -100,7 +101,7 @@ pub(crate) fn name_of(object: u64) -> Vec<u16> {
         let name = object + std::mem::offset_of!(nt_abi::DriverObject, driver_name) as u64;
         return gate::memory::read_unicode(name).unwrap_or_default();
     }
-    nt_object::name_of(object).unwrap_or_default()
+    (services().key_name)(object).or_else(|| nt_object::name_of(object)).unwrap_or_default()
 }
 
 unsafe extern "win64" fn ob_query_name_string(

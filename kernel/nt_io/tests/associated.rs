@@ -38,6 +38,7 @@ fn mdls_of_associated_packets_are_freed_with_them() {
         free: |_| {},
         lock: |_, _, _, _, _| Err(NtStatus::INSUFFICIENT_RESOURCES),
         free_mdls: note_mdls,
+        key_name: |_| None,
     });
     on_kernel_thread(|| {
         let master = irp::allocate(1, Owner::Driver, 0).expect("a packet");

@@ -11,6 +11,7 @@ IMPORT(NTSTATUS, CmUnRegisterCallback, LARGE_INTEGER);
 IMPORT(NTSTATUS, CmCallbackGetKeyObjectID, PLARGE_INTEGER, PVOID, PULONG_PTR, PCUNICODE_STRING *);
 IMPORT(NTSTATUS, CmCallbackGetKeyObjectIDEx, PLARGE_INTEGER, PVOID, PULONG_PTR, PCUNICODE_STRING *, ULONG);
 IMPORT(VOID, CmCallbackReleaseKeyObjectIDEx, PCUNICODE_STRING);
+IMPORT(NTSTATUS, ObQueryNameString, PVOID, PVOID, ULONG, PULONG);
 IMPORT(VOID, CmGetCallbackVersion, PULONG, PULONG);
 
 /* What a callback notes of one operation, and answers. */
@@ -178,6 +179,9 @@ static void Identity(PVOID Object)
     PCUNICODE_STRING name = NULL, again = NULL, own = NULL;
     ULONG_PTR id = 0, same = 0;
     UNICODE_STRING tail, expected;
+    ULONGLONG room[64];
+    POBJECT_NAME_INFORMATION asked = (PVOID)room;
+    ULONG needed = 0;
 
     CHECK_STATUS(STATUS_SUCCESS, CALL(CmCallbackGetKeyObjectID)(&HighCookie, Object, &id, &name));
     CHECK_STATUS(STATUS_SUCCESS, CALL(CmCallbackGetKeyObjectID)(&LowCookie, Object, NULL, &again));
@@ -189,6 +193,9 @@ static void Identity(PVOID Object)
     if (!CHECK(id != 0 && id == same && name != NULL && name == again && own != NULL && own != name))
         return;
     CHECK(RtlEqualUnicodeString(name, own, FALSE));
+    CHECK_STATUS(STATUS_SUCCESS, CALL(ObQueryNameString)(Object, asked, sizeof(room), &needed));
+    CHECK(RtlEqualUnicodeString(name, &asked->Name, FALSE));
+    CHECK_NUMBER(sizeof(*asked) + name->Length + sizeof(WCHAR), needed);
     RtlInitUnicodeString(&expected, end);
     tail = *name;
     tail.Buffer += (name->Length - expected.Length) / sizeof(WCHAR);
