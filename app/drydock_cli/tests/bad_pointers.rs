@@ -37,7 +37,7 @@ const ENDS_THE_RUN: &str = "
     CmCallbackReleaseKeyObjectIDEx ExFreePool ExFreePool2 ExFreePoolWithTag IoFreeMdl ExFreeCacheAwareRundownProtection ObReleaseObjectSecurity
     MmFreeContiguousMemory MmFreeContiguousMemorySpecifyCache MmFreeNonCachedMemory
     ExConvertExclusiveToSharedLite ExReleaseResourceAndLeaveCriticalRegion ExReleaseResourceForThreadLite ExReleaseResourceLite
-    ExRegisterCallback IoFreeIrp IoGetDeviceAttachmentBaseRef IoInvalidateDeviceRelations IoInvalidateDeviceState
+    CmCallbackReleaseKeyObjectIDEx ExNotifyCallback ExRegisterCallback IoFreeIrp IoGetDeviceAttachmentBaseRef IoInvalidateDeviceRelations IoInvalidateDeviceState
     IoRegisterLastChanceShutdownNotification IoRegisterShutdownNotification IoRequestDeviceEject IoSetCompletionRoutineEx
     KeInsertQueueDpc KeQueryPriorityThread KeSetBasePriorityThread KeSetPriorityThread
     ObDereferenceObject ObDereferenceObjectDeferDelete ObDereferenceObjectDeferDeleteWithTag ObGetObjectSecurity
@@ -61,8 +61,8 @@ const TOUCHES_AT_A_HIGH_LEVEL: &str = "
     KeInsertHeadQueue KeInsertQueue KeRundownQueue KeSetCoalescableTimer KeSetTimer KeSetTimerEx
 ";
 
-/// What takes a routine, which is called later.
-const REGISTERS: &str = "PsSetCreateThreadNotifyRoutine";
+/// What takes a routine, which is called later, or which Drydock does not call and says so.
+const REGISTERS: &str = "PsSetCreateThreadNotifyRoutine ZwSetTimer";
 
 /// What the last number ends the run with, where a small one does not: that many objects to wait for, that many microseconds, a
 /// device whose memory need not be touched to see that it is none.
