@@ -7,6 +7,7 @@
 //! Invariant: no Rust reference to driver memory is ever made here.
 
 use std::arch::global_asm;
+use std::sync::atomic::{Ordering, compiler_fence};
 
 use nt_abi::exception::BugCheck;
 use nt_abi::{
@@ -173,14 +174,17 @@ pub fn write_value<T: Plain>(address: u64, value: T) -> Result<(), Fault> {
 }
 
 /// Writes a result where a driver wants it, which may be anywhere: a field of a packed structure, too, since x64 code stores to any
-/// alignment. For results of imports; a bad place faults, and the driver that named it is blamed.
+/// alignment. For results of imports; a bad place faults, and the driver that named it gets the exception. Whatever stands before it
+/// has happened then and what stands behind it has not: the compiler may not move the store.
 ///
 /// # Safety
 /// `to` is the driver's, and room for a `T`.
 #[inline(always)]
 pub unsafe fn put<T>(to: *mut T, value: T) {
+    compiler_fence(Ordering::SeqCst);
     // SAFETY: the caller's promise.
     unsafe { to.write_unaligned(value) }
+    compiler_fence(Ordering::SeqCst);
 }
 
 /// A pointer out of `field`, which drivers can write to. Where no `T` can lie it ends the run, as the access would have: the compiler
