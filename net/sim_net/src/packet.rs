@@ -177,19 +177,23 @@ fn quoted_ports(route: Route, protocol: IpProtocol, data: &[u8]) -> Option<Packe
     (protocol == IpProtocol::Udp).then_some(Packet::Unreachable { from, to })
 }
 
-/// Gives an acknowledgement that a socket has just made the sequence number it ought to have: that of the next
-/// new byte. `next` is that number as far as the earlier packets told, and is kept up to date.
+/// Gives an acknowledgement or a reset that a socket has just made the sequence number it ought to have: that of
+/// the next new byte. `next` is that number as far as the earlier packets told, and is kept up to date.
 ///
-/// After a time-out smoltcp goes back to what was not acknowledged, and numbers its acknowledgements by that,
-/// too. The other end takes those for old packets and does not look at what they acknowledge; if both ends are
-/// in that state at once, neither ever gets out of it.
-pub(crate) fn number_acknowledgement(frame: &mut [u8], next: &mut Option<TcpSeqNumber>) {
+/// After a time-out smoltcp goes back to what was not acknowledged, and numbers these packets by that, too. The
+/// other end takes them for old ones. It does not look at what they acknowledge; if both ends are in that state at
+/// once, neither ever gets out of it. And it drops a reset, so that it never learns that the connection is over.
+pub(crate) fn number_by_next(frame: &mut [u8], next: &mut Option<TcpSeqNumber>) {
     let Some((header, from, to)) = ends_of_tcp(frame) else { return };
     let Ok(mut tcp) = TcpPacket::new_checked(&mut frame[header..]) else { return };
+    // A reset that acknowledges nothing answers a packet of no connection, with the number that this one asked for.
+    if tcp.rst() && !tcp.ack() {
+        return;
+    }
     let end = tcp.seq_number() + tcp.segment_len();
     match *next {
         Some(known) if end < known => {
-            if tcp.segment_len() == 0 && !tcp.rst() {
+            if tcp.segment_len() == 0 {
                 tcp.set_seq_number(known);
                 tcp.fill_checksum(&from, &to);
             }

@@ -137,9 +137,8 @@ impl World {
         let next = connection.next_sequence;
         frame.take_if(|frame| is_end_all && packet::only_acknowledges_before(frame, next));
         host.stack(connection.mtu).poll(self.now, frame, &mut connection.set, &mut self.outbox);
-
         for frame in &mut self.outbox {
-            packet::number_acknowledgement(frame, &mut connection.next_sequence);
+            packet::number_by_next(frame, &mut connection.next_sequence);
         }
 
         let state = connection.socket().state();
@@ -236,6 +235,9 @@ impl World {
             connection.socket_mut().abort();
             let stack = self.hosts[host].stack(connection.mtu);
             stack.poll(self.now, None, &mut connection.set, &mut self.outbox);
+            for frame in &mut self.outbox {
+                packet::number_by_next(frame, &mut connection.next_sequence);
+            }
             self.send_outbox(host);
             self.detach(id);
         }
@@ -416,6 +418,49 @@ mod tests {
                 *self.0.lock().unwrap() = frame.bytes.to_vec();
             }
         }
+    }
+
+    #[test]
+    fn abort_after_a_time_out_reaches_a_peer_that_has_later_bytes() {
+        // All bytes arrive, but what acknowledges them does not, and what is repeated of them is lost.
+        let text = r#"
+            [default_link]
+            latency = "100ms"
+            [[host]]
+            name = "a"
+            address = ["10.0.0.1"]
+            [[host]]
+            name = "b"
+            address = ["10.0.0.2"]
+            [[peer]]
+            host = "b"
+            kind = "sink"
+            port = 9
+            [[fault]]
+            at = "4050ms"
+            until = "5300ms"
+            link = ["a", "b"]
+            down = true
+        "#;
+        const MILLISECOND: u64 = SECOND / 1000;
+        let mut world = World::new(&NetworkFile::parse(text).unwrap(), 1);
+        let (local, remote) = ("0.0.0.0:0".parse().unwrap(), "10.0.0.2:9".parse().unwrap());
+        let id = world.connect(0, local, remote, Owner::User, Some(Key(1))).unwrap();
+        world.settle();
+        // The first ones open the congestion window, so that the last one travels at once.
+        for at in [900, 1600, 2300, 3000, 4000] {
+            world.advance(at * MILLISECOND);
+            assert_eq!(world.send(id, &[IoSlice::new(&[0; 14600])]), Sent::Taken(14600));
+            world.settle();
+        }
+        world.advance(5600 * MILLISECOND);
+        assert!(world.connections.get(id).unwrap().socket().send_queue() > 0, "all was acknowledged");
+        assert_eq!(world.hosts[1].connections.len(), 1);
+
+        world.reset(id, NetError::Aborted);
+        world.settle();
+        world.advance(6 * SECOND);
+        assert!(world.hosts[1].connections.is_empty(), "the peer was not told");
     }
 
     #[test]
