@@ -5,9 +5,9 @@
 //! [`crate::table`], which status it fails with of [`crate::status`], and nowhere else. What needs no
 //! queue is worked out when its turn comes: the next transfer, the next receive indication.
 //!
-//! Invariants: there is a link exactly in C, O, P, E, R and W; the network is told the end of
-//! every connection exactly once, by an Abort or a Close; sends and receives exist only in E, R and W,
-//! waits in every active state.
+//! Invariants: there is a link exactly in C, O, P, E, R and W, and in A while it has leftovers; the network is
+//! told the end of every connection exactly once, by an Abort or a Close; sends exist only in E, R and W, receives
+//! there and beside leftovers, waits in every active state.
 
 mod associate;
 mod cleanup;
@@ -48,7 +48,7 @@ pub struct Config {
     /// How long an offer held for a TDI_ACCEPT waits for the client (C-295).
     pub offer_timeout: u64,
     /// How long a RELEASE without a timeout waits while all that keeps it from ending is received
-    /// data that no receive and no handler takes although the remote node has released.
+    /// data that no receive and no handler takes although the remote node has released. The data is kept.
     pub unread_patience: u64,
     /// Bytes read ahead for receive indications and peeks.
     pub lookahead: usize,
@@ -196,7 +196,12 @@ impl Endpoint {
             let is_gone = matches!(self.state, State::CleanedUp);
             return Outcome::Done(if is_gone { Situation::CleanedUp.status() } else { status::BAD_DISCONNECT_FLAGS });
         };
-        if let Some(status) = self.learn(kind).or_else(|| self.refuse(kind)) {
+        let takes_leftovers = kind == RequestKind::Receive && self.has_leftovers();
+        if matches!(kind, RequestKind::Connect | RequestKind::Listen | RequestKind::DisconnectAbort) {
+            self.drop_leftovers();
+        }
+        if !takes_leftovers && let Some(status) = self.learn(kind).or_else(|| self.refuse(kind)) {
+            self.settle();
             return Outcome::Done(status);
         }
         let outcome = match request {

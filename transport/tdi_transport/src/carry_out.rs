@@ -282,7 +282,7 @@ impl Transport {
         self.drop_link(endpoint);
     }
 
-    fn close(&self, endpoint: &mut Endpoint<'_>) {
+    pub(crate) fn close(&self, endpoint: &mut Endpoint<'_>) {
         let file = endpoint.file;
         let Some(link) = &mut endpoint.link else { return };
         if !link.said.told_fin {

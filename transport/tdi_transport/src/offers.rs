@@ -203,6 +203,8 @@ impl Transport {
     /// The connection of an offer belongs to this endpoint now.
     fn take_link(&self, endpoint: &mut Endpoint<'_>, connection: Arc<dyn Connection>) {
         let Some(number) = endpoint.core.connection() else { return };
+        // What was left of the last connection is dropped, and the core's word about it has not been polled yet.
+        self.close(endpoint);
         let serial = self.next_serial();
         let phase = Phase::Offered;
         endpoint.link = Some(Link { connection, number, serial, phase, said: Said::default() });

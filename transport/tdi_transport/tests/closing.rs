@@ -552,6 +552,30 @@ fn half_closing_client_gets_the_whole_answer() {
     });
 }
 
+#[proves("C-330", "C-331")]
+#[test]
+fn half_closing_client_that_reads_late_gets_the_whole_answer_after_its_release() {
+    on_loopback(|| {
+        let peer = Peer::new(|mut stream| {
+            let question = drain(&stream);
+            stream.write_all(&[7; 50_000]).expect("room");
+            question
+        });
+        let address = open_address("0.0.0.0:0");
+        let endpoint = open_endpoint(1);
+        assert_eq!(endpoint.associate(&address), NtStatus::SUCCESS);
+        assert_eq!(endpoint.connect(peer.address), NtStatus::SUCCESS);
+        assert_eq!(endpoint.start_disconnect(disconnect_flags::RELEASE, None).wait(), (NtStatus::SUCCESS, 0));
+        assert_eq!(endpoint.receive_all(), Ok(vec![7; 50_000]));
+        // The connection is over and the endpoint idle, as after any other release.
+        assert_eq!(endpoint.receive(1).as_deref(), Ok([].as_slice()));
+        assert_eq!(endpoint.disassociate(), NtStatus::SUCCESS);
+        endpoint.close(Order::HandleFirst);
+        address.close(Order::HandleFirst);
+        assert_eq!(peer.join().1, End::Fin);
+    });
+}
+
 #[test]
 fn sixty_four_endpoints_on_eight_threads_leave_nothing() {
     on_loopback(|| {

@@ -249,7 +249,7 @@ fn check(network: &Script, ask: Ask, state: State, next: State) {
     world.is_in(next, &context);
 }
 
-#[proves("C-519", "C-523", "C-253", "C-254", "C-255", "C-263", "C-341")]
+#[proves("C-523", "C-253", "C-254", "C-255", "C-263", "C-341")]
 #[test]
 fn every_request_in_every_state_leads_where_the_rule_s_table_says() {
     for (ask, row) in TABLE {

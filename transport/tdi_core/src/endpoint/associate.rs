@@ -45,6 +45,7 @@ impl Endpoint {
         if let Verdict::Refused(situation) = verdict(RequestKind::Disassociate, from) {
             return situation.status();
         }
+        self.drop_leftovers();
         self.detach();
         self.check_step(from);
         NtStatus::SUCCESS

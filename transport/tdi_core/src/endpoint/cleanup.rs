@@ -13,6 +13,7 @@ impl Endpoint {
     /// The CLEANUP is to be completed once [`Endpoint::is_quiet`] (C-160, C-568, C-569).
     pub fn handle_cleanup(&mut self, now: Instant) {
         self.now = now;
+        self.drop_leftovers_for(Cause::CleanedUp);
         match &self.state {
             State::CleanedUp => return,
             State::Connected(_) => self.part(),

@@ -52,7 +52,8 @@ impl Endpoint {
     ///
     /// [`Outcome::Done`] is always an error: the caller completes the IRP with it and tells the address
     /// [`crate::ConnectAnswer::Rejected`] (C-222). After [`Outcome::Taken`] the offer's connection
-    /// belongs to this endpoint under [`Endpoint::connection`].
+    /// belongs to this endpoint under [`Endpoint::connection`]. The next output may be the Close of the last one, of
+    /// which something was left.
     pub fn handle_accept_irp(&mut self, now: Instant, id: RequestId, address: AddressId, offer: &Offer) -> Outcome {
         self.now = now;
         if let Verdict::Refused(situation) = verdict(RequestKind::AcceptIrp, self.state()) {
@@ -62,6 +63,7 @@ impl Endpoint {
         if !self.association.as_ref().is_some_and(fits) {
             return Outcome::Done(Situation::AcceptIrpNotIdle.status());
         }
+        self.drop_leftovers();
         self.accept(id, offer);
         Outcome::Taken
     }

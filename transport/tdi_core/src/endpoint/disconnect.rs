@@ -139,12 +139,10 @@ impl Endpoint {
         }
     }
 
-    /// Both sides have released: back to A. What is still held nobody wanted.
-    pub(super) fn finish_release(&mut self) {
+    /// Both sides have released, and the client has taken all: back to A.
+    fn finish_release(&mut self) {
         let left = self.enter(State::Idle);
-        if matches!(left, State::Connected(Connected { remote: Remote::Reported, .. })) {
-            self.outputs.unlearnt = Some(End::InOrder);
-        }
+        self.outputs.unlearnt = Some(End::InOrder);
         if let Some(link) = self.link.take() {
             self.outputs.waiting.push_back(Waiting::Close(link.number));
         }
@@ -157,6 +155,44 @@ impl Endpoint {
         }
     }
 
+    /// Both sides have released, but nobody has taken all that came. The client is in A, and may be one that reads
+    /// slowly: receives find the rest of the stream, and then its end, as long as it begins nothing else.
+    pub(super) fn keep_leftovers(&mut self) {
+        let from = self.state();
+        let Some(Connected { release: Some(release), .. }) = self.connected_mut() else { return };
+        release.is_done = true;
+        release.limit = Instant::NEVER;
+        release.patience = Instant::NEVER;
+        let request = release.request.take();
+        self.check_step(from);
+        self.finish_receives();
+        self.end_waits();
+        if let Some(id) = request {
+            self.complete(id, NtStatus::SUCCESS);
+        }
+    }
+
+    /// Is the release over for the client, with data left that receives can still take?
+    pub(super) fn has_leftovers(&self) -> bool {
+        self.connected().is_some_and(|connected| connected.release.as_ref().is_some_and(|release| release.is_done))
+    }
+
+    /// The client begins something else: what it has not taken it does not want.
+    pub(super) fn drop_leftovers(&mut self) {
+        self.drop_leftovers_for(Cause::LocalAbort);
+    }
+
+    pub(super) fn drop_leftovers_for(&mut self, cause: Cause) {
+        if !self.has_leftovers() {
+            return;
+        }
+        self.enter(State::Idle);
+        if let Some(link) = self.link.take() {
+            self.outputs.waiting.push_back(Waiting::Close(link.number));
+        }
+        self.fail_requests(cause);
+    }
+
     /// Data that nobody takes must not keep a RELEASE waiting for ever, nor until its limit, when the remote node has released.
     fn watch_patience(&mut self) {
         let until = self.now.after(self.config.unread_patience);
@@ -165,7 +201,7 @@ impl Endpoint {
         let has_peer_released = self.link.as_ref().is_some_and(|link| link.has_peer_released);
         let is_sending = !self.sends.is_empty();
         let Some(Connected { release: Some(release), remote }) = self.connected_mut() else { return };
-        let is_over = has_peer_released || *remote != Remote::Open;
+        let is_over = !release.is_done && (has_peer_released || *remote != Remote::Open);
         if !(is_stuck && is_over && !is_sending) {
             release.patience = Instant::NEVER;
         } else if release.patience == Instant::NEVER {

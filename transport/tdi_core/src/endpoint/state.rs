@@ -58,6 +58,8 @@ pub(super) struct Release {
     pub(super) patience: Instant,
     /// FIN has been ordered.
     pub(super) is_shut: bool,
+    /// It is over for the client, and what nobody took of the connection is kept for receives that still come.
+    pub(super) is_done: bool,
     /// After TDI_SEND_AND_DISCONNECT the remote node's disconnect is not indicated (C-373).
     pub(super) is_silent: bool,
 }
@@ -89,7 +91,7 @@ pub(super) struct Link {
 impl Release {
     pub(super) fn new(request: Option<RequestId>, deadline: Option<Instant>, is_silent: bool) -> Self {
         let limit = deadline.unwrap_or(Instant::NEVER);
-        Self { request, limit, patience: Instant::NEVER, is_shut: false, is_silent }
+        Self { request, limit, patience: Instant::NEVER, is_shut: false, is_done: false, is_silent }
     }
 
     /// When there is something to do about it.
@@ -127,6 +129,7 @@ impl Endpoint {
         match &self.state {
             State::Idle if self.association.is_none() => StateName::Unassociated,
             State::Idle => StateName::Associated,
+            State::Connected(Connected { release: Some(Release { is_done: true, .. }), .. }) => StateName::Associated,
             State::Connecting { .. } => StateName::Connecting,
             State::Listening { .. } => StateName::Listening,
             State::Offered { .. } => StateName::Offered,

@@ -35,7 +35,7 @@ impl Endpoint {
             State::Connected(Connected { release: Some(release), .. }) if is_due(release.deadline()) => {
                 // The remote node has released: what is unread is no reason to call that a failure (C-331).
                 if release.patience <= now {
-                    self.finish_release();
+                    self.keep_leftovers();
                 } else {
                     self.end_connection(Cause::TimedOut);
                 }

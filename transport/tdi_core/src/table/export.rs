@@ -19,10 +19,11 @@ pub fn markdown() -> String {
         &states(),
         "## Requests (chapter 11.1)\n\n\
          `-> X` succeeds at once, `p -> X` pends in X, `ok` is legal and changes no state, `nothing` succeeds without\n\
-         any effect, a status is a refusal. Two things about the last connection go before the refusals of A: when both\n\
-         sides have released and the client has taken all that came, RECEIVE completes SUCCESS with no bytes until\n\
-         something else begins (C-555), and when it was lost under no request and no handler, the first request learns\n\
-         why (C-457).\n\n",
+         any effect, a status is a refusal. Two things about the last connection go before the refusals of A. When both\n\
+         sides have released, RECEIVE takes what the client has not taken yet, and then completes SUCCESS with no bytes,\n\
+         until something else begins (C-555): a connection that is set up, a DISASSOCIATE, or the close; an ABORT, though\n\
+         refused, drops what is left, too. And when it was lost under no request and no handler, the first request learns why\n\
+         (C-457).\n\n",
         &requests(),
         "## Events (chapter 11.2)\n\n",
         &events(),

@@ -344,6 +344,11 @@ impl Harness {
                     client.model.accept_irp(id);
                     answer = tdi_core::ConnectAnswer::Accepted;
                     assert!(self.offers.remove(&offer.id));
+                    // What was left of the last connection is dropped first.
+                    if self.clients[who].wire.is_some() {
+                        let first = self.clients[who].endpoint.poll_output().expect("the end of the last connection");
+                        self.serve(who, first);
+                    }
                     self.begin_wire(who);
                 }
                 Outcome::Done(status) => {

@@ -85,6 +85,8 @@ pub struct Release {
     pub until: Option<u64>,
     pub stuck_until: Option<u64>,
     pub silent: bool,
+    /// The client takes it for over, and what it has not received it still may.
+    pub done: bool,
 }
 
 /// How the network is told the end.
@@ -148,6 +150,11 @@ impl Up {
         self.came[kind] - self.given[kind]
     }
 
+    /// Is nothing of it left but bytes for receives?
+    fn is_left(&self) -> bool {
+        self.release.as_ref().is_some_and(|release| release.done)
+    }
+
     pub fn has_receive(&self, kind: usize) -> bool {
         self.receives.iter().any(|receive| receive.takes[kind])
     }
@@ -185,6 +192,7 @@ impl Reference {
             Phase::Listening { .. } => StateName::Listening,
             Phase::Offered { .. } => StateName::Offered,
             Phase::Accepting { .. } => StateName::Accepting,
+            Phase::Up(up) if up.is_left() => StateName::Associated,
             Phase::Up(up) if up.release.is_some() => StateName::LocallyReleased,
             Phase::Up(up) if up.ended => StateName::RemotelyReleased,
             Phase::Up(_) => StateName::Established,
@@ -224,8 +232,12 @@ impl Reference {
             Ask::Disconnect { flags: 4, .. } => "CLOPEW",
             Ask::Disconnect { .. } => return Some(NtStatus::INVALID_PARAMETER),
             Ask::Send { .. } => "EW",
+            Ask::Receive { .. } if self.has_left() => "A",
             Ask::Receive { .. } => "ERW",
         };
+        if matches!(ask, Ask::Connect { .. } | Ask::Listen { .. } | Ask::Disconnect { flags: 0 | 2, .. }) {
+            self.drop_left(&Why::LocalAbort);
+        }
         if letter == 'A'
             && let Some(status) = self.learn(ask)
         {
@@ -254,6 +266,18 @@ impl Reference {
         None
     }
 
+    fn has_left(&self) -> bool {
+        matches!(&self.phase, Phase::Up(up) if up.is_left())
+    }
+
+    /// Nobody will receive what the last connection has left.
+    fn drop_left(&mut self, why: &Why) {
+        if self.has_left() {
+            self.fail(why);
+            self.end = Some(End::Close);
+        }
+    }
+
     /// What the first request after an unnoticed loss is told.
     fn learn(&mut self, ask: &Ask) -> Option<NtStatus> {
         if self.ended_in_order && matches!(ask, Ask::Receive { .. }) {
@@ -276,7 +300,9 @@ impl Reference {
         match (self.up(), flags) {
             (Some(up), 1) if up.reported => return Some(NtStatus::SUCCESS),
             (_, 1) => self.waits.push((id, until)),
-            (Some(up), 4) => up.release = Some(Release { id: Some(id), until, stuck_until: None, silent: false }),
+            (Some(up), 4) => {
+                up.release = Some(Release { id: Some(id), until, stuck_until: None, silent: false, done: false })
+            }
             _ => {
                 self.forget_end();
                 self.fail(&Why::LocalAbort);
@@ -291,7 +317,7 @@ impl Reference {
         let Some(up) = self.up() else { return };
         up.sends.push(Send { id, length, sent: 0, urgent });
         if flags & send_flags::AND_DISCONNECT != 0 {
-            up.release = Some(Release { id: None, until: None, stuck_until: None, silent: true });
+            up.release = Some(Release { id: None, until: None, stuck_until: None, silent: true, done: false });
         }
         self.finish_sends();
     }
@@ -470,6 +496,7 @@ impl Reference {
     }
 
     pub fn accept_irp(&mut self, id: RequestId) {
+        self.drop_left(&Why::LocalAbort);
         self.forget_end();
         self.hinted = false;
         self.phase = Phase::Accepting { id };
@@ -499,6 +526,7 @@ impl Reference {
     pub fn disassociate(&mut self) -> NtStatus {
         match self.letter() {
             'A' => {
+                self.drop_left(&Why::LocalAbort);
                 self.leave_address();
                 NtStatus::SUCCESS
             }
@@ -523,6 +551,7 @@ impl Reference {
     }
 
     pub fn cleanup(&mut self) {
+        self.drop_left(&Why::Cleanup);
         if let Phase::Up(up) = &self.phase {
             let unread = (0..2).any(|kind| up.waiting(kind) > 0 && !up.is_lent(kind));
             let in_order = up.sends.is_empty() && !unread;
@@ -672,7 +701,7 @@ impl Reference {
 
     fn finish(&mut self) {
         let Phase::Up(up) = std::mem::replace(&mut self.phase, Phase::Idle) else { return };
-        self.ended_in_order = up.reported;
+        self.ended_in_order = true;
         let releases = up.release.iter().filter_map(|release| release.id);
         let waits = std::mem::take(&mut self.waits);
         let pending = waits.iter().map(|wait| wait.0).chain(releases).map(|id| (id, 0));
@@ -682,12 +711,29 @@ impl Reference {
         self.end = Some(End::Close);
     }
 
+    /// As `finish`, but bytes are left that nobody has received.
+    fn leave(&mut self) {
+        let Some(up) = self.up() else { return };
+        let Some(release) = &mut up.release else { return };
+        let request = release.id.take();
+        *release = Release { id: None, until: None, stuck_until: None, silent: release.silent, done: true };
+        let urgent = up.waiting(URGENT) > 0;
+        let (kept, over): (Vec<Receive>, Vec<Receive>) =
+            up.receives.drain(..).partition(|receive| urgent && receive.takes[URGENT]);
+        up.receives = kept.into();
+        let over = over.into_iter().map(|receive| (receive.id, receive.got));
+        let pending = self.waits.drain(..).map(|wait| wait.0).chain(request).map(|id| (id, 0));
+        for (id, count) in over.chain(pending) {
+            self.expected.insert(id, (NtStatus::SUCCESS, u64::from(count)));
+        }
+    }
+
     fn watch_stuck(&mut self) {
         let until = self.now + self.limits.patience;
         let taker = self.has_taker(NORMAL);
         let Some(up) = self.up() else { return };
         let unwanted = up.waiting(NORMAL) > 0 && !up.is_lent(NORMAL) && !up.has_receive(NORMAL) && !taker;
-        let over = (up.ended || up.hinted) && up.sends.is_empty();
+        let over = (up.ended || up.hinted) && up.sends.is_empty() && !up.is_left();
         let Some(release) = &mut up.release else { return };
         if unwanted && over {
             release.stuck_until.get_or_insert(until);
@@ -735,7 +781,7 @@ impl Reference {
             }
             _ => false,
         };
-        if is_stuck { self.finish() } else { self.fail(&Why::TimedOut) }
+        if is_stuck { self.leave() } else { self.fail(&Why::TimedOut) }
     }
 }
 

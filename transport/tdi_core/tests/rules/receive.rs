@@ -170,7 +170,7 @@ fn receives_fail_with_the_connection() {
     }
 }
 
-#[proves("C-400", "C-401")]
+#[proves("C-400")]
 #[test]
 fn receives_are_legal_while_data_may_come() {
     for state in StateName::ALL {
