@@ -244,6 +244,8 @@ pub(crate) fn refresh_window(frame: &mut [u8], newest: &mut Option<WindowUpdate>
 ///
 /// If nothing but the end of a stream is on its way, smoltcp must not see these. It takes the third of them in a row
 /// for a sign of loss, has no bytes to repeat, and forgets that the end was to be repeated when its time is over.
+/// Only where this side ended first: in LAST-ACK smoltcp 0.14 answers an acknowledgement of nothing new at once and
+/// counts none.
 pub(crate) fn only_acknowledges_before(frame: &[u8], next: Option<TcpSeqNumber>) -> bool {
     let Some((header, ..)) = ends_of_tcp(frame) else { return false };
     let Ok(tcp) = TcpPacket::new_checked(&frame[header..]) else { return false };

@@ -133,6 +133,7 @@ impl World {
         if let Some(frame) = &mut frame {
             packet::refresh_window(frame, &mut connection.window);
         }
+        // Not in LAST-ACK: there smoltcp answers such an acknowledgement and looks no further.
         let is_end_all = matches!(before, State::FinWait1 | State::Closing) && connection.socket().send_queue() == 0;
         let next = connection.next_sequence;
         frame.take_if(|frame| is_end_all && packet::only_acknowledges_before(frame, next));
@@ -465,7 +466,9 @@ mod tests {
 
     #[test]
     fn lost_end_is_repeated_though_acknowledgements_of_the_bytes_before_it_are_too() {
-        let text = r#"
+        let text = |peer: &str| {
+            format!(
+                r#"
             [[host]]
             name = "a"
             address = ["10.0.0.1"]
@@ -474,16 +477,20 @@ mod tests {
             address = ["10.0.0.2"]
             [[peer]]
             host = "b"
-            kind = "sink"
+            {peer}
             port = 9
             [[fault]]
             at = "3s"
             until = "4s"
             link = ["a", "b"]
             down = true
-        "#;
-        for copies in 0..5 {
-            let mut world = World::new(&NetworkFile::parse(text).unwrap(), 1);
+            "#
+            )
+        };
+        // The end is the first one, and the second.
+        let peers = ["kind = \"sink\"", "kind = \"half_close\"\ntext = \"I have ended\""];
+        for (peer, copies) in peers.into_iter().flat_map(|peer| (0..5).map(move |copies| (peer, copies))) {
+            let mut world = World::new(&NetworkFile::parse(&text(peer)).unwrap(), 1);
             let acknowledgement = Arc::new(Mutex::new(Vec::new()));
             world.sink = Some(Box::new(LastOfB(Arc::clone(&acknowledgement))));
             let (local, remote) = ("0.0.0.0:0".parse().unwrap(), "10.0.0.2:9".parse().unwrap());
@@ -503,7 +510,9 @@ mod tests {
                 world.settle();
             }
             world.advance(100 * SECOND);
-            assert!(world.connections.get(id).unwrap().has_remote_ended, "{copies} copies");
+            let connection = world.connections.get(id).unwrap();
+            assert!(connection.has_remote_ended && connection.failure.is_none(), "{peer}, {copies} copies");
+            assert!(!connection.is_attached && world.hosts[1].connections.is_empty(), "{peer}, {copies} copies");
         }
     }
 }
