@@ -215,6 +215,11 @@ impl Checker<'_> {
                 if list.is_empty() {
                     return Err(self.error(hosts.span(), "expected the names of the hosts to be cut off"));
                 }
+                if (0..self.hosts.len()).all(|host| list.contains(&host)) {
+                    return Err(
+                        self.error(hosts.span(), "expected that some host is not named, to be cut off from these")
+                    );
+                }
                 FaultKind::Partition(list)
             }
             (None, Some(between), None) => {

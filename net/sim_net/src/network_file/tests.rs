@@ -165,6 +165,7 @@ fn what_does_not_fit_together_is_told_where_it_stands() {
     let cases = [
         ("[[peer]]\nhost = \"a\"\nkind = \"client\"\nto = \"[fd00::2]:80\"\n", 10, "`a` has no IPv6 address"),
         ("[[fault]]\nat = \"1s\"\nlink = [\"a\", \"b\"]\n", 7, "at least one property"),
+        ("[[fault]]\nat = \"1s\"\npartition = [\"b\", \"a\"]\n", 9, "some host is not named"),
     ];
     for (rest, line, part) in cases {
         let error = NetworkFile::parse(&format!("{two}{rest}")).unwrap_err();
