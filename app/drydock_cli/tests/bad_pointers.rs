@@ -12,8 +12,8 @@ use std::sync::OnceLock;
 use proves::proves;
 use scenario::Run;
 
-/// The driver's image.
-fn image() -> PathBuf {
+/// The image of one of the drivers.
+fn image(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad_pointers");
@@ -23,7 +23,7 @@ fn image() -> PathBuf {
         assert!(made.status.success(), "bad_pointers: {}", String::from_utf8_lossy(&made.stderr));
         out
     });
-    built.join("bad_pointers.sys")
+    built.join(name).with_extension("sys")
 }
 
 /// What every argument is: a small number, and the last one, as a REG_DWORD that the driver extends.
@@ -99,8 +99,9 @@ fn families(left_out: &str) -> Vec<Vec<String>> {
 #[track_caller]
 fn outcomes(names: &[String], argument: &str) -> Vec<(String, String)> {
     let (names_setting, argument) = (format!("Names={}", names.join(" ")), format!("Argument={argument}"));
-    let ran =
-        Run::of(image()).args(["--net", "none", "--timeout", "20", "--set", &names_setting, "--set", &argument]).run();
+    let ran = Run::of(image("bad_pointers"))
+        .args(["--net", "none", "--timeout", "20", "--set", &names_setting, "--set", &argument])
+        .run();
     let last = || ran.account.lines().rev().take(4).collect::<Vec<_>>();
     assert!(
         ran.account.contains("bad_pointers: the kernel is whole"),
@@ -150,4 +151,18 @@ fn last_address_to_any_export_is_the_exception_of_the_driver_that_passed_it() {
         let is_right = outcome == "returned" || outcome.starts_with("raised");
         assert!(is_right, "{name} {outcome}");
     }
+}
+
+#[test]
+#[proves("K-014", "K-062")]
+fn bad_place_for_a_result_leaves_nothing_open_registered_or_made() {
+    let ran = Run::of(image("out_pointers")).args(["--net", "none", "--timeout", "20"]).run();
+    assert!(ran.account.contains("out_pointers: nothing is left"), "{ran:#?}");
+    assert_eq!(ran.verdict["bugcheck"], serde_json::Value::Null, "{ran:#?}");
+    // All there is to say is that the sender of a request gave it nothing to be told by: neither block nor event.
+    assert_eq!(ran.findings(), ["the status block of a request that was sent here is gone"], "{ran:#?}");
+    assert_eq!(ran.verdict["findings"][0]["times"], 2, "{ran:#?}");
+    let counts = &ran.verdict["counts"];
+    assert_eq!((&counts["cleanups"], &counts["closes"]), (&counts["opens"], &counts["opens"]), "{ran:#?}");
+    assert!(ran.account.contains("returns from DriverUnload"), "{ran:#?}");
 }

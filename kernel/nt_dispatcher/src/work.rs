@@ -75,6 +75,9 @@ pub fn queue(work: Work) {
 /// IRQL: up to DISPATCH_LEVEL.
 pub unsafe fn queue_item(item: *mut WorkQueueItem, caller: u64) {
     let address = item as u64;
+    // Before the item is anywhere: it may be a bad pointer.
+    // SAFETY: the caller's promise. Not null while queued, as on Windows, where it is linked.
+    unsafe { (*item).list.flink = &raw mut (*item).list };
     if lock().items.insert(address, caller).is_some() {
         gate::bugcheck::with_message(
             BugCheck::WORKER_INVALID,
@@ -83,8 +86,6 @@ pub unsafe fn queue_item(item: *mut WorkQueueItem, caller: u64) {
             "A work item was queued that is queued already.",
         );
     }
-    // SAFETY: the caller's promise. Not null while queued, as on Windows, where it is linked.
-    unsafe { (*item).list.flink = &raw mut (*item).list };
     queue(Box::new(move || {
         let begun = Item { item: address, caller };
         let mut queue = lock();

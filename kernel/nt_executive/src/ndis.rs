@@ -4,7 +4,7 @@
 //! protocols, packets and everything else that needs a network card; a call of those stops the driver by name.
 
 use gate::export::Export;
-use gate::memory::{self, put};
+use gate::memory::{self, put, touch};
 use nt_abi::mdl::mdl_flags;
 use nt_abi::{Mdl, NtStatus};
 
@@ -114,6 +114,8 @@ unsafe extern "win64" fn ndis_allocate_buffer(
     let caller = gate::caller();
     // SAFETY: see `ndis_query_buffer`.
     unsafe {
+        touch(status);
+        touch(buffer);
         let made = mdl::allocate(address, length, caller);
         if let Some(made) = made {
             mdl::build_for_nonpaged_pool(made, caller);
@@ -131,6 +133,8 @@ unsafe extern "win64" fn ndis_free_buffer(buffer: *mut Mdl) {
 unsafe extern "win64" fn ndis_allocate_memory_with_tag(address: *mut u64, length: u32, tag: Tag) -> NtStatus {
     /// `NDIS_STATUS_FAILURE`.
     const FAILURE: NtStatus = NtStatus::UNSUCCESSFUL;
+    // SAFETY: see `ndis_query_buffer`.
+    unsafe { touch(address) };
     let made = pool::allocate(length.into(), tag, Kind::NonPaged, gate::caller());
     // SAFETY: see `ndis_query_buffer`.
     unsafe { put(address, made.unwrap_or(0)) };

@@ -1,9 +1,9 @@
 //! Completing requests (K-038 to K-049, K-062 to K-064, C-572).
 
-use gate::memory::{aligned, put};
+use gate::memory::{Plain, aligned, read_value, write_value};
 use nt_abi::exception::BugCheck;
 use nt_abi::io::control;
-use nt_abi::{DeviceObject, Irp, MajorFunction, NtStatus};
+use nt_abi::{DeviceObject, Irp, KernelEvent, MajorFunction, NtStatus};
 use nt_dispatcher::event;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -151,6 +151,8 @@ unsafe fn finish(irp: *mut Irp) {
         let (iosb, event, outcome) = ((*irp).user_iosb, (*irp).user_event, (*irp).io_status);
         let owner = irp::owner_of(irp);
         let mut held = irp::Held::default();
+        // Before the packet is freed: who sent it.
+        let sender = irp::allocator_of(irp);
         let mut inline_error = false;
         match owner {
             Some(Owner::Thread | Owner::Manager) => {
@@ -177,15 +179,35 @@ unsafe fn finish(irp: *mut Irp) {
         }
         // After an error at once the return value of IoCallDriver is all the sender gets (C-572).
         if !inline_error {
-            if !iosb.is_null() {
-                put(iosb, outcome);
+            if !iosb.is_null() && write_value(iosb as u64, outcome).is_err() {
+                gate::finding("K-062", "the status block of a request that was sent here is gone", sender);
             }
-            if !event.is_null() {
-                event::set(aligned(event, "IRP.UserEvent"));
+            if !event.is_null() && !set_event(event) {
+                gate::finding("K-062", "the event of a request that was sent here is gone", sender);
             }
         }
         held.release();
     }
+}
+
+/// Signals the event of a sender. `false` if there is none: the driver that completes the request has no part in that, so it is no
+/// exception there, and NT too keeps a bad status block from it.
+///
+/// # Safety
+/// What is at `event`, if it is mapped, is an event.
+unsafe fn set_event(event: *mut KernelEvent) -> bool {
+    let event = aligned(event, "IRP.UserEvent");
+    // The first word tells what kind of object it is and does not change.
+    let is_there = is_writable::<u32>(event as u64);
+    if is_there {
+        // SAFETY: the caller's promise.
+        unsafe { event::set(event) };
+    }
+    is_there
+}
+
+fn is_writable<T: Plain>(address: u64) -> bool {
+    read_value::<T>(address).is_ok_and(|value| write_value(address, value).is_ok())
 }
 
 /// An associated packet is complete: the last one of its master completes the master, too.

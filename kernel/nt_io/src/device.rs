@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use gate::memory::aligned;
+use gate::memory::{aligned, touch};
 use host_lock::{Mutex, MutexGuard};
 use nt_abi::dispatcher::DispatcherType;
 use nt_abi::io::device_flags;
@@ -61,6 +61,9 @@ pub struct NewDevice<'a> {
 ///
 /// IRQL: up to APC_LEVEL.
 pub unsafe fn create(new: &NewDevice<'_>, caller: u64) -> Result<*mut DeviceObject, NtStatus> {
+    // Before anybody can find the device: it may be a bad pointer.
+    // SAFETY: the caller's promise.
+    unsafe { touch(&raw mut (*new.driver).device_object) };
     let header = size_of::<DeviceObject>() as u64;
     let bytes = header + u64::from(new.extension);
     let body = nt_object::create(&DEVICE, bytes, caller).ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;

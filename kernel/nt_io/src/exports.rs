@@ -3,7 +3,7 @@
 use std::ptr;
 use std::sync::OnceLock;
 
-use gate::memory::put;
+use gate::memory::{put, touch};
 use nt_abi::io::allocation_flags;
 use nt_abi::object::ProcessorMode;
 use nt_abi::{
@@ -108,6 +108,10 @@ unsafe fn open(
     // SAFETY: what drivers pass is theirs to answer for; a bad pointer faults and is blamed on them. The same
     // holds for every function of this module.
     unsafe {
+        touch(handle);
+        if !iosb.is_null() {
+            touch(iosb);
+        }
         let name = match name_at((*attributes).object_name) {
             Ok(name) => name,
             Err(status) => return status,
@@ -336,6 +340,14 @@ unsafe extern "win64" fn ob_reference_object_by_handle(
     object: *mut u64,
     information: *mut HandleInformation,
 ) -> NtStatus {
+    // Null until it is found, as on NT.
+    // SAFETY: see `open`.
+    unsafe {
+        put(object, 0);
+        if !information.is_null() {
+            touch(information);
+        }
+    }
     match reference_by_handle(handle, object_type) {
         // For kernel mode the granted access is not looked at (C-127).
         Ok((body, granted)) if mode != ProcessorMode::KERNEL && access & !granted != 0 => {
@@ -403,6 +415,9 @@ unsafe extern "win64" fn io_create_device(
     device: *mut *mut DeviceObject,
 ) -> NtStatus {
     let caller = gate::caller();
+    // Null until it is made, as on NT.
+    // SAFETY: see `open`.
+    unsafe { put(device, ptr::null_mut()) };
     let name = match (!name.is_null()).then(|| name_at(name)).transpose() {
         Ok(name) => name.filter(|name| !name.is_empty()),
         Err(status) => return status,
@@ -466,6 +481,11 @@ unsafe extern "win64" fn io_get_device_object_pointer(
     file: *mut *mut FileObject,
     device: *mut *mut DeviceObject,
 ) -> NtStatus {
+    // SAFETY: see `open`.
+    unsafe {
+        touch(file);
+        touch(device);
+    }
     match open_by_name(name, access, gate::caller()) {
         // SAFETY: see `open`.
         Ok((opened, handle)) => unsafe {
@@ -483,6 +503,8 @@ unsafe extern "win64" fn io_attach_device(
     name: *const UnicodeString,
     below: *mut *mut DeviceObject,
 ) -> NtStatus {
+    // SAFETY: see `open`.
+    unsafe { touch(below) };
     match open_by_name(name, FILE_READ_ATTRIBUTES, gate::caller()) {
         // SAFETY: see `open`. The pointer is there before the new device gets its first requests, which are the CLEANUP and
         // the CLOSE of this very file (K-093, D-277).

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use arena::{SlotArena, SlotHeader, plan};
-use gate::memory::aligned;
+use gate::memory::{aligned, touch};
 use gate::thread::cache;
 use nt_abi::exception::BugCheck;
 use nt_abi::io::{MAJOR_FUNCTIONS, allocation_flags, control};
@@ -79,6 +79,12 @@ fn class_around(irp: *mut Irp) -> Option<&'static Class> {
 /// The header in front of a live packet of ours.
 fn header(irp: *mut Irp) -> Option<*mut SlotHeader> {
     class_around(irp)?.arena.live_header(irp as u64)
+}
+
+/// The driver instruction that a packet was allocated by; 0 for one that lies in a driver's own memory.
+pub(crate) fn allocator_of(irp: *mut Irp) -> u64 {
+    // SAFETY: slot headers are never unmapped.
+    header(irp).map_or(0, |header| unsafe { (*header).caller })
 }
 
 /// The word of a header that says whose packet it is.
@@ -358,24 +364,25 @@ pub unsafe fn mark_pending(irp: *mut Irp) {
 pub unsafe fn call_driver(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus {
     // SAFETY: the caller's promise.
     unsafe {
-        if device.is_null() || !device.is_aligned() {
-            // As the access to such a device would end on NT.
-            let parameters = [NtStatus::ACCESS_VIOLATION.0.into(), gate::caller(), 0, device as u64];
-            let message = format_args!("IoCallDriver was given {device:p}, which is no device.");
-            gate::bugcheck::with_message(BugCheck::KMODE_EXCEPTION_NOT_HANDLED, parameters, gate::caller(), message);
+        // All that is read of the device is read before the packet moves: what is no device is the exception of its driver, which
+        // has its packet still. Its address may be anything.
+        if !device.is_aligned() {
+            touch(device);
+            aligned(device, "The device that IoCallDriver was given");
         }
+        let driver = (*device).driver_object;
         if !has_next_location(irp) {
             gate::bugcheck(BugCheck::NO_MORE_IRP_STACK_LOCATIONS, [irp as u64, 0, 0, 0]);
         }
-        (*irp).current_location = (*irp).current_location.wrapping_sub(1);
         let location = next_location(irp);
-        (*irp).current_stack_location = location;
-        (*location).device_object = device;
         let major = (*location).major_function;
         let index = usize::from(major.0).min(MAJOR_FUNCTIONS - 1);
         // What is no device leads to what is no driver, and that can lie anywhere.
-        let table = &raw const (*(*device).driver_object).major_function;
+        let table = &raw const (*driver).major_function;
         let routine = table.cast::<u64>().add(index).read_unaligned();
+        (*irp).current_location = (*irp).current_location.wrapping_sub(1);
+        (*irp).current_stack_location = location;
+        (*location).device_object = device;
         gate::count(Counter::Irps, 1);
         gate::record(Event::IrpDispatched {
             irp: irp as u64,

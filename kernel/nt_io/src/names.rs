@@ -3,7 +3,7 @@
 use std::mem::size_of;
 use std::ptr;
 
-use gate::memory::put;
+use gate::memory::{put, touch};
 use nt_abi::object::{ProcessorMode, attributes};
 use nt_abi::{DeviceObject, FileObject, Handle, NtStatus, UnicodeString};
 
@@ -38,6 +38,9 @@ unsafe extern "win64" fn ob_reference_object_by_name(
     _parse_context: u64,
     object: *mut u64,
 ) -> NtStatus {
+    // SAFETY: what drivers pass is theirs to answer for; a bad pointer faults and is blamed on them. The same
+    // holds for every function of this module.
+    unsafe { touch(object) };
     let found = name_at(name).and_then(|name| nt_object::lookup(&name));
     let found = match found {
         // A name that goes on behind an object names something of the object's own, such as a file.
@@ -52,8 +55,7 @@ unsafe extern "win64" fn ob_reference_object_by_name(
         nt_object::dereference(found.body);
         return NtStatus::OBJECT_TYPE_MISMATCH;
     }
-    // SAFETY: what drivers pass is theirs to answer for; a bad pointer faults and is blamed on them. The same
-    // holds for every function of this module.
+    // SAFETY: as above.
     unsafe { put(object, found.body) };
     NtStatus::SUCCESS
 }
@@ -71,6 +73,8 @@ unsafe extern "win64" fn ob_open_object_by_pointer(
     if !fits(object, object_type) {
         return NtStatus::OBJECT_TYPE_MISMATCH;
     }
+    // SAFETY: see `ob_reference_object_by_name`.
+    unsafe { touch(handle) };
     let kernel = attributes & attributes::KERNEL_HANDLE != 0;
     match nt_object::insert(object, access, kernel, gate::caller()) {
         Some(opened) => {

@@ -4,7 +4,7 @@
 //! file itself, whose event is signalled when no event was given. Left out: completion routines as APCs, which need
 //! a user thread to be delivered to.
 
-use gate::memory::put;
+use gate::memory::{put, write_value};
 use nt_abi::io::irp_flags;
 use nt_abi::{
     DeviceObject, FileObject, Handle, IoStatusBlock, Irp, KernelEvent, MajorFunction, NtStatus, UnicodeString,
@@ -77,15 +77,20 @@ unsafe fn send(
         let device = device::related(file);
         if (*file).flags & file_flags::SYNCHRONOUS_IO != 0 {
             let outcome = file::send_and_wait_on(file, |device, reply| make(file, device, reply, Owner::Manager));
+            let mut told_where = Ok(());
             let status = outcome.map_or_else(
                 |status| status,
                 |outcome| {
-                    put(caller.iosb, outcome);
+                    told_where = write_value(caller.iosb as u64, outcome);
                     event::set(told);
                     outcome.status
                 },
             );
             irp::Held { output_room: 0, event, file: body }.release();
+            // A bad status block is the exception of its driver, but only when the objects are let go of.
+            if let Err(fault) = told_where {
+                gate::seh::raise_fault(fault);
+            }
             return status;
         }
         match make(file, device, Reply { event: told, iosb: caller.iosb }, Owner::Thread) {

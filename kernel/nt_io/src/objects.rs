@@ -2,6 +2,7 @@
 
 use std::ptr;
 
+use gate::memory::{put, touch};
 use nt_abi::object::{ProcessorMode, attributes};
 use nt_abi::{Handle, NtStatus, ObjectAttributes};
 use nt_dispatcher::process::{PROCESS, system};
@@ -65,10 +66,12 @@ unsafe extern "win64" fn ob_open_object_by_name(
 /// # Safety
 /// `handle` is the driver's.
 unsafe fn open(object: u64, access: u32, flags: u32, handle: *mut Handle) -> NtStatus {
+    // SAFETY: the caller's promise.
+    unsafe { touch(handle) };
     match nt_object::insert(object, access, flags & attributes::KERNEL_HANDLE != 0, gate::caller()) {
         Some(opened) => {
             // SAFETY: the caller's promise.
-            unsafe { *handle = opened };
+            unsafe { put(handle, opened) };
             NtStatus::SUCCESS
         }
         None => NtStatus::INSUFFICIENT_RESOURCES,

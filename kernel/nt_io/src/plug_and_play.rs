@@ -9,7 +9,7 @@ use std::ptr;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use gate::memory::{self, Fault, put};
+use gate::memory::{self, Fault, put, touch};
 use host_lock::{Mutex, MutexGuard};
 use nt_abi::exception::BugCheck;
 use nt_abi::{DeviceObject, DriverObject, NtStatus};
@@ -73,12 +73,14 @@ unsafe extern "win64" fn io_register_plug_play_notification(
     if !is_complete || routine == 0 {
         return NtStatus::INVALID_PARAMETER;
     }
+    // SAFETY: what drivers pass is theirs to answer for; a bad pointer faults and is blamed on them.
+    unsafe { touch(entry) };
     let mut registered = registered();
     registered.last_entry += 1;
     let number = registered.last_entry;
     registered.entries.insert(number);
     drop(registered);
-    // SAFETY: what drivers pass is theirs to answer for; a bad pointer faults and is blamed on them.
+    // SAFETY: as above.
     unsafe { put(entry, number) };
     NtStatus::SUCCESS
 }

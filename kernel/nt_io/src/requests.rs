@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ptr;
 use std::sync::PoisonError;
 
+use gate::memory::touch;
 use host_lock::Mutex;
 use nt_abi::dispatcher::DispatcherType;
 use nt_abi::io::control;
@@ -151,6 +152,8 @@ unsafe extern "win64" fn signal(_device: *mut DeviceObject, irp: *mut Irp, done:
 unsafe fn forward(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus {
     // SAFETY: see `transfer`; the event outlives the request.
     unsafe {
+        // What is no device is found out before the packet knows of this frame's event.
+        touch(device);
         let mut done: KernelEvent = std::mem::zeroed();
         event::initialize(&mut done, DispatcherType::NOTIFICATION_EVENT, false);
         let location = irp::next_location(irp);

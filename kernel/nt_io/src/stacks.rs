@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ptr;
 use std::sync::PoisonError;
 
-use gate::memory::put;
+use gate::memory::{put, touch};
 use host_lock::{Mutex, MutexGuard};
 use nt_abi::{DeviceObject, DriverObject, FileObject, NtStatus};
 use trace::Event;
@@ -74,7 +74,10 @@ unsafe extern "win64" fn io_attach_device_to_device_stack_safe(
     below: *mut *mut DeviceObject,
 ) -> NtStatus {
     // SAFETY: see `io_get_attached_device`.
-    let attached = unsafe { device::attach(source, target, |top| *below = top) };
+    let attached = unsafe {
+        touch(below);
+        device::attach(source, target, |top| put(below, top))
+    };
     if attached.is_null() { NtStatus::NO_SUCH_DEVICE } else { NtStatus::SUCCESS }
 }
 
@@ -91,6 +94,9 @@ unsafe extern "win64" fn io_enumerate_device_object_list(
         put(count, devices.len() as u32);
         if (bytes as usize) < devices.len() * size_of::<*mut DeviceObject>() {
             return NtStatus::BUFFER_TOO_SMALL;
+        }
+        for index in 0..devices.len() {
+            touch(list.add(index));
         }
         for (index, device) in devices.into_iter().enumerate() {
             list.add(index).write_unaligned(referenced(device));

@@ -187,6 +187,21 @@ pub unsafe fn put<T>(to: *mut T, value: T) {
     compiler_fence(Ordering::SeqCst);
 }
 
+/// Writes what is there already to where a driver wants a result. A bad place faults here, while nothing has been done yet that would be
+/// lost with the call: for imports that open, register or reference something before they have the result.
+///
+/// # Safety
+/// `to` is the driver's to answer for.
+#[inline]
+pub unsafe fn touch<T>(to: *mut T) {
+    let first = to.cast::<u8>();
+    let last = first.wrapping_add(size_of::<T>() - 1);
+    for byte in [first, last] {
+        // SAFETY: the caller's promise; volatile, as the compiler would leave out a write that changes nothing.
+        unsafe { byte.write_volatile(byte.read_volatile()) };
+    }
+}
+
 /// A pointer out of `field`, which drivers can write to. Where no `T` can lie it ends the run, as the access would have: the compiler
 /// relies on the alignment.
 #[inline]

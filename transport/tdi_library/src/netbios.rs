@@ -1,5 +1,6 @@
 //! NetBIOS addresses in TDI's layout (C-038, C-045, D-261).
 
+use gate::memory::touch;
 use nt_abi::object::attributes;
 use nt_abi::tdi::AddressType;
 use nt_abi::{Handle, NtStatus, UnicodeString, ea};
@@ -82,6 +83,8 @@ unsafe extern "win64" fn tdi_open_netbios_address(
         share: SHARE_ALL,
         ea: (buffer as u64, EA_LENGTH as u32),
     };
+    // SAFETY: see `tdi_build_netbios_address`.
+    unsafe { touch(handle) };
     let opened = file::open(&open, caller);
     if opened.status.is_success() {
         // SAFETY: see `tdi_build_netbios_address`.

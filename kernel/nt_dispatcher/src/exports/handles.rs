@@ -1,6 +1,6 @@
 //! Events by handle and name, and waits on handles.
 
-use gate::memory::put;
+use gate::memory::{put, touch};
 use nt_abi::dispatcher::{DispatcherType, Timer};
 use nt_abi::object::attributes;
 use nt_abi::{FileObject, Handle, KernelEvent, NtStatus, ObjectAttributes, UnicodeString};
@@ -69,7 +69,10 @@ unsafe fn create_event(
     kind: Kind,
 ) -> Result<NtStatus, NtStatus> {
     // SAFETY: the caller's promise.
-    let (name, flags) = unsafe { name_and_flags(attributes) }?;
+    let (name, flags) = unsafe {
+        touch(handle);
+        name_and_flags(attributes)
+    }?;
     let wanted = Wanted { kind: &EVENT, name: name.as_deref(), access, flags, caller: gate::caller() };
     let (opened, _, was_there) = event_object::create(wanted, kind)?;
     // SAFETY: the caller's promise.
@@ -86,7 +89,11 @@ unsafe fn open(
     attributes: *const ObjectAttributes,
 ) -> NtStatus {
     // SAFETY: the caller's promise.
-    let opened = unsafe { name_and_flags(attributes) }.and_then(|(name, flags)| {
+    let given = unsafe {
+        touch(handle);
+        name_and_flags(attributes)
+    };
+    let opened = given.and_then(|(name, flags)| {
         named_object::open(Wanted { kind, name: name.as_deref(), access, flags, caller: gate::caller() })
     });
     match opened {
@@ -137,34 +144,38 @@ fn with_event(handle: Handle, change: unsafe fn(*mut KernelEvent) -> i32) -> Res
     Ok(old)
 }
 
+/// As [`with_event`], and gives the state before.
+///
 /// # Safety
 /// `to` is null or a driver's place for the state.
-unsafe fn give_state(state: Result<i32, NtStatus>, to: *mut i32) -> NtStatus {
-    match state {
-        Ok(old) => {
-            if !to.is_null() {
-                // SAFETY: the caller's promise.
-                unsafe { to.write_unaligned(old) };
-            }
-            NtStatus::SUCCESS
+unsafe fn change_and_tell(handle: Handle, to: *mut i32, change: unsafe fn(*mut KernelEvent) -> i32) -> NtStatus {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if !to.is_null() {
+            touch(to);
         }
-        Err(status) => status,
+        match with_event(handle, change) {
+            Ok(old) if !to.is_null() => put(to, old),
+            Ok(_) => {}
+            Err(status) => return status,
+        }
     }
+    NtStatus::SUCCESS
 }
 
 unsafe extern "win64" fn zw_set_event(handle: Handle, old: *mut i32) -> NtStatus {
     // SAFETY: see the module above.
-    unsafe { give_state(with_event(handle, event::set), old) }
+    unsafe { change_and_tell(handle, old, event::set) }
 }
 
 unsafe extern "win64" fn zw_reset_event(handle: Handle, old: *mut i32) -> NtStatus {
     // SAFETY: see the module above.
-    unsafe { give_state(with_event(handle, event::reset), old) }
+    unsafe { change_and_tell(handle, old, event::reset) }
 }
 
 unsafe extern "win64" fn zw_pulse_event(handle: Handle, old: *mut i32) -> NtStatus {
     // SAFETY: see the module above.
-    unsafe { give_state(with_event(handle, event::pulse), old) }
+    unsafe { change_and_tell(handle, old, event::pulse) }
 }
 
 unsafe extern "win64" fn zw_clear_event(handle: Handle) -> NtStatus {
@@ -176,6 +187,8 @@ unsafe extern "win64" fn zw_clear_event(handle: Handle) -> NtStatus {
 /// # Safety
 /// As the exports.
 unsafe fn io_create_event(name: *const UnicodeString, handle: *mut Handle, kind: DispatcherType) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe { touch(handle) };
     let name = if name.is_null() { None } else { gate::memory::read_unicode(name as u64).ok() };
     let kind = Kind { kind, signalled: true };
     let flags = attributes::OPENIF | attributes::KERNEL_HANDLE;
@@ -212,7 +225,11 @@ unsafe extern "win64" fn zw_create_timer(
         _ => return NtStatus::INVALID_PARAMETER_4,
     };
     // SAFETY: see the module above.
-    let created = unsafe { name_and_flags(attributes) }.and_then(|(name, flags)| {
+    let given = unsafe {
+        touch(handle);
+        name_and_flags(attributes)
+    };
+    let created = given.and_then(|(name, flags)| {
         let wanted = Wanted { kind: &TIMER, name: name.as_deref(), access, flags, caller: gate::caller() };
         timer_object::create(wanted, kind)
     });
@@ -240,6 +257,10 @@ unsafe extern "win64" fn zw_open_timer(
 /// # Safety
 /// `to` is null or a driver's place for the state.
 unsafe fn with_timer(handle: Handle, to: *mut u8, change: impl FnOnce(*mut Timer)) -> NtStatus {
+    if !to.is_null() {
+        // SAFETY: the caller's promise.
+        unsafe { touch(to) };
+    }
     let body = match nt_object::reference_by_handle(handle, Some(TIMER.block())) {
         Ok((body, _)) => body,
         Err(status) => return status,

@@ -1,5 +1,6 @@
 //! Queues that threads wait on, and mutants.
 
+use gate::memory::touch;
 use nt_abi::dispatcher::Mutant;
 use nt_abi::{ListEntry, NtStatus};
 
@@ -59,6 +60,10 @@ unsafe extern "win64" fn ke_remove_queue_ex(
     entries: *mut u64,
     count: u32,
 ) -> u32 {
+    for place in 0..count as usize {
+        // SAFETY: see the module above.
+        unsafe { touch(entries.add(place)) };
+    }
     let mut taken = 0;
     while taken < count {
         // Once there is one, for the others nobody waits.

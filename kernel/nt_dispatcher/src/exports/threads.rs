@@ -1,6 +1,6 @@
 //! System threads, and the one process they belong to.
 
-use gate::memory::put;
+use gate::memory::{put, touch};
 use nt_abi::{Handle, NtStatus, ObjectAttributes};
 
 use super::thread_information;
@@ -145,6 +145,8 @@ unsafe extern "win64" fn ps_get_thread_process_id(_thread: u64) -> u64 {
 }
 
 unsafe extern "win64" fn ps_lookup_thread_by_thread_id(id: u64, thread: *mut u64) -> NtStatus {
+    // SAFETY: see the module above.
+    unsafe { touch(thread) };
     let Some(found) = thread::lookup(id) else { return NtStatus::INVALID_PARAMETER };
     // SAFETY: see the module above.
     unsafe { put(thread, found) };
@@ -156,9 +158,9 @@ unsafe extern "win64" fn ps_lookup_process_by_process_id(id: u64, process: *mut 
         return NtStatus::INVALID_PARAMETER;
     }
     let system = process::system();
-    nt_object::reference(system);
     // SAFETY: see the module above.
     unsafe { put(process, system) };
+    nt_object::reference(system);
     NtStatus::SUCCESS
 }
 
@@ -218,7 +220,13 @@ unsafe extern "win64" fn ps_lookup_process_thread_by_cid(
     thread: *mut u64,
 ) -> NtStatus {
     // SAFETY: see the module above.
-    let [process_id, thread_id] = unsafe { id.read_unaligned() };
+    let [process_id, thread_id] = unsafe {
+        touch(thread);
+        if !process.is_null() {
+            touch(process);
+        }
+        id.read_unaligned()
+    };
     let found = if process_id == process::SYSTEM_ID { thread::lookup(thread_id) } else { None };
     let Some(found) = found else { return NtStatus::INVALID_CID };
     // SAFETY: see the module above.
@@ -242,7 +250,10 @@ unsafe extern "win64" fn zw_open_thread(
         return NtStatus::INVALID_PARAMETER;
     }
     // SAFETY: see the module above.
-    let [process, id] = unsafe { client_id.read_unaligned() };
+    let [process, id] = unsafe {
+        touch(handle);
+        client_id.read_unaligned()
+    };
     let found = if matches!(process, 0 | process::SYSTEM_ID) { thread::lookup(id) } else { None };
     let Some(thread) = found else { return NtStatus::INVALID_CID };
     let opened = nt_object::insert(thread, access, true, gate::caller());

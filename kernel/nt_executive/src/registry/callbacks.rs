@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use gate::memory::{self, put};
+use gate::memory::{self, put, touch};
 use nt_abi::dispatcher::DispatcherType;
 use nt_abi::{KernelEvent, NtStatus, UnicodeString};
 use nt_dispatcher::{event, wait};
@@ -167,6 +167,16 @@ fn string_in_pool(text: &[u16], caller: u64) -> Result<u64, NtStatus> {
     Ok(made)
 }
 
+/// Both may be bad pointers: found out before there is a name to give.
+fn touch_both(id: *mut u64, name: *mut u64) {
+    for place in [id, name] {
+        if !place.is_null() {
+            // SAFETY: the driver's pointer; a bad one faults and is blamed on it.
+            unsafe { touch(place) };
+        }
+    }
+}
+
 /// Gives what a routine asks for of both; either place may be null.
 fn give(id: *mut u64, number: u64, name: *mut u64, string: u64) {
     for (place, value) in [(id, number), (name, string)] {
@@ -185,6 +195,7 @@ unsafe extern "win64" fn cm_callback_get_key_object_id(
     name: *mut u64,
 ) -> NtStatus {
     let find = || {
+        touch_both(id, name);
         let (number, text) = identity(cookie, object)?;
         let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
         let string = match names.get(&object) {
@@ -222,6 +233,7 @@ unsafe extern "win64" fn cm_callback_get_key_object_id_ex(
         if flags != 0 {
             return Err(NtStatus::INVALID_PARAMETER.into());
         }
+        touch_both(id, name);
         let (number, text) = identity(cookie, object)?;
         let string = if name.is_null() { 0 } else { string_in_pool(&text, gate::caller())? };
         give(id, number, name, string);

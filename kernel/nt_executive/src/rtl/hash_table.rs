@@ -6,6 +6,8 @@
 
 use std::ptr;
 
+use gate::memory::touch;
+
 use crate::pool::{self, Kind};
 
 gate::exports! {
@@ -180,6 +182,13 @@ fn directory(buckets: u32) -> Option<*mut Link> {
 unsafe extern "win64" fn rtl_create_hash_table(table: *mut *mut Table, shift: u32, flags: u32) -> u8 {
     if flags != 0 {
         return 0;
+    }
+    // SAFETY: the driver's result, and a header of its own.
+    unsafe {
+        touch(table);
+        if !(*table).is_null() {
+            touch(*table);
+        }
     }
     let Some(directory) = directory(BUCKETS_AT_FIRST) else { return 0 };
     // SAFETY: the driver's result, and a header of its own or a new one.

@@ -2,7 +2,7 @@
 
 use std::ptr;
 
-use gate::memory::put;
+use gate::memory::{put, touch};
 use nt_abi::{AnsiString, NtStatus, UnicodeString};
 
 use super::case::{lower, upper, upper_byte};
@@ -73,6 +73,8 @@ pub(super) unsafe fn find_room<T>(
     // SAFETY: the driver's string.
     unsafe {
         if allocated != 0 {
+            touch(maximum_length);
+            touch(buffer);
             let new = allocate(needed).ok_or(NtStatus::NO_MEMORY)?;
             put(maximum_length, length);
             put(buffer, new.cast());
@@ -360,6 +362,7 @@ unsafe fn map_wide(
     unsafe {
         let (from, bytes) = (Units::of(from), (*from).length & !1);
         if allocated {
+            touch(to);
             let Some(buffer) = allocate(bytes.into()) else { return NtStatus::NO_MEMORY };
             (*to).maximum_length = bytes;
             (*to).buffer = buffer.cast();
@@ -398,6 +401,8 @@ pub(super) unsafe fn create(to: *mut UnicodeString, units: impl ExactSizeIterato
     if bytes > WIDE_BYTES_MAX {
         return NtStatus::NAME_TOO_LONG;
     }
+    // SAFETY: the driver's string.
+    unsafe { touch(to) };
     let Some(buffer) = allocate(bytes + 2) else { return NtStatus::NO_MEMORY };
     let buffer = buffer.cast::<u16>();
     // SAFETY: a new block of that size; the driver's string.
@@ -440,6 +445,7 @@ unsafe extern "win64" fn rtl_duplicate_unicode_string(
             return NtStatus::SUCCESS;
         }
         let room = if flags & TERMINATE != 0 { length + 2 } else { length };
+        touch(to);
         let Some(buffer) = allocate(room) else { return NtStatus::NO_MEMORY };
         ptr::copy((*from).buffer.cast::<u8>(), buffer, length);
         (*to).length = length as u16;

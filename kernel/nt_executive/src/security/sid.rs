@@ -3,6 +3,7 @@
 use std::ptr;
 use std::sync::OnceLock;
 
+use gate::memory::touch;
 use nt_abi::{NtStatus, UnicodeString};
 
 use crate::pool::{self, Kind};
@@ -191,6 +192,7 @@ unsafe extern "win64" fn rtl_convert_sid_to_unicode_string(
         let units: Vec<u16> = text(&read(sid)).encode_utf16().collect();
         let bytes = units.len() as u16 * 2;
         if allocated != 0 {
+            touch(to);
             let made = pool::allocate(u64::from(bytes) + 2, TAG, Kind::Paged, gate::caller());
             let Some(buffer) = made else { return NtStatus::NO_MEMORY };
             (*to).maximum_length = bytes + 2;

@@ -69,14 +69,17 @@ unsafe extern "win64" fn cte_system_up_time() -> u32 {
     (nt_dispatcher::clock::now_100ns() / 10_000) as u32
 }
 
-/// Stores the handle of a registration.
+/// Registers, and stores the handle; until then it is 0. A bad place for it faults before anything is registered.
 ///
 /// # Safety
 /// `to` is the driver's.
-unsafe fn store(to: *mut Handle, registration: Registration) -> NtStatus {
+unsafe fn store(to: *mut Handle, register: impl FnOnce() -> Registration) -> NtStatus {
     // SAFETY: what drivers pass is theirs to answer for; a bad pointer faults and is blamed on them. The same holds
     // for every function of this module.
-    unsafe { *to = Handle(registration.0) };
+    unsafe {
+        memory::put(to, Handle(0));
+        memory::put(to, Handle(register().0));
+    }
     NtStatus::SUCCESS
 }
 
@@ -103,10 +106,8 @@ unsafe extern "win64" fn tdi_register_pnp_handlers(
         if major_version != VERSION {
             return BAD_VERSION;
         }
-        store(
-            handle,
-            super::register_client(Handlers { power, binding, add_address, delete_address, ..Handlers::default() }),
-        )
+        let handlers = Handlers { power, binding, add_address, delete_address, ..Handlers::default() };
+        store(handle, || super::register_client(handlers))
     }
 }
 
@@ -121,19 +122,19 @@ unsafe extern "win64" fn tdi_enumerate_addresses(handle: Handle) -> NtStatus {
 
 unsafe extern "win64" fn tdi_register_notification_handler(bind: u64, unbind: u64, handle: *mut Handle) -> NtStatus {
     // SAFETY: see `store`.
-    unsafe { store(handle, super::register_client(Handlers { bind, unbind, ..Handlers::default() })) }
+    unsafe { store(handle, || super::register_client(Handlers { bind, unbind, ..Handlers::default() })) }
 }
 
 unsafe extern "win64" fn tdi_register_address_change_handler(add: u64, delete: u64, handle: *mut Handle) -> NtStatus {
     let handlers = Handlers { add_address: add, delete_address: delete, ..Handlers::default() };
     // SAFETY: see `store`.
-    unsafe { store(handle, super::register_client(handlers)) }
+    unsafe { store(handle, || super::register_client(handlers)) }
 }
 
 unsafe extern "win64" fn tdi_register_provider(name: *const UnicodeString, handle: *mut Handle) -> NtStatus {
     match name_at(name) {
         // SAFETY: see `store`.
-        Ok(name) => unsafe { store(handle, super::register_provider(&name)) },
+        Ok(name) => unsafe { store(handle, || super::register_provider(&name)) },
         Err(status) => status,
     }
 }
@@ -149,7 +150,7 @@ unsafe extern "win64" fn tdi_provider_ready(handle: Handle) -> NtStatus {
 unsafe extern "win64" fn tdi_register_device_object(name: *const UnicodeString, handle: *mut Handle) -> NtStatus {
     match name_at(name) {
         // SAFETY: see `store`.
-        Ok(name) => unsafe { store(handle, super::register_device(&name)) },
+        Ok(name) => unsafe { store(handle, || super::register_device(&name)) },
         Err(status) => status,
     }
 }
@@ -180,7 +181,7 @@ unsafe extern "win64" fn tdi_register_net_address(
     match parts {
         // SAFETY: see `store`.
         Ok((device, address, context)) => unsafe {
-            store(handle, super::register_address(&device, &address, &context))
+            store(handle, || super::register_address(&device, &address, &context))
         },
         Err(status) => status,
     }
