@@ -1,7 +1,8 @@
 //! Calls from the host into driver code, and the way out of a thread from deep inside.
 //!
 //! Every call is chained ([`CallRecord`]), keeps what the host noted about the import it is serving,
-//! and checks that the driver came back at the IRQL it was called at (K-056). A driver routine is an address
+//! and checks that the driver came back at the IRQL it was called at (K-056; of a routine that an exception passes, the level
+//! is put back without a word). A driver routine is an address
 //! that a driver supplied: if it leads nowhere, the fault handler tells so with the routine's address.
 //!
 //! No host lock may be held across these calls; host functions that make them must not keep values with
@@ -287,6 +288,10 @@ unsafe fn noted(place: *const u64) -> u64 {
 #[inline(never)]
 fn irql_changed(routine: u64, before: Irql) {
     let after = thread::set_irql(before);
+    if seh::is_leaving() {
+        // The routine has not returned: an exception passed it, which may be before it could give back any lock.
+        return;
+    }
     finding(
         "K-056",
         format_args!(

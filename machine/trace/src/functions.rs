@@ -6,6 +6,9 @@
 /// `STATUS_PENDING`: the request is not over when its dispatch routine returns this.
 pub const STATUS_PENDING: u32 = 0x103;
 
+/// `STATUS_UNHANDLED_EXCEPTION`: an exception passed the routine, which has returned nothing.
+pub const STATUS_UNHANDLED_EXCEPTION: u32 = 0xC000_0144;
+
 /// A request's major and minor function, as in [`crate::Event::IrpDispatched`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Functions(pub u32);
@@ -71,6 +74,7 @@ mod tests {
     #[test]
     fn codes_are_those_of_nt() {
         assert_eq!(STATUS_PENDING, NtStatus::PENDING.0);
+        assert_eq!(STATUS_UNHANDLED_EXCEPTION, NtStatus::UNHANDLED_EXCEPTION.0);
         let major = |major: MajorFunction| Functions::new(major.0, 0);
         assert!(major(MajorFunction::CREATE).is_create());
         assert!(major(MajorFunction::CLEANUP).is_cleanup());

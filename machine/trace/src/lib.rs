@@ -33,7 +33,7 @@ mod sync {
 
 pub use event::{Event, Farewell, OpenKind};
 pub use file::{TraceFile, TraceOptions};
-pub use functions::{Functions, STATUS_PENDING};
+pub use functions::{Functions, STATUS_PENDING, STATUS_UNHANDLED_EXCEPTION};
 pub use printable::printable;
 pub use reader::{Record, TraceReader};
 pub use records::{BugCheckRecord, BugCheckReport, EndOfRun, FindingRecord, ImageRecord};

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use trace::{Functions, STATUS_PENDING};
+use trace::{Functions, STATUS_PENDING, STATUS_UNHANDLED_EXCEPTION};
 
 use crate::{Findings, Sent, is_error};
 
@@ -63,7 +63,7 @@ struct Request {
     marked: bool,
     /// Somebody has completed it with success.
     has_succeeded: bool,
-    /// What the outermost dispatch routine returned.
+    /// What the outermost dispatch routine returned; nothing if an exception passed it.
     returned: Option<u32>,
     /// The thread of the last dispatch.
     thread: u16,
@@ -148,7 +148,7 @@ impl Requests {
         let Some(request) = self.known.get_mut(&irp) else { return };
         request.depth = request.depth.saturating_sub(1);
         if request.depth == 0 {
-            request.returned = Some(status);
+            request.returned = (status != STATUS_UNHANDLED_EXCEPTION).then_some(status);
         }
     }
 

@@ -1,5 +1,5 @@
 use proves::proves;
-use trace::{Farewell, OpenKind, STATUS_PENDING};
+use trace::{Farewell, OpenKind, STATUS_PENDING, STATUS_UNHANDLED_EXCEPTION};
 
 use super::*;
 
@@ -320,6 +320,17 @@ fn completion_by_another_thread_may_stand_behind_the_return() {
 fn dispatch_routine_that_returns_another_status_than_it_completed_with_is_found() {
     Run::default().dispatch(7, 1, RECEIVE).complete(7, CANCELLED).returns(7, 0).breaks(&["K-047"]);
     Run::default().dispatch(7, 1, RECEIVE).complete(7, CANCELLED).returns(7, STATUS_PENDING).breaks(&[]);
+}
+
+#[test]
+fn nothing_is_found_in_the_return_of_a_routine_that_an_exception_passed() {
+    let passed = |run: Run| run.returns(7, STATUS_UNHANDLED_EXCEPTION).breaks(&[]);
+    passed(Run::default().dispatch(7, 1, RECEIVE));
+    passed(Run::default().dispatch(7, 1, RECEIVE).complete(7, 0));
+    passed(Run::default().dispatch(7, 1, RECEIVE).complete_later(7, 0));
+    // The packet may be sent again by whoever caught it.
+    let again = Run::default().dispatch(7, 1, RECEIVE).returns(7, STATUS_UNHANDLED_EXCEPTION);
+    passed(again.dispatch(7, 1, RECEIVE).complete(7, 0));
 }
 
 #[test]
