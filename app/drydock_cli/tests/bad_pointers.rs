@@ -65,9 +65,9 @@ const TOUCHES_AT_A_HIGH_LEVEL: &str = "
 const REGISTERS: &str = "PsSetCreateThreadNotifyRoutine ZwSetTimer";
 
 /// What the last number ends the run with, where a small one does not: that many objects to wait for, that many microseconds, a
-/// device or packet whose memory need not be touched to see that it is none.
+/// packet whose memory need not be touched to see that it is none.
 const ENDS_AT_THE_LAST: &str =
-    "KeWaitForMultipleObjects KeStallExecutionProcessor IoCallDriver IoCancelIrp IofCallDriver PoCallDriver";
+    "KeWaitForMultipleObjects KeStallExecutionProcessor IoCancelIrp IoCompleteRequest IofCompleteRequest";
 
 /// What is no function.
 const VARIABLES: &str = "

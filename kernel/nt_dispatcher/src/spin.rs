@@ -132,6 +132,15 @@ pub unsafe fn is_free(lock: *mut u64) -> bool {
     unsafe { word(lock) }.load(Ordering::Acquire) == FREE
 }
 
+/// Whether the calling thread has the lock.
+///
+/// # Safety
+/// As for [`release`].
+pub unsafe fn is_own(lock: *mut u64) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { word(lock) }.load(Ordering::Relaxed) == holder()
+}
+
 /// Gives the lock back without touching the level. Releasing a free lock is a finding (K-153).
 ///
 /// # Safety

@@ -270,7 +270,8 @@ fn end(number: u64) {
     }
 }
 
-/// In the order of their registration, at the caller's level. The object stays meanwhile, whatever the routines do.
+/// In the order of their registration, at the caller's level; an exception that passes a routine keeps the rest from being
+/// called. The object stays meanwhile, whatever the routines do.
 unsafe extern "win64" fn ex_notify_callback(callback: u64, argument1: u64, argument2: u64) {
     nt_object::reference(callback);
     if is_callback(callback) {
@@ -279,6 +280,9 @@ unsafe extern "win64" fn ex_notify_callback(callback: u64, argument1: u64, argum
             // SAFETY: the driver asked for this routine to be called so.
             unsafe { gate::call::call3(routine, context, argument1, argument2) };
             end(number);
+            if gate::seh::is_leaving() {
+                break;
+            }
             behind = number;
         }
     }

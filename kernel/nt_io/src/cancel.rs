@@ -66,11 +66,26 @@ pub unsafe fn cancel(irp: *mut Irp) -> bool {
             release_lock(level);
             return false;
         }
-        (*irp).cancel_irql = level.0;
         let device = (*irp::current_location(irp)).device_object;
-        // The routine releases the lock and restores the level; `call` would report the change of level as a
-        // fault, so the level it must return at is set for it.
-        gate::call::call2_leaving_at(routine, device as u64, irp as u64, level);
+        call_routine(routine, device as u64, irp, level);
     }
     true
+}
+
+/// Calls a cancel routine, which is to give back the cancel spin lock and with it `level`.
+///
+/// # Safety
+/// The calling thread holds the lock; `routine` is what was set for `irp`.
+pub(crate) unsafe fn call_routine(routine: u64, device: u64, irp: *mut Irp, level: Irql) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*irp).cancel_irql = level.0;
+        // `call` would report the change of level as a fault, so the level it must return at is set for it.
+        gate::call::call2_leaving_at(routine, device, irp as u64, level);
+    }
+    // An exception may have passed the routine before it gave the lock back, which NT would then keep for good.
+    // SAFETY: a static lock word.
+    if gate::seh::is_leaving() && unsafe { spin::is_own(LOCK.as_ptr()) } {
+        release_lock(level);
+    }
 }

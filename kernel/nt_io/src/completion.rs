@@ -82,7 +82,7 @@ unsafe fn note(irp: *mut Irp) {
     }
 }
 
-/// Leaves one location. `false` if its completion routine kept the packet.
+/// Leaves one location. `false` if its completion routine kept the packet, or an exception passed the routine.
 unsafe fn step(irp: *mut Irp) -> bool {
     // SAFETY: as in `complete`.
     unsafe {
@@ -101,6 +101,11 @@ unsafe fn step(irp: *mut Irp) -> bool {
                 if has_upper { (*irp::current_location(irp)).device_object } else { ptr::null_mut() };
             let has_opened = (*left).major_function == MajorFunction::CREATE && (*irp).io_status.status.is_success();
             let answer = gate::call::call3(routine, upper as u64, irp as u64, context);
+            if gate::seh::is_leaving() {
+                // An exception passed the routine. As on NT, where it would have passed the walk, too, the packet stays
+                // uncompleted at this location: nobody above hears of it, and its owner keeps it.
+                return false;
+            }
             if NtStatus(answer as u32) == NtStatus::MORE_PROCESSING_REQUIRED {
                 return false;
             }

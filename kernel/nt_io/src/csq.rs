@@ -104,17 +104,19 @@ struct Locked {
 }
 
 impl Locked {
-    unsafe fn acquire(csq: *mut Csq) -> Self {
+    /// `None` if an exception passed the driver's routine: then nothing is locked.
+    unsafe fn acquire(csq: *mut Csq) -> Option<Self> {
         let mut level = Irql::PASSIVE;
         // SAFETY: see `initialize`; the routine stores a level through its second argument.
         unsafe { gate::call::call2_changing_irql((*csq).acquire, csq as u64, &raw mut level as u64) };
-        Self { csq, level }
+        (!gate::seh::is_leaving()).then_some(Self { csq, level })
     }
 
-    /// Calls one of the queue's routines.
-    unsafe fn call<const N: usize>(&self, routine: u64, arguments: [u64; N]) -> u64 {
+    /// Calls one of the queue's routines. `None` if an exception passed it: nothing is left to do then but to release.
+    unsafe fn call<const N: usize>(&self, routine: u64, arguments: [u64; N]) -> Option<u64> {
         // SAFETY: see `initialize`.
-        unsafe { gate::call::driver(routine, arguments) }
+        let answer = unsafe { gate::call::driver(routine, arguments) };
+        (!gate::seh::is_leaving()).then_some(answer)
     }
 
     unsafe fn remove(&self, irp: *mut Irp) {
@@ -128,6 +130,15 @@ impl Locked {
     unsafe fn release(self) {
         // SAFETY: see `initialize`.
         unsafe { gate::call::call2_changing_irql((*self.csq).release, self.csq as u64, self.level.0.into()) };
+    }
+}
+
+/// Gives a request that was cancelled and has left the queue to the driver, unless an exception passed one of the
+/// queue's routines on the way here.
+unsafe fn complete_canceled(csq: *mut Csq, irp: *mut Irp) {
+    if !gate::seh::is_leaving() {
+        // SAFETY: see `initialize`.
+        unsafe { gate::call::call2((*csq).complete_canceled, csq as u64, irp as u64) };
     }
 }
 
@@ -168,15 +179,15 @@ unsafe extern "win64" fn io_csq_insert_irp_ex(
             ptr::write(context, CsqIrpContext { kind: TYPE_CONTEXT, _pad: 0, irp, csq });
             *context_word(irp) = context as u64;
         }
-        let locked = Locked::acquire(csq);
+        let Some(locked) = Locked::acquire(csq) else {
+            forget(irp);
+            return NtStatus::UNHANDLED_EXCEPTION;
+        };
         let answer = match (*csq).kind {
             TYPE_QUEUE_EX => locked.call((*csq).insert, [csq as u64, irp as u64, insert_context]),
-            _ => {
-                locked.call((*csq).insert, [csq as u64, irp as u64]);
-                0
-            }
+            _ => locked.call((*csq).insert, [csq as u64, irp as u64]).and(Some(0)),
         };
-        let status = NtStatus(answer as u32);
+        let status = answer.map_or(NtStatus::UNHANDLED_EXCEPTION, |answer| NtStatus(answer as u32));
         if !status.is_success() {
             forget(irp);
             locked.release();
@@ -188,7 +199,7 @@ unsafe extern "win64" fn io_csq_insert_irp_ex(
         if cancel::is_cancelled(irp) && cancel::set_routine(irp, 0) != 0 {
             locked.remove(irp);
             locked.release();
-            gate::call::call2((*csq).complete_canceled, csq as u64, irp as u64);
+            complete_canceled(csq, irp);
         } else {
             locked.release();
         }
@@ -204,17 +215,17 @@ unsafe extern "win64" fn cancel_queued(_device: *mut DeviceObject, irp: *mut Irp
         let leads_to = *context_word(irp);
         let context = leads_to as *mut CsqIrpContext;
         let csq = if (*context).kind == TYPE_CONTEXT { (*context).csq } else { leads_to as *mut Csq };
-        let locked = Locked::acquire(csq);
+        let Some(locked) = Locked::acquire(csq) else { return };
         locked.remove(irp);
         locked.release();
-        gate::call::call2((*csq).complete_canceled, csq as u64, irp as u64);
+        complete_canceled(csq, irp);
     }
 }
 
 unsafe extern "win64" fn io_csq_remove_irp(csq: *mut Csq, context: *mut CsqIrpContext) -> *mut Irp {
     // SAFETY: see `initialize`.
     unsafe {
-        let locked = Locked::acquire(csq);
+        let Some(locked) = Locked::acquire(csq) else { return ptr::null_mut() };
         let irp = (*context).irp;
         // Without its cancel routine the request is on its way out already.
         let ours = !irp.is_null() && cancel::set_routine(irp, 0) != 0;
@@ -229,10 +240,11 @@ unsafe extern "win64" fn io_csq_remove_irp(csq: *mut Csq, context: *mut CsqIrpCo
 unsafe extern "win64" fn io_csq_remove_next_irp(csq: *mut Csq, peek_context: u64) -> *mut Irp {
     // SAFETY: see `initialize`.
     unsafe {
-        let locked = Locked::acquire(csq);
+        let Some(locked) = Locked::acquire(csq) else { return ptr::null_mut() };
         let mut irp = ptr::null_mut::<Irp>();
         loop {
-            irp = locked.call((*csq).peek_next, [csq as u64, irp as u64, peek_context]) as *mut Irp;
+            let next = locked.call((*csq).peek_next, [csq as u64, irp as u64, peek_context]);
+            irp = next.unwrap_or_default() as *mut Irp;
             if irp.is_null() {
                 break;
             }

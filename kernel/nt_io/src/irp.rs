@@ -392,7 +392,9 @@ pub unsafe fn call_driver(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus 
             detail: detail(&*location),
             routine: of_driver(routine),
         });
-        let status = NtStatus(gate::call::call2(routine, device as u64, irp as u64) as u32);
+        let returned = NtStatus(gate::call::call2(routine, device as u64, irp as u64) as u32);
+        // The transport's routine returns even if an exception passes it, of a completion routine that it has called.
+        let status = if gate::seh::is_leaving() { NtStatus::UNHANDLED_EXCEPTION } else { returned };
         gate::record(Event::IrpReturned { irp: irp as u64, status: status.0 });
         status
     }

@@ -162,6 +162,10 @@ unsafe fn forward(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus {
         (*location).control = control::INVOKE_ON_SUCCESS | control::INVOKE_ON_ERROR | control::INVOKE_ON_CANCEL;
         if irp::call_driver(device, irp) == NtStatus::PENDING {
             wait::wait_single(&raw mut done as u64, None);
+        } else if gate::seh::is_leaving() {
+            // Whoever completes the packet later finds nobody here.
+            (*location).completion_routine = 0;
+            (*location).control = 0;
         }
         (*irp).io_status.status
     }

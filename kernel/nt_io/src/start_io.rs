@@ -241,8 +241,7 @@ unsafe extern "win64" fn io_start_packet(device: *mut DeviceObject, irp: *mut Ir
         let early = queued && cancelable && cancel::is_cancelled(irp) && cancel::set_routine(irp, 0) != 0;
         match level {
             Some(level) if early => {
-                (*irp).cancel_irql = level.0;
-                gate::call::call2_leaving_at(routine, device as u64, irp as u64, level);
+                cancel::call_routine(routine, device as u64, irp, level);
             }
             Some(level) => cancel::release_lock(level),
             None => {}

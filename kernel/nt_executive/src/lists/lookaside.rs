@@ -185,13 +185,16 @@ unsafe extern "win64" fn ex_initialize_lookaside_list_ex(
     NtStatus::SUCCESS
 }
 
-/// Frees all entries a list holds, each by its free routine; `ex`: that takes the list, too.
+/// Frees all entries a list holds, each by its free routine; `ex`: that takes the list, too. Where an exception passes the
+/// routine, the rest stays in the list.
 unsafe fn drain(list: *mut Lookaside, ex: bool) {
     // SAFETY: see `initialize`. The routine is the driver's, or one of this module.
     unsafe {
-        let mut entry = slist::flush(&raw mut (*list).list_head);
-        while entry != 0 {
-            let next = *(entry as *const u64);
+        while !gate::seh::is_leaving() {
+            let entry = slist::pop(&raw mut (*list).list_head);
+            if entry == 0 {
+                return;
+            }
             let routine = (*list).free;
             if routine == default_free as *const () as u64 || routine == default_free_ex as *const () as u64 {
                 pool::free(entry, None, gate::caller());
@@ -200,7 +203,6 @@ unsafe fn drain(list: *mut Lookaside, ex: bool) {
             } else {
                 gate::call::call1(routine, entry);
             }
-            entry = next;
         }
     }
 }

@@ -1,0 +1,74 @@
+//! Exceptions that pass the kernel where it calls routines of a driver (`bad_pointers/leaving.c`): it calls no further ones, gives
+//! back what it holds, and takes nothing for the return of a routine that has not returned.
+
+mod scenario;
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use proves::proves;
+use scenario::{Ran, Run};
+
+/// The one run.
+fn ran() -> &'static Ran {
+    static RAN: OnceLock<Ran> = OnceLock::new();
+    RAN.get_or_init(|| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad_pointers");
+        let out = scenario::folder("leaving");
+        let set = format!("OUT={}", out.display());
+        let made = Command::new("make").arg("-s").arg("-C").arg(source).args([&set, "DRIVER=leaving"]).output();
+        let made = made.expect("make can be started (apt-get install make clang-19 lld-19)");
+        assert!(made.status.success(), "leaving: {}", String::from_utf8_lossy(&made.stderr));
+        Run::of(out.join("leaving.sys")).args(["--net", "none"]).run()
+    })
+}
+
+/// Everything that the driver printed behind `what`.
+fn said(what: &str) -> Vec<&'static str> {
+    let behind = |line: &'static str| Some(line.split_once(&format!("leaving: {what} "))?.1.trim_end_matches('”'));
+    ran().account.lines().filter_map(behind).collect()
+}
+
+#[test]
+#[proves("K-014")]
+fn exception_of_a_callback_keeps_later_ones_from_being_called() {
+    assert_eq!(said("callback"), ["raised e0000001, second ran 0"]);
+}
+
+#[test]
+fn exception_of_a_queues_routine_leaves_the_queue_unlocked_and_the_request_where_it_was() {
+    let of = |what| said(what).concat();
+    assert_eq!(of("acquire in insert"), "raised e0000001, inserted 0 removed 0 locked 0 cancelled 0");
+    assert_eq!(of("insert"), "raised e0000001, inserted 0 removed 0 locked 0 cancelled 0");
+    assert_eq!(of("cancel routine"), "0");
+    assert_eq!(of("nothing"), "raised 0, inserted 1 removed 0 locked 0 cancelled 0");
+    assert_eq!(of("peek"), "raised e0000001, inserted 1 removed 0 locked 0 cancelled 0");
+    assert_eq!(of("acquire in remove"), "raised e0000001, inserted 1 removed 0 locked 0 cancelled 0");
+    assert_eq!(of("acquire in cancel"), "raised e0000001, inserted 1 removed 0 locked 0 cancelled 0");
+}
+
+#[test]
+fn exception_of_a_cancel_routine_leaves_the_level_and_the_cancel_lock_as_they_were() {
+    // That the lock is free shows in the second: the driver takes it in between.
+    assert_eq!(said("cancel"), ["routine 0", "raised e0000001 at level 0", "raised c0000005 at level 0"]);
+}
+
+#[test]
+fn exception_of_a_lookaside_lists_routine_leaves_the_rest_in_the_list() {
+    assert_eq!(said("lookaside"), ["raised e0000001, released 1"]);
+}
+
+#[test]
+fn exception_of_a_completion_routine_leaves_the_packet_uncompleted() {
+    assert_eq!(said("completion"), ["raised e0000001, upper ran 0"]);
+    assert_eq!(said("wild completion"), ["raised c0000005, upper ran 0"]);
+}
+
+#[test]
+fn exception_that_passes_a_routine_is_no_finding() {
+    assert_eq!(said("dispatch"), ["raised e0000001, upper ran 0", "behind completion raised e0000002, upper ran 1"]);
+    assert_eq!(said("dispatch behind completion"), ["raised e0000002, upper ran 1"]);
+    assert!(ran().account.contains("leaving: unloaded"), "{ran:#?}", ran = ran());
+    assert_eq!(ran().findings(), Vec::<&str>::new());
+}
