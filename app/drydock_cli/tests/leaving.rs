@@ -17,7 +17,7 @@ fn ran() -> &'static Ran {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad_pointers");
         let out = scenario::folder("leaving");
         let set = format!("OUT={}", out.display());
-        let made = Command::new("make").arg("-s").arg("-C").arg(source).args([&set, "DRIVER=leaving"]).output();
+        let made = Command::new("make").arg("-s").arg("-C").arg(source).arg(&set).output();
         let made = made.expect("make can be started (apt-get install make clang-19 lld-19)");
         assert!(made.status.success(), "leaving: {}", String::from_utf8_lossy(&made.stderr));
         Run::of(out.join("leaving.sys")).args(["--net", "none"]).run()
@@ -57,6 +57,11 @@ fn exception_of_a_cancel_routine_leaves_the_level_and_the_cancel_lock_as_they_we
 #[test]
 fn exception_of_a_lookaside_lists_routine_leaves_the_rest_in_the_list() {
     assert_eq!(said("lookaside"), ["raised e0000001, released 1"]);
+}
+
+#[test]
+fn exception_of_a_plug_and_play_handler_ends_the_telling() {
+    assert_eq!(said("binding"), ["raised e0000001, called 1"]);
 }
 
 #[test]

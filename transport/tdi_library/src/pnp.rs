@@ -264,8 +264,11 @@ fn tell_all(news: &News) {
     clients.into_iter().for_each(|client| tell(client, news));
 }
 
-/// Calls a client's handler, if it has one for this.
+/// Calls a client's handler, if it has one for this, and no exception has passed one that was called before.
 fn tell(client: u64, news: &News) {
+    if gate::seh::is_leaving() {
+        return;
+    }
     enter(client, |handlers| {
         match news {
             News::Binding(opcode, name) => tell_binding(handlers, *opcode, name),
@@ -298,7 +301,7 @@ fn tell_binding(handlers: Handlers, opcode: Opcode, name: &[u16]) {
         Opcode::Delete => handlers.unbind,
         Opcode::ProviderReady | Opcode::NetReady => 0,
     };
-    if older != 0 {
+    if older != 0 && !gate::seh::is_leaving() {
         // SAFETY: as above.
         unsafe { call::call1(older, device) };
     }

@@ -47,6 +47,10 @@ IMPORT i32 IofCallDriver(void *device, u8 *irp);
 IMPORT void IofCompleteRequest(u8 *irp, u8 boost);
 IMPORT u8 KeGetCurrentIrql(void);
 IMPORT long long ObfDereferenceObject(void *object);
+IMPORT i32 TdiDeregisterDeviceObject(void *handle);
+IMPORT i32 TdiDeregisterPnPHandlers(void *handle);
+IMPORT i32 TdiRegisterDeviceObject(UNICODE_STRING *name, void **handle);
+IMPORT i32 TdiRegisterNotificationHandler(void *bind, void *unbind, void **handle);
 unsigned long _exception_code(void);
 
 enum { STATUS_FIRST = (i32)0xE0000001, STATUS_SECOND = (i32)0xE0000002, MORE_PROCESSING_REQUIRED = (i32)0xC0000016 };
@@ -272,6 +276,28 @@ static void try_lookaside(void) {
     for (i = 0; i < 2; i++) ExFreePoolWithTag(ExAllocateFromPagedLookasideList(list), TAG);
 }
 
+/* Handlers of plug and play events. */
+static u32 bindings;
+
+static void raise_bind(UNICODE_STRING *name) {
+    (void)name;
+    bindings++;
+    ExRaiseStatus(STATUS_FIRST);
+}
+
+static void try_bindings(void) {
+    static u16 first[] = u"\\Device\\LeavingOne", second[] = u"\\Device\\LeavingTwo";
+    UNICODE_STRING one = {sizeof first - 2, sizeof first, first}, two = {sizeof second - 2, sizeof second, second};
+    void *of_one, *of_two, *handler = 0;
+    TdiRegisterDeviceObject(&one, &of_one);
+    TdiRegisterDeviceObject(&two, &of_two);
+    RAISED_BY(code, TdiRegisterNotificationHandler(raise_bind, 0, &handler));
+    DbgPrint("leaving: binding raised %x, called %u\n", code, bindings);
+    TdiDeregisterPnPHandlers(handler);
+    TdiDeregisterDeviceObject(of_two);
+    TdiDeregisterDeviceObject(of_one);
+}
+
 static void unload(void *driver) {
     (void)driver;
     IoDeleteDevice(device);
@@ -291,6 +317,7 @@ i32 DriverEntry(u8 *driver, void *path) {
     try_cancel(raise_cancelled);
     try_cancel(nowhere);
     try_lookaside();
+    try_bindings();
     try_request("dispatch", raise_before, keep);
     try_request("dispatch behind completion", raise_behind, keep);
     try_request("completion", complete, raise_completion);
