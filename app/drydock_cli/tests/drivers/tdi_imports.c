@@ -220,10 +220,14 @@ static void PlugAndPlay(void)
     CLIENT_INFORMATION information = {2, 0, &providerName, OnPower, OnBinding, NULL, OnAdd, OnDelete};
     HANDLE provider, device, address, notification, change;
     ULONG_PTR event[8] = {0};
+    LARGE_INTEGER tick = {.QuadPart = -200000};
+    ULONG upTime;
 
     CALL(TdiInitialize)();
     CHECK(CALL(CTEInitialize)());
-    CHECK(CALL(CTESystemUpTime)() <= KeQueryInterruptTime() / 10000 + 1);
+    upTime = CALL(CTESystemUpTime)();
+    KeDelayExecutionThread(KernelMode, FALSE, &tick);
+    CHECK(CALL(CTESystemUpTime)() > upTime);
     CHECK_STATUS(STATUS_SUCCESS, CALL(TdiRegisterProvider)(&providerName, &provider));
     CHECK_STATUS(STATUS_SUCCESS, CALL(TdiRegisterDeviceObject)(&DeviceName, &device));
     CHECK_STATUS(STATUS_SUCCESS, CALL(TdiRegisterPnPHandlers)(&information, sizeof(information), &Client));

@@ -440,6 +440,7 @@ DEED FreeWhatIsNoPool(void)
 
 /* ---- Requests ---- */
 
+static const GUID NoClass;
 static PDEVICE_OBJECT TheDevice;
 
 static NTSTATUS NTAPI CompletedAgain(PDEVICE_OBJECT Device, PIRP Irp, PVOID Context);
