@@ -183,7 +183,9 @@ fn quoted_ports(route: Route, protocol: IpProtocol, data: &[u8]) -> Option<Packe
 /// After a time-out smoltcp goes back to what was not acknowledged, and numbers these packets by that, too. The
 /// other end takes them for old ones. It does not look at what they acknowledge; if both ends are in that state at
 /// once, neither ever gets out of it. And it drops a reset, so that it never learns that the connection is over.
-pub(crate) fn number_by_next(frame: &mut [u8], next: &mut Option<TcpSeqNumber>) {
+///
+/// What is sent although `window` is shut only asks whether it still is: the other end drops it, and expects its number again.
+pub(crate) fn number_by_next(frame: &mut [u8], next: &mut Option<TcpSeqNumber>, window: Option<WindowUpdate>) {
     let Some((header, from, to)) = ends_of_tcp(frame) else { return };
     let Ok(mut tcp) = TcpPacket::new_checked(&mut frame[header..]) else { return };
     // A reset that acknowledges nothing answers a packet of no connection, with the number that this one asked for.
@@ -198,6 +200,7 @@ pub(crate) fn number_by_next(frame: &mut [u8], next: &mut Option<TcpSeqNumber>) 
                 tcp.fill_checksum(&from, &to);
             }
         }
+        Some(_) if tcp.segment_len() > 0 && window.is_some_and(|told| told.window == 0) => {}
         Some(_) | None => *next = Some(end),
     }
 }

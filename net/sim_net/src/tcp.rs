@@ -139,7 +139,7 @@ impl World {
         frame.take_if(|frame| is_end_all && packet::only_acknowledges_before(frame, next));
         host.stack(connection.mtu).poll(self.now, frame, &mut connection.set, &mut self.outbox);
         for frame in &mut self.outbox {
-            packet::number_by_next(frame, &mut connection.next_sequence);
+            packet::number_by_next(frame, &mut connection.next_sequence, connection.window);
         }
 
         let state = connection.socket().state();
@@ -237,7 +237,7 @@ impl World {
             let stack = self.hosts[host].stack(connection.mtu);
             stack.poll(self.now, None, &mut connection.set, &mut self.outbox);
             for frame in &mut self.outbox {
-                packet::number_by_next(frame, &mut connection.next_sequence);
+                packet::number_by_next(frame, &mut connection.next_sequence, connection.window);
             }
             self.send_outbox(host);
             self.detach(id);
@@ -514,5 +514,39 @@ mod tests {
             assert!(connection.has_remote_ended && connection.failure.is_none(), "{peer}, {copies} copies");
             assert!(!connection.is_attached && world.hosts[1].connections.is_empty(), "{peer}, {copies} copies");
         }
+    }
+
+    #[test]
+    fn abort_after_a_question_for_a_shut_window_reaches_the_peer() {
+        let text = r#"
+            [[host]]
+            name = "a"
+            address = ["10.0.0.1"]
+            [[host]]
+            name = "b"
+            address = ["10.0.0.2"]
+            receive_buffer = "4KiB"
+            [[peer]]
+            host = "b"
+            kind = "silent"
+            port = 9
+        "#;
+        let mut world = World::new(&NetworkFile::parse(text).unwrap(), 1);
+        let (local, remote) = ("0.0.0.0:0".parse().unwrap(), "10.0.0.2:9".parse().unwrap());
+        let id = world.connect(0, local, remote, Owner::User, Some(Key(1))).unwrap();
+        world.settle();
+        world.advance(SECOND);
+        assert_eq!(world.send(id, &[IoSlice::new(&[0; 14600])]), Sent::Taken(14600));
+        world.settle();
+        let acknowledged = |world: &World| 14600 - world.connections.get(id).unwrap().socket().send_queue();
+        world.advance(2 * SECOND);
+        let before = acknowledged(&world);
+        world.advance(20 * SECOND);
+        assert!(before < 14600 && acknowledged(&world) == before, "the window is shut");
+
+        world.reset(id, NetError::Aborted);
+        world.settle();
+        world.advance(21 * SECOND);
+        assert!(world.hosts[1].connections.is_empty(), "the peer was not told");
     }
 }

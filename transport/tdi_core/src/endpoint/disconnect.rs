@@ -93,7 +93,8 @@ impl Endpoint {
         if connected.remote == Remote::Open || !self.normal.is_drained() {
             return;
         }
-        let is_silent = connected.release.as_ref().is_some_and(|release| release.is_silent);
+        // After a RELEASE has completed nobody is told any more (C-348).
+        let is_silent = connected.release.as_ref().is_some_and(|release| release.is_silent || release.is_done);
         let is_first = connected.remote == Remote::Ended && !self.owes_expedited();
         self.finish_receives();
         if !is_first {
@@ -232,7 +233,10 @@ impl Endpoint {
             && !is_silent
         {
             self.outputs.unlearnt = (!is_told).then_some(End::Lost(error));
-            self.outputs.waiting.push_back(Waiting::Disconnected { flags: disconnect_flags::ABORT });
+            // Nobody is told after a RELEASE has completed (C-348); a receive finds it out.
+            if !connected.release.as_ref().is_some_and(|release| release.is_done) {
+                self.outputs.waiting.push_back(Waiting::Disconnected { flags: disconnect_flags::ABORT });
+            }
         }
         if let Some(id) = connected.release.and_then(|release| release.request) {
             self.complete(id, fate(cause, During::Releasing));

@@ -68,6 +68,8 @@ impl Endpoint {
     /// Is there a handler that would be shown data of this kind, now or when its turn comes?
     pub(super) fn has_taker(&self, kind: DataKind) -> bool {
         self.handlers().of(kind).is_registered()
+            // Nothing is indicated on a connection after its RELEASE has completed (C-348).
+            && !self.has_leftovers()
             && !self.lane(kind).is_rejected()
             && !self.receives.iter().any(|receive| receive.takes(kind))
     }

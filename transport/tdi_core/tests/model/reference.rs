@@ -466,7 +466,9 @@ impl Reference {
             && !silent
         {
             self.unlearnt = (!is_told).then_some(*error);
-            self.due.push_back((ABORT, false));
+            if !up.is_left() {
+                self.due.push_back((ABORT, false));
+            }
         }
     }
 
@@ -634,7 +636,7 @@ impl Reference {
             NORMAL => normal(handlers).0.routine != 0,
             _ => handlers.receive.routine != 0 || handlers.receive_expedited.routine != 0,
         };
-        registered && !up.rejected[kind] && !up.has_receive(kind)
+        registered && !up.is_left() && !up.rejected[kind] && !up.has_receive(kind)
     }
 
     /// Everything that follows by itself.
@@ -680,7 +682,7 @@ impl Reference {
         let mut tell = false;
         if !up.reported && !owed {
             up.reported = true;
-            tell = !up.release.as_ref().is_some_and(|release| release.silent);
+            tell = !up.is_left() && !up.release.as_ref().is_some_and(|release| release.silent);
             over.extend(self.waits.drain(..).map(|wait| (wait.0, 0)));
         }
         for (id, count) in over {

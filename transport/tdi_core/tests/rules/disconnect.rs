@@ -455,6 +455,36 @@ fn data_left_by_a_release_is_received_afterwards_and_then_the_end_of_the_stream(
     assert_eq!(world.state(), StateName::Associated);
 }
 
+#[proves("C-348")]
+#[test]
+fn nothing_is_indicated_once_the_release_has_completed_though_data_is_left() {
+    let mut world = World::with_handlers();
+    world.disconnect(RELEASE);
+    world.deregister(TdiEvent::RECEIVE);
+    world.peer_sends(b"in two");
+    world.peer_releases();
+    world.wait_seconds(2);
+    world.expect("FIN disconnect=SUCCESS");
+    world.register(TdiEvent::RECEIVE);
+    world.receive(3);
+    world.register(TdiEvent::RECEIVE);
+    world.expect("receive=SUCCESS/3");
+    world.receive(10);
+    world.receive(10);
+    world.expect("close receive#2=SUCCESS/3 receive#3=SUCCESS");
+
+    let mut world = World::with_handlers();
+    world.disconnect(RELEASE);
+    world.deregister(TdiEvent::RECEIVE);
+    world.peer_sends(b"unwanted");
+    world.peer_releases();
+    world.wait_seconds(2);
+    world.expect("FIN disconnect=SUCCESS");
+    world.breaks(NetworkError::Reset);
+    world.receive(10);
+    world.expect("RST receive=CONNECTION_RESET");
+}
+
 #[test]
 fn data_left_by_a_release_is_dropped_by_what_begins_next() {
     let left = || {
