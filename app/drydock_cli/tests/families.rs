@@ -295,6 +295,9 @@ fn timers_that_the_system_allocates_call_wait_and_end() {
 fn timer_object_that_is_left_is_a_finding_and_calls_nobody() {
     let ran = Run::of(driver("ex_timers")).set("Left", 1).args(["--net", "none"]).run().expect("findings", 1);
     assert!(ran.findings().iter().any(|finding| finding.contains("a timer object")), "{ran:#?}");
+    let times = |finding: &serde_json::Value| finding["times"].as_u64();
+    let findings = ran.verdict["findings"].as_array().expect("an array");
+    assert!(findings.iter().all(|finding| times(finding) == Some(1)), "{ran:#?}");
 }
 
 #[test]

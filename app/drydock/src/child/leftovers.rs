@@ -257,6 +257,10 @@ impl Report<'_> {
         resource::for_each_live(|resource, caller| {
             self.left(caller, || format!("a resource ({resource:#x}) was not deleted; it was initialised here"));
         });
+        // Stopped when its driver went, but still there.
+        ex_timer::for_each_live(|timer, caller| {
+            self.left(caller, || format!("a timer object ({timer:#x}) is not deleted yet; it was allocated here"));
+        });
     }
 
     /// What would still call a driver, sooner or later.
@@ -275,9 +279,6 @@ impl Report<'_> {
             self.left(caller, || {
                 format!("a registry callback ({routine:#x}) was not unregistered; it was registered here")
             });
-        });
-        ex_timer::for_each_live(|timer, caller| {
-            self.left(caller, || format!("a timer object ({timer:#x}) is not deleted yet; it was allocated here"));
         });
         work::for_each_item(|item, caller| {
             self.left(caller, || format!("a work item ({item:#x}) is still queued; it was queued here"));
