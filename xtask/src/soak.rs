@@ -44,7 +44,7 @@ pub struct Options {
     rounds: u64,
 
     /// Rounds of a driver's two threads at each primitive
-    #[arg(long, value_name = "N", default_value_t = 5_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     hammer_rounds: u64,
 
     /// Most switches between threads in a model that is explored completely
