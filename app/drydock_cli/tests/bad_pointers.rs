@@ -6,7 +6,6 @@ mod scenario;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 use proves::proves;
@@ -15,14 +14,7 @@ use scenario::Run;
 /// The image of one of the drivers.
 fn image(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad_pointers");
-        let out = scenario::folder("bad_pointers");
-        let made = Command::new("make").arg("-s").arg("-C").arg(source).arg(format!("OUT={}", out.display())).output();
-        let made = made.expect("make can be started (apt-get install make clang-19 lld-19)");
-        assert!(made.status.success(), "bad_pointers: {}", String::from_utf8_lossy(&made.stderr));
-        out
-    });
+    let built = BUILT.get_or_init(|| scenario::built("tests/bad_pointers", "bad_pointers"));
     built.join(name).with_extension("sys")
 }
 
@@ -37,7 +29,7 @@ const ENDS_THE_RUN: &str = "
     CmCallbackReleaseKeyObjectIDEx ExFreePool ExFreePool2 ExFreePoolWithTag IoFreeMdl ExFreeCacheAwareRundownProtection ObReleaseObjectSecurity
     MmFreeContiguousMemory MmFreeContiguousMemorySpecifyCache MmFreeNonCachedMemory
     ExConvertExclusiveToSharedLite ExReleaseResourceAndLeaveCriticalRegion ExReleaseResourceForThreadLite ExReleaseResourceLite
-    CmCallbackReleaseKeyObjectIDEx ExNotifyCallback ExRegisterCallback IoFreeIrp IoGetDeviceAttachmentBaseRef IoInvalidateDeviceRelations IoInvalidateDeviceState
+    ExNotifyCallback ExRegisterCallback IoFreeIrp IoGetDeviceAttachmentBaseRef IoInvalidateDeviceRelations IoInvalidateDeviceState
     IoRegisterLastChanceShutdownNotification IoRegisterShutdownNotification IoRequestDeviceEject IoSetCompletionRoutineEx
     KeInsertQueueDpc KeQueryPriorityThread KeSetBasePriorityThread KeSetPriorityThread
     ObDereferenceObject ObDereferenceObjectDeferDelete ObDereferenceObjectDeferDeleteWithTag ObGetObjectSecurity

@@ -4,7 +4,7 @@
 mod scenario;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -14,14 +14,7 @@ use scenario::{Ran, Run};
 /// A test driver's image; all are built once.
 fn driver(family: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers");
-        let out = scenario::folder("drivers");
-        let made = Command::new("make").arg("-s").arg("-C").arg(source).arg(format!("OUT={}", out.display())).output();
-        let made = made.expect("make can be started (apt-get install make)");
-        assert!(made.status.success(), "test drivers: {}", String::from_utf8_lossy(&made.stderr));
-        out
-    });
+    let built = BUILT.get_or_init(|| scenario::built("tests/drivers", "drivers"));
     built.join(format!("{family}.sys"))
 }
 

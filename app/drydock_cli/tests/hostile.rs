@@ -4,8 +4,7 @@
 mod scenario;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use proves::proves;
@@ -15,14 +14,7 @@ use serde_json::Value;
 /// The hostile driver's image, as it is or as `hostile_entry`.
 fn image(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile");
-        let out = scenario::folder("hostile");
-        let made = Command::new("make").arg("-s").arg("-C").arg(source).arg(format!("OUT={}", out.display())).output();
-        let made = made.expect("make can be started (apt-get install make)");
-        assert!(made.status.success(), "hostile driver: {}", String::from_utf8_lossy(&made.stderr));
-        out
-    });
+    let built = BUILT.get_or_init(|| scenario::built("tests/hostile", "hostile"));
     built.join(format!("{name}.sys"))
 }
 

@@ -3,8 +3,6 @@
 
 mod scenario;
 
-use std::path::Path;
-use std::process::Command;
 use std::sync::OnceLock;
 
 use proves::proves;
@@ -14,13 +12,8 @@ use scenario::{Ran, Run};
 fn ran() -> &'static Ran {
     static RAN: OnceLock<Ran> = OnceLock::new();
     RAN.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad_pointers");
-        let out = scenario::folder("leaving");
-        let set = format!("OUT={}", out.display());
-        let made = Command::new("make").arg("-s").arg("-C").arg(source).arg(&set).output();
-        let made = made.expect("make can be started (apt-get install make clang-19 lld-19)");
-        assert!(made.status.success(), "leaving: {}", String::from_utf8_lossy(&made.stderr));
-        Run::of(out.join("leaving.sys")).args(["--net", "none"]).run()
+        let built = scenario::built("tests/bad_pointers", "leaving");
+        Run::of(built.join("leaving.sys")).args(["--net", "none"]).run()
     })
 }
 

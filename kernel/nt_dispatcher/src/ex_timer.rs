@@ -3,12 +3,12 @@
 //! A timer lives until it is deleted and its routine does not run any more. Whatever has still to come back to one, a call
 //! that the clock owes or a thread that waits for the end, holds a reference, so no address is used again too early.
 
-use host_lock::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use gate::memory::read_value;
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::KernelEvent;
 use nt_abi::dispatcher::DispatcherType;
 use nt_abi::exception::BugCheck;

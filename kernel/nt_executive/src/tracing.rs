@@ -3,12 +3,12 @@
 //! Providers are registered and told of no session; events go nowhere, and no logger has a handle. Only what a driver would
 //! see of that is kept: its registrations, which it must take back before it goes, and its threads' activity identifiers.
 
-use host_lock::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gate::memory::{self, put};
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::NtStatus;
 use nt_dispatcher::thread;
 

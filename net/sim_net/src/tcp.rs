@@ -410,6 +410,22 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
+    /// A world of two hosts, of which `a` connects to port 9 of `b`. `more` is what the file says of `b`, and then of anything else.
+    fn connecting(more: &str) -> (World, Id) {
+        let hosts = r#"
+            [[host]]
+            name = "a"
+            address = ["10.0.0.1"]
+            [[host]]
+            name = "b"
+            address = ["10.0.0.2"]
+        "#;
+        let mut world = World::new(&NetworkFile::parse(&format!("{hosts}{more}")).unwrap(), 1);
+        let (local, remote) = ("0.0.0.0:0".parse().unwrap(), "10.0.0.2:9".parse().unwrap());
+        let id = world.connect(0, local, remote, Owner::User, Some(Key(1))).unwrap();
+        (world, id)
+    }
+
     /// The last packet of host `b`.
     struct LastOfB(Arc<Mutex<Vec<u8>>>);
 
@@ -424,15 +440,9 @@ mod tests {
     #[test]
     fn abort_after_a_time_out_reaches_a_peer_that_has_later_bytes() {
         // All bytes arrive, but what acknowledges them does not, and what is repeated of them is lost.
-        let text = r#"
+        let more = r#"
             [default_link]
             latency = "100ms"
-            [[host]]
-            name = "a"
-            address = ["10.0.0.1"]
-            [[host]]
-            name = "b"
-            address = ["10.0.0.2"]
             [[peer]]
             host = "b"
             kind = "sink"
@@ -444,9 +454,7 @@ mod tests {
             down = true
         "#;
         const MILLISECOND: u64 = SECOND / 1000;
-        let mut world = World::new(&NetworkFile::parse(text).unwrap(), 1);
-        let (local, remote) = ("0.0.0.0:0".parse().unwrap(), "10.0.0.2:9".parse().unwrap());
-        let id = world.connect(0, local, remote, Owner::User, Some(Key(1))).unwrap();
+        let (mut world, id) = connecting(more);
         world.settle();
         // The first ones open the congestion window, so that the last one travels at once.
         for at in [900, 1600, 2300, 3000, 4000] {
@@ -466,15 +474,9 @@ mod tests {
 
     #[test]
     fn lost_end_is_repeated_though_acknowledgements_of_the_bytes_before_it_are_too() {
-        let text = |peer: &str| {
+        let more = |peer: &str| {
             format!(
                 r#"
-            [[host]]
-            name = "a"
-            address = ["10.0.0.1"]
-            [[host]]
-            name = "b"
-            address = ["10.0.0.2"]
             [[peer]]
             host = "b"
             {peer}
@@ -490,11 +492,9 @@ mod tests {
         // The end is the first one, and the second.
         let peers = ["kind = \"sink\"", "kind = \"half_close\"\ntext = \"I have ended\""];
         for (peer, copies) in peers.into_iter().flat_map(|peer| (0..5).map(move |copies| (peer, copies))) {
-            let mut world = World::new(&NetworkFile::parse(&text(peer)).unwrap(), 1);
+            let (mut world, id) = connecting(&more(peer));
             let acknowledgement = Arc::new(Mutex::new(Vec::new()));
             world.sink = Some(Box::new(LastOfB(Arc::clone(&acknowledgement))));
-            let (local, remote) = ("0.0.0.0:0".parse().unwrap(), "10.0.0.2:9".parse().unwrap());
-            let id = world.connect(0, local, remote, Owner::User, Some(Key(1))).unwrap();
             world.settle();
             world.advance(SECOND);
             assert_eq!(world.send(id, &[IoSlice::new(b"bytes")]), Sent::Taken(5));
@@ -518,22 +518,14 @@ mod tests {
 
     #[test]
     fn abort_after_a_question_for_a_shut_window_reaches_the_peer() {
-        let text = r#"
-            [[host]]
-            name = "a"
-            address = ["10.0.0.1"]
-            [[host]]
-            name = "b"
-            address = ["10.0.0.2"]
+        let more = r#"
             receive_buffer = "4KiB"
             [[peer]]
             host = "b"
             kind = "silent"
             port = 9
         "#;
-        let mut world = World::new(&NetworkFile::parse(text).unwrap(), 1);
-        let (local, remote) = ("0.0.0.0:0".parse().unwrap(), "10.0.0.2:9".parse().unwrap());
-        let id = world.connect(0, local, remote, Owner::User, Some(Key(1))).unwrap();
+        let (mut world, id) = connecting(more);
         world.settle();
         world.advance(SECOND);
         assert_eq!(world.send(id, &[IoSlice::new(&[0; 14600])]), Sent::Taken(14600));

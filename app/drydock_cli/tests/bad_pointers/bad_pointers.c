@@ -2,34 +2,12 @@
  * Looks up the exports that the value Names of its Parameters lists, separated by blanks, and calls each with the number
  * Argument in every argument, inside a __try. Prints what came of each, and, if the kernel still works afterwards, that it is whole.
  */
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
-typedef int i32;
-
-typedef struct {
-    u16 length, room;
-    u16 *text;
-} UNICODE_STRING;
-
-typedef struct {
-    u32 length;
-    void *root;
-    UNICODE_STRING *name;
-    u32 attributes;
-    void *security, *quality;
-} OBJECT_ATTRIBUTES;
+#include "kernel.h"
 
 typedef struct {
     u64 words[3];
 } KEVENT;
 
-#define IMPORT __declspec(dllimport)
-IMPORT u32 DbgPrint(const char *format, ...);
-IMPORT void *ExAllocatePoolWithTag(u32 type, u64 bytes, u32 tag);
-IMPORT void ExFreePoolWithTag(void *block, u32 tag);
-IMPORT u8 KeGetCurrentIrql(void);
 IMPORT void KeInitializeEvent(KEVENT *event, u32 type, u8 state);
 IMPORT i32 KeSetEvent(KEVENT *event, i32 increment, u8 wait);
 IMPORT i32 KeWaitForSingleObject(void *object, u32 reason, u32 mode, u8 alertable, void *timeout);
@@ -37,12 +15,9 @@ IMPORT i32 KeWaitForMultipleObjects(u32 count, void **objects, u32 type, u32 rea
 IMPORT void KfLowerIrql(u8 irql);
 IMPORT void *MmGetSystemRoutineAddress(UNICODE_STRING *name);
 IMPORT i32 ObReferenceObjectByHandle(void *handle, u32 access, void *type, u32 mode, void **object, void *information);
-IMPORT long long ObfDereferenceObject(void *object);
 IMPORT i32 PsCreateSystemThread(void **handle, u32 access, void *attributes, void *process, void *id, void *routine, void *context);
-IMPORT i32 ZwClose(void *handle);
 IMPORT i32 ZwOpenKey(void **handle, u32 access, OBJECT_ATTRIBUTES *attributes);
 IMPORT i32 ZwQueryValueKey(void *key, UNICODE_STRING *name, u32 what, void *into, u32 room, u32 *bytes);
-unsigned long _exception_code(void);
 
 enum { KERNEL_HANDLE = 0x200, CASE_INSENSITIVE = 0x40, KEY_READ = 0x20019, PARTIAL = 2, TAG = 'tniP' };
 enum { SUCCESS = 0, UNSUCCESSFUL = (i32)0xC0000001 };

@@ -1,32 +1,11 @@
 /*
  * Lets exceptions pass the kernel where it calls routines of the driver, and prints what the kernel then still does.
  */
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
-typedef int i32;
+#include "kernel.h"
 
-typedef struct {
-    u16 length, room;
-    u16 *text;
-} UNICODE_STRING;
-
-typedef struct {
-    u32 length;
-    void *root;
-    UNICODE_STRING *name;
-    u32 attributes;
-    void *security, *quality;
-} OBJECT_ATTRIBUTES;
-
-#define IMPORT __declspec(dllimport)
-IMPORT u32 DbgPrint(const char *format, ...);
 IMPORT void *ExAllocateFromPagedLookasideList(void *list);
-IMPORT void *ExAllocatePoolWithTag(u32 type, u64 bytes, u32 tag);
 IMPORT i32 ExCreateCallback(void **callback, OBJECT_ATTRIBUTES *attributes, u8 create, u8 multiple);
 IMPORT void ExDeletePagedLookasideList(void *list);
-IMPORT void ExFreePoolWithTag(void *block, u32 tag);
 IMPORT void ExFreeToPagedLookasideList(void *list, void *entry);
 IMPORT void ExInitializePagedLookasideList(void *list, void *allocate, void *release, u32 flags, u64 bytes, u32 tag, u16 depth);
 IMPORT void ExNotifyCallback(void *callback, void *first, void *second);
@@ -40,18 +19,14 @@ IMPORT i32 IoCreateDevice(void *driver, u32 extension, UNICODE_STRING *name, u32
 IMPORT i32 IoCsqInitialize(void *queue, void *insert, void *remove, void *peek, void *acquire, void *release, void *cancelled);
 IMPORT void IoCsqInsertIrp(void *queue, u8 *irp, void *context);
 IMPORT u8 *IoCsqRemoveNextIrp(void *queue, void *context);
-IMPORT void IoDeleteDevice(void *device);
 IMPORT void IoFreeIrp(u8 *irp);
 IMPORT void IoReleaseCancelSpinLock(u8 level);
 IMPORT i32 IofCallDriver(void *device, u8 *irp);
 IMPORT void IofCompleteRequest(u8 *irp, u8 boost);
-IMPORT u8 KeGetCurrentIrql(void);
-IMPORT long long ObfDereferenceObject(void *object);
 IMPORT i32 TdiDeregisterDeviceObject(void *handle);
 IMPORT i32 TdiDeregisterPnPHandlers(void *handle);
 IMPORT i32 TdiRegisterDeviceObject(UNICODE_STRING *name, void **handle);
 IMPORT i32 TdiRegisterNotificationHandler(void *bind, void *unbind, void **handle);
-unsigned long _exception_code(void);
 
 enum { STATUS_FIRST = (i32)0xE0000001, STATUS_SECOND = (i32)0xE0000002, MORE_PROCESSING_REQUIRED = (i32)0xC0000016 };
 enum { CASE_INSENSITIVE = 0x40, NETWORK = 0x12, TAG = 'vaeL', DEVICE_CONTROL = 14 };

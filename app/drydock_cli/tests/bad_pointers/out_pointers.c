@@ -2,24 +2,7 @@
  * Calls what opens, registers or makes something with good arguments and a bad place for the result, twice each, inside a __try. Nothing
  * may be left of it: the names are free afterwards, the files are closed, and the driver unloads.
  */
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
-typedef int i32;
-
-typedef struct {
-    u16 length, room;
-    u16 *text;
-} UNICODE_STRING;
-
-typedef struct {
-    u32 length;
-    void *root;
-    UNICODE_STRING *name;
-    u32 attributes;
-    void *security, *quality;
-} OBJECT_ATTRIBUTES;
+#include "kernel.h"
 
 typedef struct {
     u64 status, information;
@@ -31,8 +14,6 @@ typedef struct {
     void *name, *power, *bind, *unbind, *add, *remove;
 } TDI_CLIENT;
 
-#define IMPORT __declspec(dllimport)
-IMPORT u32 DbgPrint(const char *format, ...);
 IMPORT void ExQueueWorkItem(void *item, u32 queue);
 IMPORT i32 ExCreateCallback(void *callback, OBJECT_ATTRIBUTES *attributes, u8 create, u8 multiple);
 IMPORT i32 ExInitializeResourceLite(void *resource);
@@ -42,7 +23,6 @@ IMPORT i32 IoAttachDeviceToDeviceStackSafe(void *device, void *target, void *bel
 IMPORT void *IoBuildDeviceIoControlRequest(u32 code, void *device, void *in, u32 in_bytes, void *out, u32 out_bytes, u8 internal, void *event, void *iosb);
 IMPORT i32 IoCreateDevice(void *driver, u32 bytes, UNICODE_STRING *name, u32 type, u32 flags, u8 exclusive, void *device);
 IMPORT void *IoCreateNotificationEvent(UNICODE_STRING *name, void *handle);
-IMPORT void IoDeleteDevice(void *device);
 IMPORT i32 IoEnumerateDeviceObjectList(void *driver, void *list, u32 bytes, u32 *count);
 IMPORT void IoFreeIrp(void *irp);
 IMPORT i32 IoGetDeviceObjectPointer(UNICODE_STRING *name, u32 access, void *file, void *device);
@@ -58,7 +38,6 @@ IMPORT i32 PsLookupProcessByProcessId(void *id, void *process);
 IMPORT i32 PsLookupThreadByThreadId(void *id, void *thread);
 IMPORT i32 RtlDuplicateUnicodeString(u32 flags, UNICODE_STRING *from, void *to);
 IMPORT i32 RtlUpcaseUnicodeString(void *to, UNICODE_STRING *from, u8 allocate);
-IMPORT i32 ZwClose(void *handle);
 IMPORT i32 ZwCreateEvent(void *handle, u32 access, OBJECT_ATTRIBUTES *attributes, u32 kind, u8 state);
 IMPORT i32 ZwCreateFile(void *handle, u32 access, OBJECT_ATTRIBUTES *attributes, void *iosb, void *size, u32 file, u32 share, u32 how, u32 options, void *ea, u32 bytes);
 IMPORT i32 ZwCreateSection(void *handle, u32 access, OBJECT_ATTRIBUTES *attributes, u64 *size, u32 protection, u32 kind, void *file);
@@ -72,7 +51,6 @@ IMPORT i32 TdiRegisterDeviceObject(UNICODE_STRING *name, void *handle);
 IMPORT i32 TdiRegisterNotificationHandler(void *bind, void *unbind, void *handle);
 IMPORT i32 TdiRegisterPnPHandlers(TDI_CLIENT *client, u32 bytes, void *handle);
 IMPORT i32 TdiRegisterProvider(UNICODE_STRING *name, void *handle);
-unsigned long _exception_code(void);
 
 enum { ACCESS_VIOLATION = (i32)0xC0000005, UNSUCCESSFUL = (i32)0xC0000001, PENDING = 0x103 };
 enum { KERNEL_HANDLE = 0x200, CASE_INSENSITIVE = 0x40, SYNCHRONOUS = 0x20, GENERIC_READ = 0x80100000, ALL_EVENT = 0x1F0003 };

@@ -22,15 +22,18 @@ use serde_json::Value;
 /// The folder with the built samples; builds them once per test binary.
 pub fn samples() -> &'static Path {
     static SAMPLES: OnceLock<PathBuf> = OnceLock::new();
-    SAMPLES.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples");
-        // One folder per test binary: make runs of parallel binaries must not meet.
-        let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("samples-{}", env!("CARGO_CRATE_NAME")));
-        let made = Command::new("make").arg("-s").arg("-C").arg(root).arg(format!("OUT={}", out.display())).output();
-        let made = made.expect("make can be started (apt-get install make)");
-        assert!(made.status.success(), "samples: {}", String::from_utf8_lossy(&made.stderr));
-        out
-    })
+    SAMPLES.get_or_init(|| built("../../samples", "samples"))
+}
+
+/// A folder of this test binary's own with what the Makefile in `source`, a folder of this crate's, builds. One per test binary:
+/// make runs of parallel binaries must not meet.
+pub fn built(source: &str, name: &str) -> PathBuf {
+    let out = folder(name);
+    let mut make = Command::new("make");
+    make.arg("-s").arg("-C").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(source));
+    let made = make.arg(format!("OUT={}", out.display())).output().expect("make can be started (apt-get install make)");
+    assert!(made.status.success(), "{source}: {}", String::from_utf8_lossy(&made.stderr));
+    out
 }
 
 /// One sample driver's image.

@@ -4,12 +4,12 @@
 //! They are told of the services that drivers call with keys' handles (`Zw...`), not of what the run-time library does
 //! (`RtlQueryRegistryValues` and its like). Left out: contexts of keys (`CmSetCallbackObjectContext`), which are null.
 
-use host_lock::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use gate::memory::{self, put, touch};
+use host_lock::{Mutex, MutexGuard};
 use nt_abi::dispatcher::DispatcherType;
 use nt_abi::{KernelEvent, NtStatus, UnicodeString};
 use nt_dispatcher::{event, wait};
