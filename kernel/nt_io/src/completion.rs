@@ -1,6 +1,6 @@
 //! Completing requests (K-038 to K-049, K-062 to K-064, C-572).
 
-use gate::memory::{Plain, aligned, read_value, write_value};
+use gate::memory::{aligned, probe_write, write_value};
 use nt_abi::exception::BugCheck;
 use nt_abi::io::control;
 use nt_abi::{DeviceObject, Irp, KernelEvent, MajorFunction, NtStatus};
@@ -202,17 +202,12 @@ unsafe fn finish(irp: *mut Irp) {
 /// What is at `event`, if it is mapped, is an event.
 unsafe fn set_event(event: *mut KernelEvent) -> bool {
     let event = aligned(event, "IRP.UserEvent");
-    // The first word tells what kind of object it is and does not change.
-    let is_there = is_writable::<u32>(event as u64);
+    let is_there = probe_write(event as u64, size_of::<KernelEvent>()).is_ok();
     if is_there {
         // SAFETY: the caller's promise.
         unsafe { event::set(event) };
     }
     is_there
-}
-
-fn is_writable<T: Plain>(address: u64) -> bool {
-    read_value::<T>(address).is_ok_and(|value| write_value(address, value).is_ok())
 }
 
 /// An associated packet is complete: the last one of its master completes the master, too.

@@ -644,14 +644,7 @@ fn host_fault(interrupted: &Interrupted<'_>, host: Option<*mut HostThread>) -> !
     let Some(import) = bugcheck::serving() else {
         internal(interrupted, format_args!("Drydock {what} at host address {rip:#x}."))
     };
-    driver_fault(
-        interrupted,
-        crate::caller(),
-        format_args!(
-            "While serving {}, Drydock {what}: the driver passed a bad pointer, or Drydock is wrong (host address {rip:#x}).",
-            import.name,
-        ),
-    );
+    driver_fault(interrupted, crate::caller(), format_args!("{}", WhileServing { import, what, host: rip }));
 }
 
 /// Ends the run because somebody wrote over what the host keeps of this thread. Nothing of it can be trusted, but a driver that
@@ -721,9 +714,43 @@ impl std::fmt::Display for Failed<'_> {
             trap::PAGE_FAULT => {
                 write!(f, "{} {}", Access(interrupted.operation()), Place(interrupted.address()))
             }
-            trap::PROTECTION => f.write_str("used an address that no memory can have"),
+            trap::PROTECTION => Touched { operation: 0, address: u64::MAX }.fmt(f),
             trap::INVALID_OPCODE => f.write_str("came to an instruction that there is not"),
             trap => write!(f, "met processor exception {trap}"),
+        }
+    }
+}
+
+/// The report of what happened at `host` in the host's code while it served an import.
+pub(crate) struct WhileServing<'a, W> {
+    pub import: &'a Import,
+    /// What Drydock did.
+    pub what: W,
+    pub host: u64,
+}
+
+impl<W: std::fmt::Display> std::fmt::Display for WhileServing<'_, W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { import, what, host } = self;
+        let name = import.name;
+        write!(
+            f,
+            "While serving {name}, Drydock {what}: the driver passed a bad pointer, or Drydock is wrong (host address {host:#x})."
+        )
+    }
+}
+
+/// An access as an exception tells it: its address is the last one if the processor told none.
+pub(crate) struct Touched {
+    pub operation: u64,
+    pub address: u64,
+}
+
+impl std::fmt::Display for Touched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.address {
+            u64::MAX => f.write_str("used an address that no memory can have"),
+            address => write!(f, "{} {}", Access(self.operation), Place(address)),
         }
     }
 }

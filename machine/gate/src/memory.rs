@@ -6,7 +6,7 @@
 //!
 //! Invariant: no Rust reference to driver memory is ever made here.
 
-use std::arch::global_asm;
+use std::arch::{asm, global_asm};
 use std::sync::atomic::{Ordering, compiler_fence};
 
 use nt_abi::exception::BugCheck;
@@ -197,8 +197,9 @@ pub unsafe fn touch<T>(to: *mut T) {
     let first = to.cast::<u8>();
     let last = first.wrapping_add(size_of::<T>() - 1);
     for byte in [first, last] {
-        // SAFETY: the caller's promise; volatile, as the compiler would leave out a write that changes nothing.
-        unsafe { byte.write_volatile(byte.read_volatile()) };
+        // At once, since somebody may be writing there; not an atomic of Rust's, whose or with nothing is compiled to a load.
+        // SAFETY: the caller's promise.
+        unsafe { asm!("lock or byte ptr [{}], 0", in(reg) byte, options(nostack)) };
     }
 }
 

@@ -7,7 +7,7 @@ use nt_abi::{Irql, NtStatus};
 use super::{leave_imports, misplaced, new_record, switch, tame};
 use crate::bugcheck::{self, Registers, Stop};
 use crate::call::{self, Purpose};
-use crate::fault::{Access, Place, caller_of, is_canonical, name_at};
+use crate::fault::{Access, Place, Touched, WhileServing, caller_of, is_canonical, name_at};
 use crate::stub::Import;
 use crate::text::Text;
 use crate::thread::{self, HostThread};
@@ -289,12 +289,8 @@ fn describe<const N: usize>(record: &ExceptionRecord, context: &Context, origin:
             return;
         }
         Origin { import: Some(import), host } => {
-            text.push(format_args!("While serving {}, Drydock ", import.name));
-            match address {
-                u64::MAX => text.push(format_args!("used an address that no memory can have")),
-                _ => text.push(format_args!("{} {}", Access(operation), Place(address))),
-            }
-            text.push(format_args!(": the driver passed a bad pointer, or Drydock is wrong (host address {host:#x})."));
+            let what = Touched { operation, address };
+            text.push(format_args!("{}", WhileServing { import, what, host }));
             return;
         }
         Origin { import: None, .. } => {}
