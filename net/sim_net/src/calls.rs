@@ -79,6 +79,9 @@ impl World {
         if wanted == 0 {
             return Sent::Taken(0);
         }
+        if connection.has_ended() {
+            return Sent::Failed(NetError::NotConnected);
+        }
         if !connection.is_established {
             return Sent::WouldBlock;
         }
@@ -157,7 +160,7 @@ impl World {
             return Err(NetError::NotConnected);
         }
         if let Some(connection) = self.connections.get_mut(id) {
-            connection.socket_mut().close();
+            connection.end();
             self.mark_dirty(id);
         }
         Ok(())
@@ -207,7 +210,7 @@ impl World {
         } else if connection.is_paused || connection.socket().recv_queue() > 0 {
             self.reset(id, NetError::Aborted);
         } else if connection.is_established {
-            connection.socket_mut().close();
+            connection.end();
             self.mark_dirty(id);
         } else {
             // Ends when the handshake is done, or has failed.

@@ -9,14 +9,15 @@ use std::time::Duration;
 use net_api::{Key, NetError, Readiness};
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
-use smoltcp::wire::TcpSeqNumber;
 
 use crate::host::Tuple;
 use crate::link::{Time, nanoseconds};
 use crate::network_file::Limits;
-use crate::packet::WindowUpdate;
+use crate::packet::{self, WindowUpdate};
 use crate::peer::Play;
+use crate::retransmission::Retransmission;
 use crate::slab::Id;
+use crate::stack::Stack;
 
 /// How long a connection with keep-alive is idle before it is probed, and how often and in what intervals then.
 const KEEP_ALIVE_IDLE: Time = 7_200_000_000_000;
@@ -53,8 +54,11 @@ pub(crate) struct Connection {
     pub(crate) has_remote_ended: bool,
     /// An offer that nobody has answered: the remote side waits, and can still be refused.
     pub(crate) is_paused: bool,
-    /// The number of the next new byte to be sent.
-    pub(crate) next_sequence: Option<TcpSeqNumber>,
+    pub(crate) retransmission: Retransmission,
+    /// How far the socket's clock is ahead: see [`Retransmission`].
+    ahead: Time,
+    /// Nothing more is to be sent. The socket may not know yet: see [`Self::end`].
+    has_ended: bool,
     /// The newest word of the remote side about its window.
     pub(crate) window: Option<WindowUpdate>,
     /// The last packet sent when both sides had ended.
@@ -123,7 +127,9 @@ impl Connection {
             is_established: false,
             has_remote_ended: false,
             is_paused: false,
-            next_sequence: None,
+            retransmission: Retransmission::default(),
+            ahead: 0,
+            has_ended: false,
             window: None,
             last_frame: Vec::new(),
             is_attached: true,
@@ -149,6 +155,63 @@ impl Connection {
 
     pub(crate) fn socket_mut(&mut self) -> &mut Socket<'static> {
         self.set.get_mut(self.socket)
+    }
+
+    /// Lets the socket take a packet, and send what it has to by the host's time `now`.
+    pub(crate) fn poll(
+        &mut self,
+        stack: &mut Stack,
+        now: Time,
+        incoming: Option<Vec<u8>>,
+        outgoing: &mut Vec<Vec<u8>>,
+    ) {
+        let heard = incoming.is_some();
+        stack.poll(now + self.ahead, incoming, &mut self.set, outgoing);
+        if self.is_end_due() {
+            self.socket_mut().close();
+            stack.poll(now + self.ahead, None, &mut self.set, outgoing);
+        }
+        for frame in outgoing {
+            let carries = packet::number_by_next(frame, self.retransmission.next, self.window);
+            self.retransmission.sent(now, carries, heard);
+        }
+        let is_shut = self.window.is_some_and(WindowUpdate::is_shut) && self.socket().send_queue() > 0;
+        self.retransmission.run(now, is_shut);
+    }
+
+    /// By the host's time, when the socket has something to do by itself.
+    pub(crate) fn poll_at(&self, stack: &mut Stack, now: Time) -> Option<Time> {
+        Some(stack.poll_at(now + self.ahead, &self.set)?.saturating_sub(self.ahead))
+    }
+
+    /// Puts the socket's clock forward to when it has something to do by itself.
+    pub(crate) fn skip(&mut self, stack: &mut Stack, now: Time) {
+        if let Some(at) = self.poll_at(stack, now) {
+            self.ahead += at.saturating_sub(now);
+        }
+    }
+
+    /// Ends this side's direction, after what is to be sent yet.
+    pub(crate) fn end(&mut self) {
+        self.has_ended = true;
+        // All other states can say so at once.
+        if self.socket().state() != State::CloseWait {
+            self.socket_mut().close();
+        }
+    }
+
+    /// Whether this side has ended its direction.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// Whether the socket can be told now of an end that it was not told of.
+    ///
+    /// If the remote side has ended before, smoltcp answers an acknowledgement of nothing new from then on, and looks
+    /// no further: neither at the window that it opens, nor whether it tells of a loss. So the end, which needs
+    /// neither, goes when all bytes have arrived.
+    fn is_end_due(&self) -> bool {
+        self.has_ended && self.socket().state() == State::CloseWait && self.socket().send_queue() == 0
     }
 
     /// Whether both directions have ended, or it has failed.

@@ -2,7 +2,9 @@
 //!
 //! A [`NetworkFile`] says what there is; a [`Sim`] is one run of it. [`Sim::network`] is the network as one of
 //! the hosts sees it, so that two drivers on two hosts talk to each other. smoltcp is each host's TCP/IP
-//! stack; which packet is for which connection is decided here, and so is what happens on the way.
+//! stack; which packet is for which connection is decided here, and so is what happens on the way. What smoltcp does
+//! otherwise than hosts do, so that transfers over bad links would end, is put right in `packet`, `retransmission`
+//! and `connection`.
 //!
 //! Invariants:
 //! - The same file and seed, and the same calls at the same virtual times, give the same packets, byte
@@ -32,6 +34,7 @@ mod network_file;
 mod packet;
 mod peer;
 mod random;
+mod retransmission;
 mod sim;
 mod slab;
 mod stack;

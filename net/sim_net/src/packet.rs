@@ -177,31 +177,44 @@ fn quoted_ports(route: Route, protocol: IpProtocol, data: &[u8]) -> Option<Packe
     (protocol == IpProtocol::Udp).then_some(Packet::Unreachable { from, to })
 }
 
-/// Gives an acknowledgement or a reset that a socket has just made the sequence number it ought to have: that of
-/// the next new byte. `next` is that number as far as the earlier packets told, and is kept up to date.
+/// What of its stream a packet carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carries {
+    Nothing,
+    /// Something that was sent before.
+    Old,
+    /// Something new; the number after it.
+    New(TcpSeqNumber),
+    /// Something new that only asks whether the window is still shut: the other end drops it if so, and expects its
+    /// number again. The number after it.
+    Question(TcpSeqNumber),
+}
+
+/// Says what a packet carries that a socket has just made, and gives it, if it is an acknowledgement or a reset, the
+/// sequence number it ought to have: that of the next new byte. `next` is that number as far as the earlier packets told.
 ///
 /// After a time-out smoltcp goes back to what was not acknowledged, and numbers these packets by that, too. The
 /// other end takes them for old ones. It does not look at what they acknowledge; if both ends are in that state at
 /// once, neither ever gets out of it. And it drops a reset, so that it never learns that the connection is over.
-///
-/// What is sent although `window` is shut only asks whether it still is: the other end drops it, and expects its number again.
-pub(crate) fn number_by_next(frame: &mut [u8], next: &mut Option<TcpSeqNumber>, window: Option<WindowUpdate>) {
-    let Some((header, from, to)) = ends_of_tcp(frame) else { return };
-    let Ok(mut tcp) = TcpPacket::new_checked(&mut frame[header..]) else { return };
+pub(crate) fn number_by_next(frame: &mut [u8], next: Option<TcpSeqNumber>, window: Option<WindowUpdate>) -> Carries {
+    let Some((header, from, to)) = ends_of_tcp(frame) else { return Carries::Nothing };
+    let Ok(mut tcp) = TcpPacket::new_checked(&mut frame[header..]) else { return Carries::Nothing };
     // A reset that acknowledges nothing answers a packet of no connection, with the number that this one asked for.
     if tcp.rst() && !tcp.ack() {
-        return;
+        return Carries::Nothing;
     }
-    let end = tcp.seq_number() + tcp.segment_len();
-    match *next {
-        Some(known) if end < known => {
-            if tcp.segment_len() == 0 {
-                tcp.set_seq_number(known);
-                tcp.fill_checksum(&from, &to);
-            }
+    let length = tcp.segment_len();
+    let end = tcp.seq_number() + length;
+    match next {
+        Some(next) if length == 0 && end < next => {
+            tcp.set_seq_number(next);
+            tcp.fill_checksum(&from, &to);
+            Carries::Nothing
         }
-        Some(_) if tcp.segment_len() > 0 && window.is_some_and(|told| told.window == 0) => {}
-        Some(_) | None => *next = Some(end),
+        _ if length == 0 => Carries::Nothing,
+        Some(next) if end <= next => Carries::Old,
+        Some(_) if window.is_some_and(WindowUpdate::is_shut) => Carries::Question(end),
+        Some(_) | None => Carries::New(end),
     }
 }
 
@@ -213,12 +226,27 @@ pub(crate) struct WindowUpdate {
     window: u16,
 }
 
+impl WindowUpdate {
+    pub(crate) fn is_shut(self) -> bool {
+        self.window == 0
+    }
+
+    /// What decides which of two is newer, by weight.
+    fn parts(self) -> (TcpSeqNumber, TcpSeqNumber, u16) {
+        (self.sequence, self.acknowledgement, self.window)
+    }
+}
+
 /// Gives a segment that was overtaken by others the window that the newest of them told. `newest` is kept up
-/// to date.
+/// to date. `next` is the number of the next new byte to the remote side.
 ///
 /// smoltcp believes every segment. An old one that closes the window again stops a sender whose last packet
 /// was lost for ever: what it would send again does not fit, and nothing makes it probe.
-pub(crate) fn refresh_window(frame: &mut [u8], newest: &mut Option<WindowUpdate>) {
+///
+/// And with a shut window it asks with the byte after those that it has sent. If one of those did not fit any more
+/// (a scaled window is told rounded down), that byte is never sent again. So a window never looks shut before all
+/// that was sent has arrived: then what is sent again is the question.
+pub(crate) fn refresh_window(frame: &mut [u8], newest: &mut Option<WindowUpdate>, next: Option<TcpSeqNumber>) {
     let Some((header, from, to)) = ends_of_tcp(frame) else { return };
     let Ok(mut tcp) = TcpPacket::new_checked(&mut frame[header..]) else { return };
     // The window of a SYN counts in other units, and a reset has none.
@@ -226,21 +254,24 @@ pub(crate) fn refresh_window(frame: &mut [u8], newest: &mut Option<WindowUpdate>
         return;
     }
     let told = WindowUpdate { sequence: tcp.seq_number(), acknowledgement: tcp.ack_number(), window: tcp.window_len() };
-    let Some(known) = newest else {
-        *newest = Some(told);
-        return;
-    };
     // Nobody here takes back what he has granted, so of two that are alike the wider one is newer.
-    let is_older = told.sequence < known.sequence
-        || told.sequence == known.sequence && told.acknowledgement < known.acknowledgement
-        || (told.sequence, told.acknowledgement) == (known.sequence, known.acknowledgement)
-            && told.window < known.window;
-    if is_older {
-        tcp.set_window_len(known.window);
+    let known = match *newest {
+        Some(known) if told.parts() < known.parts() => known,
+        Some(_) | None => *newest.insert(told),
+    };
+    let is_missing_some = next.is_some_and(|next| told.acknowledgement < next);
+    let window = if is_missing_some { known.window.max(1) } else { known.window };
+    if window != told.window {
+        tcp.set_window_len(window);
         tcp.fill_checksum(&from, &to);
-    } else {
-        *newest = Some(told);
     }
+}
+
+/// What a packet acknowledges: the number of the byte that it asks for.
+pub(crate) fn acknowledgement(frame: &[u8]) -> Option<TcpSeqNumber> {
+    let (header, ..) = ends_of_tcp(frame)?;
+    let tcp = TcpPacket::new_checked(&frame[header..]).ok()?;
+    (tcp.ack() && !tcp.rst()).then(|| tcp.ack_number())
 }
 
 /// Whether a packet only acknowledges, and not everything: not the byte before `next`, the number of the next new byte.

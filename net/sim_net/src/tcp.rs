@@ -130,17 +130,17 @@ impl World {
         let heard = incoming.is_some();
         let was_reset = incoming.as_ref().is_some_and(|(_, segment)| segment.is_reset);
         let mut frame = incoming.map(|(frame, _)| frame);
+        let next = connection.retransmission.next;
         if let Some(frame) = &mut frame {
-            packet::refresh_window(frame, &mut connection.window);
+            packet::refresh_window(frame, &mut connection.window, next);
+            if let Some(number) = packet::acknowledgement(frame) {
+                connection.retransmission.acknowledge(self.now, number);
+            }
         }
         // Not in LAST-ACK: there smoltcp answers such an acknowledgement and looks no further.
         let is_end_all = matches!(before, State::FinWait1 | State::Closing) && connection.socket().send_queue() == 0;
-        let next = connection.next_sequence;
         frame.take_if(|frame| is_end_all && packet::only_acknowledges_before(frame, next));
-        host.stack(connection.mtu).poll(self.now, frame, &mut connection.set, &mut self.outbox);
-        for frame in &mut self.outbox {
-            packet::number_by_next(frame, &mut connection.next_sequence, connection.window);
-        }
+        connection.poll(host.stack(connection.mtu), self.now, frame, &mut self.outbox);
 
         let state = connection.socket().state();
         if let (State::Closing | State::TimeWait, Some(frame)) = (state, self.outbox.last()) {
@@ -168,7 +168,7 @@ impl World {
             ready |= Readiness::WRITABLE;
             // Its owner has left while the handshake was under way.
             if matches!(connection.owner, Owner::Nobody) {
-                connection.socket_mut().close();
+                connection.end();
                 self.mark_dirty(id);
             }
         }
@@ -235,10 +235,7 @@ impl World {
             let host = connection.host;
             connection.socket_mut().abort();
             let stack = self.hosts[host].stack(connection.mtu);
-            stack.poll(self.now, None, &mut connection.set, &mut self.outbox);
-            for frame in &mut self.outbox {
-                packet::number_by_next(frame, &mut connection.next_sequence, connection.window);
-            }
+            connection.poll(stack, self.now, None, &mut self.outbox);
             self.send_outbox(host);
             self.detach(id);
         }
@@ -254,9 +251,9 @@ impl World {
         let host = &mut self.hosts[connection.host];
         let patience = connection.be_patient(self.now, heard, sent, &host.limits);
         // A paused socket believes that it could send at any time.
-        let socket =
-            if connection.is_paused { None } else { host.stack(connection.mtu).poll_at(self.now, &connection.set) };
-        let Some(at) = patience.into_iter().chain(socket).min() else { return };
+        let socket = if connection.is_paused { None } else { connection.poll_at(host.stack(connection.mtu), self.now) };
+        let again = connection.retransmission.due_at();
+        let Some(at) = patience.into_iter().chain(socket).chain(again).min() else { return };
         // Whatever a socket could do now it has done.
         let at = at.max(self.now + 1000);
         if connection.timer_at.is_none_or(|earlier| at < earlier) {
@@ -274,7 +271,7 @@ impl World {
         }
         connection.timer_at = None;
         if !connection.is_patience_over(now) {
-            return self.drive(id, None);
+            return self.go_on(id);
         }
         if connection.socket().state() == State::SynSent {
             // There is nobody to be told.
@@ -282,6 +279,28 @@ impl World {
             self.detach(id);
         }
         self.reset(id, NetError::TimedOut);
+    }
+
+    /// Lets a connection do what it is time for.
+    fn go_on(&mut self, id: Id) {
+        let now = self.now;
+        // Before it sends anything again, the socket may have an acknowledgement to send that it has put off.
+        for _ in 0..2 {
+            if let Some(connection) = self.connections.get_mut(id)
+                && connection.retransmission.is_due(now)
+            {
+                connection.skip(self.hosts[connection.host].stack(connection.mtu), now);
+            }
+            self.drive(id, None);
+            match self.connections.get(id) {
+                Some(connection) if connection.retransmission.is_due(now) => {}
+                Some(_) | None => return,
+            }
+        }
+        // There was nothing that it could send again.
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.retransmission.time_out(now);
+        }
     }
 
     /// Tells the owner of a connection that something can go on.
