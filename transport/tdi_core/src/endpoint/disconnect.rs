@@ -91,10 +91,14 @@ impl Endpoint {
     fn report_end(&mut self) {
         let Some(connected) = self.connected() else { return };
         if connected.remote == Remote::Open || !self.normal.is_drained() {
+            // Receives for expedited data alone do not wait for the client to take what a release has left.
+            if self.has_leftovers() {
+                self.finish_receives();
+            }
             return;
         }
         // After a RELEASE has completed nobody is told any more (C-348).
-        let is_silent = connected.release.as_ref().is_some_and(|release| release.is_silent || release.is_done);
+        let is_silent = connected.release.as_ref().is_some_and(|release| release.is_silent || release.is_told);
         let is_first = connected.remote == Remote::Ended && !self.owes_expedited();
         self.finish_receives();
         if !is_first {
@@ -165,6 +169,7 @@ impl Endpoint {
         release.limit = Instant::NEVER;
         release.patience = Instant::NEVER;
         let request = release.request.take();
+        release.is_told = request.is_some();
         self.check_step(from);
         self.finish_receives();
         self.end_waits();
@@ -234,7 +239,7 @@ impl Endpoint {
         {
             self.outputs.unlearnt = (!is_told).then_some(End::Lost(error));
             // Nobody is told after a RELEASE has completed (C-348); a receive finds it out.
-            if !connected.release.as_ref().is_some_and(|release| release.is_done) {
+            if !connected.release.as_ref().is_some_and(|release| release.is_told) {
                 self.outputs.waiting.push_back(Waiting::Disconnected { flags: disconnect_flags::ABORT });
             }
         }

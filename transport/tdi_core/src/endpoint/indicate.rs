@@ -67,9 +67,10 @@ impl Endpoint {
 
     /// Is there a handler that would be shown data of this kind, now or when its turn comes?
     pub(super) fn has_taker(&self, kind: DataKind) -> bool {
+        let release = self.connected().and_then(|connected| connected.release.as_ref());
         self.handlers().of(kind).is_registered()
             // Nothing is indicated on a connection after its RELEASE has completed (C-348).
-            && !self.has_leftovers()
+            && !release.is_some_and(|release| release.is_told)
             && !self.lane(kind).is_rejected()
             && !self.receives.iter().any(|receive| receive.takes(kind))
     }

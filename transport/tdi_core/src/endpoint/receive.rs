@@ -237,10 +237,13 @@ impl Endpoint {
         self.complete_transfer(receive.id, status, receive.filled);
     }
 
-    /// Ends the receives that nothing more can come for, the stream being at its end (C-396, C-397).
+    /// Ends the receives that nothing more can come for, the remote node having released (C-396, C-397).
     pub(super) fn finish_receives(&mut self) {
-        let has_expedited = !self.expedited.is_drained();
-        while let Some(receive) = self.receives.remove(|receive| !(has_expedited && receive.takes_expedited)) {
+        let is_open = self.connected().is_some_and(|connected| connected.remote == Remote::Open);
+        let (has_normal, has_expedited) = (is_open || !self.normal.is_drained(), !self.expedited.is_drained());
+        let is_awaiting =
+            |receive: &Receive| has_normal && receive.takes_normal || has_expedited && receive.takes_expedited;
+        while let Some(receive) = self.receives.remove(|receive| !is_awaiting(receive)) {
             self.complete_transfer(receive.id, NtStatus::SUCCESS, receive.filled);
         }
     }

@@ -60,6 +60,9 @@ pub(super) struct Release {
     pub(super) is_shut: bool,
     /// It is over for the client, and what nobody took of the connection is kept for receives that still come.
     pub(super) is_done: bool,
+    /// ... and its request has told the client so: no handler is called any more (C-348). Without a request, the client having
+    /// cancelled it, the handlers still tell (C-583).
+    pub(super) is_told: bool,
     /// After TDI_SEND_AND_DISCONNECT the remote node's disconnect is not indicated (C-373).
     pub(super) is_silent: bool,
 }
@@ -91,7 +94,8 @@ pub(super) struct Link {
 impl Release {
     pub(super) fn new(request: Option<RequestId>, deadline: Option<Instant>, is_silent: bool) -> Self {
         let limit = deadline.unwrap_or(Instant::NEVER);
-        Self { request, limit, patience: Instant::NEVER, is_shut: false, is_done: false, is_silent }
+        let patience = Instant::NEVER;
+        Self { request, limit, patience, is_shut: false, is_done: false, is_told: false, is_silent }
     }
 
     /// When there is something to do about it.

@@ -79,7 +79,7 @@ pub struct Receive {
     pub whole: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Release {
     pub id: Option<RequestId>,
     pub until: Option<u64>,
@@ -87,6 +87,8 @@ pub struct Release {
     pub silent: bool,
     /// The client takes it for over, and what it has not received it still may.
     pub done: bool,
+    /// ... and was told so by the request.
+    pub told: bool,
 }
 
 /// How the network is told the end.
@@ -153,6 +155,22 @@ impl Up {
     /// Is nothing of it left but bytes for receives?
     fn is_left(&self) -> bool {
         self.release.as_ref().is_some_and(|release| release.done)
+    }
+
+    /// Has the RELEASE completed, so that no handler is called any more?
+    fn is_told(&self) -> bool {
+        self.release.as_ref().is_some_and(|release| release.told)
+    }
+
+    /// Takes out the receives that nothing more can come for.
+    fn take_over(&mut self, normal: bool) -> Vec<(RequestId, u32)> {
+        let urgent = self.waiting(URGENT) > 0;
+        let (kept, over): (Vec<Receive>, Vec<Receive>) = self
+            .receives
+            .drain(..)
+            .partition(|receive| (normal && receive.takes[NORMAL]) || (urgent && receive.takes[URGENT]));
+        self.receives = kept.into();
+        over.iter().map(|receive| (receive.id, receive.got)).collect()
     }
 
     pub fn has_receive(&self, kind: usize) -> bool {
@@ -300,9 +318,7 @@ impl Reference {
         match (self.up(), flags) {
             (Some(up), 1) if up.reported => return Some(NtStatus::SUCCESS),
             (_, 1) => self.waits.push((id, until)),
-            (Some(up), 4) => {
-                up.release = Some(Release { id: Some(id), until, stuck_until: None, silent: false, done: false })
-            }
+            (Some(up), 4) => up.release = Some(Release { id: Some(id), until, ..Release::default() }),
             _ => {
                 self.forget_end();
                 self.fail(&Why::LocalAbort);
@@ -317,7 +333,7 @@ impl Reference {
         let Some(up) = self.up() else { return };
         up.sends.push(Send { id, length, sent: 0, urgent });
         if flags & send_flags::AND_DISCONNECT != 0 {
-            up.release = Some(Release { id: None, until: None, stuck_until: None, silent: true, done: false });
+            up.release = Some(Release { silent: true, ..Release::default() });
         }
         self.finish_sends();
     }
@@ -466,7 +482,7 @@ impl Reference {
             && !silent
         {
             self.unlearnt = (!is_told).then_some(*error);
-            if !up.is_left() {
+            if !up.is_told() {
                 self.due.push_back((ABORT, false));
             }
         }
@@ -636,7 +652,7 @@ impl Reference {
             NORMAL => normal(handlers).0.routine != 0,
             _ => handlers.receive.routine != 0 || handlers.receive_expedited.routine != 0,
         };
-        registered && !up.is_left() && !up.rejected[kind] && !up.has_receive(kind)
+        registered && !up.is_told() && !up.rejected[kind] && !up.has_receive(kind)
     }
 
     /// Everything that follows by itself.
@@ -670,19 +686,13 @@ impl Reference {
     fn report(&mut self) {
         let takes_urgent = self.has_taker(URGENT);
         let Some(up) = self.up() else { return };
-        if !up.ended || up.waiting(NORMAL) > 0 {
-            return;
-        }
-        let urgent = up.waiting(URGENT) > 0;
-        let owed = urgent && (up.is_lent(URGENT) || up.has_receive(URGENT) || takes_urgent);
-        let (kept, done): (Vec<Receive>, Vec<Receive>) =
-            up.receives.drain(..).partition(|receive| urgent && receive.takes[URGENT]);
-        up.receives = kept.into();
-        let mut over: Vec<(RequestId, u32)> = done.iter().map(|receive| (receive.id, receive.got)).collect();
+        let at_end = up.ended && up.waiting(NORMAL) == 0;
+        let owed = up.waiting(URGENT) > 0 && (up.is_lent(URGENT) || up.has_receive(URGENT) || takes_urgent);
+        let mut over = if at_end || up.is_left() { up.take_over(!at_end) } else { Vec::new() };
         let mut tell = false;
-        if !up.reported && !owed {
+        if at_end && !up.reported && !owed {
             up.reported = true;
-            tell = !up.is_left() && !up.release.as_ref().is_some_and(|release| release.silent);
+            tell = !up.is_told() && !up.release.as_ref().is_some_and(|release| release.silent);
             over.extend(self.waits.drain(..).map(|wait| (wait.0, 0)));
         }
         for (id, count) in over {
@@ -718,14 +728,10 @@ impl Reference {
         let Some(up) = self.up() else { return };
         let Some(release) = &mut up.release else { return };
         let request = release.id.take();
-        *release = Release { id: None, until: None, stuck_until: None, silent: release.silent, done: true };
-        let urgent = up.waiting(URGENT) > 0;
-        let (kept, over): (Vec<Receive>, Vec<Receive>) =
-            up.receives.drain(..).partition(|receive| urgent && receive.takes[URGENT]);
-        up.receives = kept.into();
-        let over = over.into_iter().map(|receive| (receive.id, receive.got));
+        *release = Release { silent: release.silent, done: true, told: request.is_some(), ..Release::default() };
+        let over = up.take_over(true);
         let pending = self.waits.drain(..).map(|wait| wait.0).chain(request).map(|id| (id, 0));
-        for (id, count) in over.chain(pending) {
+        for (id, count) in over.into_iter().chain(pending) {
             self.expected.insert(id, (NtStatus::SUCCESS, u64::from(count)));
         }
     }

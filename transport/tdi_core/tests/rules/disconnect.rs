@@ -576,6 +576,63 @@ fn an_expedited_receive_ends_when_a_release_runs_out_of_patience() {
     world.expect("FIN receive=SUCCESS disconnect=SUCCESS");
 }
 
+#[proves("C-396", "C-397")]
+#[test]
+fn an_expedited_receive_ends_beside_what_a_release_has_left() {
+    let mut world = World::connected();
+    world.disconnect(RELEASE);
+    world.peer_sends(b"unwanted");
+    world.peer_releases();
+    world.wait_seconds(2);
+    world.expect("FIN disconnect=SUCCESS");
+    world.receive_with(10, receive_flags::EXPEDITED);
+    world.expect("receive=SUCCESS");
+    world.peer_sends_urgent(b"!");
+    world.receive_with(10, receive_flags::EXPEDITED);
+    world.receive_with(10, receive_flags::EXPEDITED);
+    world.expect("receive#2=SUCCESS/1 receive#3=SUCCESS");
+    world.receive(10);
+    world.expect("close receive#4=SUCCESS/8");
+}
+
+#[test]
+fn an_expedited_receive_ends_when_the_handler_takes_the_last_expedited_data_beside_leftovers() {
+    let mut world = World::with_handlers();
+    world.answers.push_back(Answer::rejects());
+    world.peer_sends(b"unwanted");
+    world.disconnect(RELEASE);
+    world.peer_releases();
+    world.during("!<x>", |world| {
+        world.receive_with(10, receive_flags::EXPEDITED);
+        world.wait_seconds(2);
+    });
+    world.peer_sends_urgent(b"x");
+    world.expect("<unwanted> FIN !<x> disconnect=SUCCESS receive=SUCCESS");
+}
+
+#[proves("C-583", "C-487")]
+#[test]
+fn the_handlers_tell_the_rest_of_a_release_whose_request_was_cancelled() {
+    let cancelled = || {
+        let mut world = World::with_handlers();
+        world.answers.push_back(Answer::rejects());
+        world.peer_sends(b"in three");
+        let release = world.disconnect(RELEASE);
+        world.cancel(release);
+        world.peer_releases();
+        world.wait_seconds(2);
+        world.expect("<in three> FIN disconnect=CANCELLED");
+        assert_eq!(world.state(), StateName::Associated);
+        world
+    };
+    let mut world = cancelled();
+    world.receive(3);
+    world.expect("receive=SUCCESS/3 <three> close gone:RELEASE");
+    let mut world = cancelled();
+    world.breaks(NetworkError::Reset);
+    world.expect("RST gone:ABORT");
+}
+
 #[proves("C-447", "C-448", "C-451", "C-454")]
 #[test]
 fn a_release_may_be_followed_by_an_abort_and_then_nothing() {
