@@ -1,26 +1,40 @@
-//! Exceptions that pass the kernel where it calls routines of a driver (`bad_pointers/leaving.c`): it calls no further ones, gives
+//! Exceptions that pass the kernel where it calls routines of a driver (`bad_pointers/leaving.c`, `leaving_transport.c`): it calls no further ones, gives
 //! back what it holds, and takes nothing for the return of a routine that has not returned.
 
 mod scenario;
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use proves::proves;
 use scenario::{Ran, Run};
 
-/// The one run.
+/// A driver of the folder, run once.
+fn run(driver: &str, net: &str) -> Ran {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let built = BUILT.get_or_init(|| scenario::built("tests/bad_pointers", "leaving"));
+    Run::of(built.join(driver)).args(["--net", net]).run()
+}
+
+/// The one run of `leaving.c`.
 fn ran() -> &'static Ran {
     static RAN: OnceLock<Ran> = OnceLock::new();
-    RAN.get_or_init(|| {
-        let built = scenario::built("tests/bad_pointers", "leaving");
-        Run::of(built.join("leaving.sys")).args(["--net", "none"]).run()
-    })
+    RAN.get_or_init(|| run("leaving.sys", "none"))
+}
+
+/// The one run of `leaving_transport.c`.
+fn over_transport() -> &'static Ran {
+    static RAN: OnceLock<Ran> = OnceLock::new();
+    RAN.get_or_init(|| run("leaving_transport.sys", "loopback"))
 }
 
 /// Everything that the driver printed behind `what`.
 fn said(what: &str) -> Vec<&'static str> {
-    let behind = |line: &'static str| Some(line.split_once(&format!("leaving: {what} "))?.1.trim_end_matches('”'));
-    ran().account.lines().filter_map(behind).collect()
+    said_in(ran(), &format!("leaving: {what} "))
+}
+
+fn said_in<'a>(ran: &'a Ran, what: &str) -> Vec<&'a str> {
+    ran.account.lines().filter_map(|line| Some(line.split_once(what)?.1.trim_end_matches('”'))).collect()
 }
 
 #[test]
@@ -69,4 +83,28 @@ fn exception_that_passes_a_routine_is_no_finding() {
     assert_eq!(said("dispatch behind completion"), ["raised e0000002, upper ran 1"]);
     assert!(ran().account.contains("leaving: unloaded"), "{ran:#?}", ran = ran());
     assert_eq!(ran().findings(), Vec::<&str>::new());
+}
+
+/// The first receive's completion routine raises. What the transport ends besides is the client's to hear of, before it
+/// goes on where it caught the exception: nothing may come behind a ZwClose (C-568).
+#[test]
+#[proves("C-210", "C-568")]
+fn exception_of_a_completion_routine_takes_no_other_completion_along() {
+    let said = |what| said_in(over_transport(), &format!("transport: {what} "));
+    let datagrams = said("datagrams");
+    assert_eq!(datagrams[0], "raised e0000001, completed 3 at level 0");
+    // The second raises, too, and its exception is the newer one.
+    assert_eq!(datagrams[1], "raised e0000002, completed 3 at level 0");
+    // A filter's dispatch routine and its completion routine of the CLEANUP stand in between.
+    assert_eq!(datagrams[2], "raised e0000001, completed 3 at level 0");
+    // What its routine lets the I/O manager end is ended: nobody waits for it in vain.
+    assert_eq!(said("last"), ["1 with c0000120"; 3]);
+    assert_eq!(said("endpoint"), ["raised e0000001, completed 2 at level 0"]);
+    assert_eq!(said("address"), ["raised e0000001, completed 2 at level 0"]);
+    assert_eq!(said("first of two"), ["raised 0, completed 0 at level 0"]);
+    assert_eq!(said("second of two"), ["raised 0, completed 0 at level 0"]);
+    // The first to end stays in its routine on another thread, for which the CLEANUP waits.
+    assert_eq!(said("waiting"), ["raised e0000002, completed 3 at level 0"]);
+    assert!(over_transport().account.contains("transport: unloaded"), "{ran:#?}", ran = over_transport());
+    assert_eq!(over_transport().findings(), Vec::<&str>::new());
 }

@@ -101,8 +101,8 @@ unsafe fn step(irp: *mut Irp) -> bool {
                 if has_upper { (*irp::current_location(irp)).device_object } else { ptr::null_mut() };
             let has_opened = (*left).major_function == MajorFunction::CREATE && (*irp).io_status.status.is_success();
             let answer = gate::call::call3(routine, upper as u64, irp as u64, context);
-            if gate::seh::is_leaving() {
-                // An exception passed the routine. As on NT, where it would have passed the walk, too, the packet stays
+            if NtStatus(answer as u32) == NtStatus::UNHANDLED_EXCEPTION && gate::seh::is_leaving() {
+                // An exception passed this routine, not one before of the same import, after which a transport goes on. As on NT, where it would have passed the walk, too, the packet stays
                 // uncompleted at this location: nobody above hears of it, and its owner keeps it.
                 return false;
             }

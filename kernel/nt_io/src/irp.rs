@@ -393,10 +393,11 @@ pub unsafe fn call_driver(device: *mut DeviceObject, irp: *mut Irp) -> NtStatus 
             routine: of_driver(routine),
         });
         let returned = NtStatus(gate::call::call2(routine, device as u64, irp as u64) as u32);
-        // The transport's routine returns even if an exception passes it, of a completion routine that it has called.
+        // The transport's routine returns even if an exception passes it, of a completion routine that it has called. Its
+        // word still counts for senders of the host: a packet that is pending must not be freed.
         let status = if gate::seh::is_leaving() { NtStatus::UNHANDLED_EXCEPTION } else { returned };
         gate::record(Event::IrpReturned { irp: irp as u64, status: status.0 });
-        status
+        returned
     }
 }
 

@@ -3,6 +3,9 @@
 //! One thread at a time is out at the client for an endpoint; others that come meanwhile do what concerns the
 //! network and leave the rest to it (`tdi_core`'s documentation). No lock is held while client code runs, and
 //! what is touched afterwards is found again by name: the client may have closed everything.
+//!
+//! An exception of client code that passes the transport does not end the loop: the other requests are as due as before, and
+//! their client may not hear of them any more once its ZwClose is left (C-568).
 
 use std::sync::atomic::Ordering;
 
