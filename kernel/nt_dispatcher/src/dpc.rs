@@ -81,15 +81,24 @@ unsafe fn owned<'a>(host: *const HostThread) -> &'a AtomicU64 {
 ///
 /// IRQL: any.
 pub fn insert(dpc: u64, argument1: u64, argument2: u64, caller: u64) -> bool {
+    insert_and_tell(dpc, [argument1, argument2], caller, || ())
+}
+
+/// [`insert`]; calls `counted` when [`flush`] would wait for the DPC, and before it can run.
+pub(crate) fn insert_and_tell(dpc: u64, arguments: [u64; 2], caller: u64, counted: impl FnOnce()) -> bool {
+    let [argument1, argument2] = arguments;
     let body = read(dpc, caller);
     let mut queue = queue();
     if queue.position(dpc).is_some() {
+        drop(queue);
+        counted();
         return false;
     }
     let body = Dpc { system_argument1: argument1, system_argument2: argument2, ..body };
     if gate::irql() < Irql::DISPATCH {
         queue.running += 1;
         drop(queue);
+        counted();
         run(dpc, body, caller);
         after_lowering(gate::irql());
         return true;
@@ -108,6 +117,7 @@ pub fn insert(dpc: u64, argument1: u64, argument2: u64, caller: u64) -> bool {
     // SAFETY: the calling thread's block.
     unsafe { owned(owner) }.fetch_add(1, Ordering::Relaxed);
     drop(queue);
+    counted();
     clock_thread::ring();
     true
 }

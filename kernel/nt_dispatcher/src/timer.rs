@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 use gate::memory::{read_value, write_value};
 use host_lock::{Mutex, MutexGuard};
@@ -46,15 +46,43 @@ struct Queue {
     /// Drivers' timers that have a DPC, by its address; several may have the same.
     by_dpc: BTreeSet<(u64, Place)>,
     last_number: u64,
+    /// Drivers' timers that are off the queue, but not signalled yet or their DPCs not queued.
+    expiring: Vec<u64>,
 }
 
-static QUEUE: Mutex<Queue> =
-    Mutex::new(Queue { by_due: BTreeMap::new(), by_address: BTreeMap::new(), by_dpc: BTreeSet::new(), last_number: 0 });
+static QUEUE: Mutex<Queue> = Mutex::new(Queue {
+    by_due: BTreeMap::new(),
+    by_address: BTreeMap::new(),
+    by_dpc: BTreeSet::new(),
+    last_number: 0,
+    expiring: Vec::new(),
+});
 /// When the first timer is due, `u64::MAX` if none is queued. Changed under the queue's lock.
 static NEXT_DUE: AtomicU64 = AtomicU64::new(u64::MAX);
+/// How many timers are expiring. Changed under the queue's lock, and before [`NEXT_DUE`].
+static EXPIRING: AtomicUsize = AtomicUsize::new(0);
 
 fn queue() -> MutexGuard<'static, Queue> {
     QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The queue when this driver's timer is not just expiring on another thread. To drivers an expiry is one step: a timer
+/// that is not set any more has been signalled, its DPC is queued, and its memory is theirs.
+fn queue_around(timer: u64) -> MutexGuard<'static, Queue> {
+    loop {
+        let queue = queue();
+        if !queue.expiring.contains(&timer) {
+            return queue;
+        }
+        drop(queue);
+        // A few instructions of the other thread are left, which waits for nothing.
+        std::thread::yield_now();
+    }
+}
+
+/// Whether no timer is set or expiring.
+fn is_idle() -> bool {
+    NEXT_DUE.load(Ordering::Acquire) == u64::MAX && EXPIRING.load(Ordering::Acquire) == 0
 }
 
 impl Queue {
@@ -98,6 +126,7 @@ impl Queue {
         let entry = self.by_due.remove(&place)?;
         if let Entry::Driver(timer) = &entry {
             self.forget(timer, place);
+            self.begin_expiry(timer.timer);
             if timer.period_100ns != 0 {
                 // In step with when it was due, so that periods do not drift; what was missed stays missed.
                 let next = now + timer.period_100ns - (now - place.0) % timer.period_100ns;
@@ -106,6 +135,18 @@ impl Queue {
         }
         self.note_next();
         Some(entry)
+    }
+
+    fn begin_expiry(&mut self, timer: u64) {
+        self.expiring.push(timer);
+        EXPIRING.store(self.expiring.len(), Ordering::Release);
+    }
+
+    fn end_expiry(&mut self, timer: u64) {
+        if let Some(position) = self.expiring.iter().position(|one| *one == timer) {
+            self.expiring.swap_remove(position);
+        }
+        EXPIRING.store(self.expiring.len(), Ordering::Release);
     }
 
     fn note_next(&self) {
@@ -124,7 +165,7 @@ pub(crate) fn next_due() -> u64 {
 /// # Safety
 /// `timer` is 64 writable bytes, 8-aligned, that no thread waits on.
 pub unsafe fn initialize(timer: *mut Timer, kind: DispatcherType, caller: u64) {
-    if NEXT_DUE.load(Ordering::Relaxed) != u64::MAX && queue().by_address.contains_key(&(timer as u64)) {
+    if !is_idle() && queue_around(timer as u64).by_address.contains_key(&(timer as u64)) {
         gate::bugcheck::with_message(
             BugCheck::TIMER_OR_DPC_INVALID,
             [0, timer as u64, timer as u64, timer as u64 + size_of::<Timer>() as u64],
@@ -156,7 +197,7 @@ pub unsafe fn set(timer: *mut Timer, due: i64, period_ms: u32, dpc: *mut Dpc, ca
     let due = clock::deadline(due);
     let now = clock::now_100ns();
     let entry = DriverTimer { timer: address, dpc: dpc as u64, period_100ns: u64::from(period_ms) * 10_000, caller };
-    let mut queue = queue();
+    let mut queue = queue_around(address);
     let was_set = queue.remove_timer(address);
     // SAFETY: the caller's promise. Under the lock, so that an expiry on another thread comes before or after.
     unsafe {
@@ -168,6 +209,8 @@ pub unsafe fn set(timer: *mut Timer, due: i64, period_ms: u32, dpc: *mut Dpc, ca
     let is_first = due < next_due();
     if due > now || period_ms != 0 {
         queue.insert(due.max(now), Entry::Driver(entry));
+    } else {
+        queue.begin_expiry(address);
     }
     drop(queue);
     if due <= now {
@@ -186,7 +229,7 @@ pub unsafe fn set(timer: *mut Timer, due: i64, period_ms: u32, dpc: *mut Dpc, ca
 ///
 /// IRQL: up to DISPATCH_LEVEL.
 pub fn cancel(timer: u64) -> bool {
-    NEXT_DUE.load(Ordering::Relaxed) != u64::MAX && queue().remove_timer(timer)
+    !is_idle() && queue_around(timer).remove_timer(timer)
 }
 
 /// A timer of the host.
@@ -230,7 +273,7 @@ pub(crate) fn expire() {
     }
 }
 
-/// Signals a timer and queues its DPC, which may free the timer if it is not periodic (K-130).
+/// Ends the expiry of a timer: signals it and queues its DPC, which may free the timer if it is not periodic (K-130).
 fn fire(timer: DriverTimer) {
     let DriverTimer { timer, dpc, caller, .. } = timer;
     let kind = read_value::<u8>(timer).map(DispatcherType);
@@ -247,8 +290,11 @@ fn fire(timer: DriverTimer) {
     // Between the signal and the look at the waiters, as in `event::set`.
     fence(Ordering::SeqCst);
     wait::wake(timer);
-    if dpc != 0 {
-        dpc::insert(dpc, 0, 0, caller);
+    let end = || queue().end_expiry(timer);
+    if dpc == 0 {
+        end();
+    } else {
+        dpc::insert_and_tell(dpc, [0, 0], caller, end);
     }
 }
 

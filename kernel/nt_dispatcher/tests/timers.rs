@@ -46,6 +46,11 @@ extern "win64" fn log_call(dpc: u64, context: u64, argument1: u64, argument2: u6
     log.0.lock().expect("no panic").push(call);
 }
 
+extern "win64" fn count_call(_: u64, context: u64, _: u64, _: u64) {
+    // SAFETY: DPCs with this routine have the address of a counter as context.
+    unsafe { &*(context as *const AtomicU64) }.fetch_add(1, Ordering::SeqCst);
+}
+
 fn new_dpc(routine: extern "win64" fn(u64, u64, u64, u64), context: u64) -> u64 {
     let dpc = Memory::<Dpc>::new().address();
     call!("KeInitializeDpc", dpc, routine as usize, context);
@@ -307,6 +312,32 @@ fn notification_timer_releases_all_waiters_and_synchronization_timer_one() {
             }
             threads.into_iter().for_each(join);
         }
+    });
+}
+
+#[proves("K-129")]
+#[test]
+fn timer_that_could_not_be_cancelled_is_signalled_and_its_dpc_is_done_after_a_flush() {
+    in_the_kernel(|| {
+        let timer = new_timer(0);
+        let runs = Box::leak(Box::new(AtomicU64::new(0)));
+        let dpc = new_dpc(count_call, std::ptr::from_ref(runs) as u64);
+        let mut expired = 0;
+        // Due at about the time when it is cancelled, so that both meet.
+        for round in 0..20_000_i64 {
+            call!("KeSetTimer", timer, -(round % 64) * 10, dpc);
+            for _ in 0..round % 1000 {
+                std::hint::spin_loop();
+            }
+            if call!("KeCancelTimer", timer) as u8 == 1 {
+                continue;
+            }
+            expired += 1;
+            assert_eq!(call!("KeReadStateTimer", timer) as u8, 1, "in round {round}");
+            call!("KeFlushQueuedDpcs");
+            assert_eq!(runs.load(Ordering::SeqCst), expired, "in round {round}");
+        }
+        assert!(expired > 0);
     });
 }
 

@@ -102,8 +102,9 @@ unsafe fn step(irp: *mut Irp) -> bool {
             let has_opened = (*left).major_function == MajorFunction::CREATE && (*irp).io_status.status.is_success();
             let answer = gate::call::call3(routine, upper as u64, irp as u64, context);
             if NtStatus(answer as u32) == NtStatus::UNHANDLED_EXCEPTION && gate::seh::is_leaving() {
-                // An exception passed this routine, not one before of the same import, after which a transport goes on. As on NT, where it would have passed the walk, too, the packet stays
-                // uncompleted at this location: nobody above hears of it, and its owner keeps it.
+                // An exception passed this routine, not one before of the same import, after which a transport goes on. As
+                // on NT, where it would have passed the walk, too, the packet stays uncompleted at this location: nobody
+                // above hears of it, and its owner keeps it.
                 return false;
             }
             if NtStatus(answer as u32) == NtStatus::MORE_PROCESSING_REQUIRED {
