@@ -105,6 +105,8 @@ fn exception_of_a_completion_routine_takes_no_other_completion_along() {
     assert_eq!(said("second of two"), ["raised 0, completed 0 at level 0"]);
     // The first to end stays in its routine on another thread, for which the CLEANUP waits.
     assert_eq!(said("waiting"), ["raised e0000002, completed 3 at level 0"]);
+    // A filter's dispatch routine does not wait: the exception passes it, and its CLEANUP is completed when nobody waits any more.
+    assert!(said("filtered")[0].starts_with("raised e0000002, "), "{:?}", said("filtered"));
     assert!(over_transport().account.contains("transport: unloaded"), "{ran:#?}", ran = over_transport());
     assert_eq!(over_transport().findings(), Vec::<&str>::new());
 }

@@ -339,7 +339,9 @@ unsafe fn send(
         (*irp).thread = gate::thread::current_thread_object();
         (*irp).original_file_object = file;
         fill(irp, location);
-        send_to_its_end(device, irp, &mut done);
+        if !send_to_its_end(device, irp, &mut done) {
+            return IoStatusBlock::new(NtStatus::UNHANDLED_EXCEPTION, 0);
+        }
         let outcome = (*irp).io_status;
         irp::free(irp);
         outcome
@@ -348,7 +350,10 @@ unsafe fn send(
 
 /// Sends a packet and waits until it is complete. A driver that neither completes it nor says that it is pending has
 /// lost it (K-053): that is a finding, and the sender goes on with what the dispatch routine returned.
-unsafe fn send_to_its_end(device: *mut DeviceObject, irp: *mut Irp, done: &mut KernelEvent) {
+///
+/// `false` if an exception passed the dispatch routine first. Drivers below may still have the packet, so it is left to them,
+/// and nobody is told of its end.
+unsafe fn send_to_its_end(device: *mut DeviceObject, irp: *mut Irp, done: &mut KernelEvent) -> bool {
     let done = std::ptr::from_mut(done);
     // SAFETY: the caller's packet, and its event.
     unsafe {
@@ -357,6 +362,11 @@ unsafe fn send_to_its_end(device: *mut DeviceObject, irp: *mut Irp, done: &mut K
         if status == NtStatus::PENDING {
             wait::wait_single(done as u64, None);
         } else if event::read(done) == 0 {
+            if gate::seh::is_leaving() {
+                (*irp).user_event = std::ptr::null_mut();
+                (*irp).user_iosb = std::ptr::null_mut();
+                return false;
+            }
             let routine = (*device::driver(device)).major_function[usize::from(major.0) % MAJOR_FUNCTIONS];
             let message = format_args!(
                 "the dispatch routine for {major:?} returned {status:?} without having completed, forwarded or pended \
@@ -366,6 +376,7 @@ unsafe fn send_to_its_end(device: *mut DeviceObject, irp: *mut Irp, done: &mut K
             (*irp).io_status = IoStatusBlock::new(status, 0);
         }
     }
+    true
 }
 
 /// A handle of a file object was closed: at the last one CLEANUP goes out (C-133).
@@ -460,7 +471,9 @@ pub(crate) unsafe fn send_and_wait_on(
         let irp = build(device, Reply { event: &mut done, iosb: &mut iosb })?;
         (*irp::next_location(irp)).file_object = file;
         (*irp).original_file_object = file;
-        send_to_its_end(device, irp, &mut done);
+        if !send_to_its_end(device, irp, &mut done) {
+            return Err(NtStatus::UNHANDLED_EXCEPTION);
+        }
         if iosb.status == NtStatus::PENDING {
             iosb = (*irp).io_status;
         }

@@ -41,16 +41,19 @@ typedef struct {
 typedef enum { RAISES, KEEPS, RETURNS, STAYS } WAY;
 
 static u32 code;
-static volatile u32 completed, is_inside;
+static volatile u32 completed, is_inside, has_raised;
 static u8 buffer[16];
 
 static i32 on_end(void *device, u8 *irp, void *way) {
     (void)device, (void)irp;
     completed++;
-    if ((u64)way == RAISES) ExRaiseStatus((i32)(0xE0000000 + completed));
+    if ((u64)way == RAISES) {
+        has_raised = 1;
+        ExRaiseStatus((i32)(0xE0000000 + completed));
+    }
     if ((u64)way == STAYS) {
         is_inside = 1;
-        while (completed < 2) KeStallExecutionProcessor(10);
+        while (!has_raised) KeStallExecutionProcessor(10);
         /* Until the closing thread waits for this routine, if it is not very slow. */
         KeStallExecutionProcessor(50000);
         completed++;
@@ -173,7 +176,7 @@ static void try_connections(void) {
 static void cancel(void *irp) { IoCancelIrp(irp); }
 
 /* The CLEANUP of an address waits for a completion routine on another thread while one has raised on this. */
-static void try_waiting(void) {
+static void try_waiting(const char *what) {
     static u16 tcp[] = u"\\Device\\Tcp";
     FILE address, one, two;
     void *handle, *thread;
@@ -181,12 +184,15 @@ static void try_waiting(void) {
     open_endpoint(&one, &address);
     open_endpoint(&two, &address);
     u8 *stays = pend(&one, LISTEN, 0, STAYS), *raises = pend(&two, LISTEN, 0, RAISES);
+    has_raised = 0;
     if (PsCreateSystemThread(&handle, 0x1FFFFF, 0, 0, 0, cancel, stays) < 0) return;
     if (ObReferenceObjectByHandle(handle, 0x100000, 0, 0, &thread, 0) < 0) return;
     ZwClose(handle);
     while (!is_inside) KeStallExecutionProcessor(10);
-    close("waiting", &address);
+    close(what, &address);
     KeWaitForSingleObject(thread, 0, 0, 0, 0);
+    is_inside = 0;
+    completed = 0;
     ObfDereferenceObject(thread);
     IoFreeIrp(stays);
     IoFreeIrp(raises);
@@ -214,13 +220,24 @@ static i32 filter_request(void *device, u8 *irp) {
     return IofCallDriver(lower, irp);
 }
 
-static void try_below_filter(void *driver) {
-    static u16 udp[] = u"\\Device\\Udp";
-    UNICODE_STRING name = {sizeof udp - 2, sizeof udp, udp};
-    if (IoCreateDevice(driver, 0, 0, 0x12, 0, 0, &filter) < 0 || IoAttachDevice(filter, &name, &lower) < 0) return;
-    try_datagrams(KEEPS);
+static u8 attach(void *driver, u16 *device, u32 bytes) {
+    UNICODE_STRING name = {(u16)(bytes - 2), (u16)bytes, device};
+    return IoCreateDevice(driver, 0, 0, 0x12, 0, 0, &filter) >= 0 && IoAttachDevice(filter, &name, &lower) >= 0;
+}
+
+static void detach(void) {
     IoDetachDevice(lower);
     IoDeleteDevice(filter);
+}
+
+static void try_below_filter(void *driver) {
+    static u16 udp[] = u"\\Device\\Udp", tcp[] = u"\\Device\\Tcp";
+    if (!attach(driver, udp, sizeof udp)) return;
+    try_datagrams(KEEPS);
+    detach();
+    if (!attach(driver, tcp, sizeof tcp)) return;
+    try_waiting("filtered");
+    detach();
 }
 
 static void unload(void *driver) {
@@ -237,6 +254,6 @@ i32 DriverEntry(u8 *driver, void *path) {
     try_datagrams(RAISES);
     try_below_filter(driver);
     try_connections();
-    try_waiting();
+    try_waiting("waiting");
     return 0;
 }
