@@ -132,15 +132,21 @@ impl Endpoint {
         if !self.sends.is_empty() {
             return;
         }
-        let is_awaited = !self.receives.is_empty();
+        let (is_awaited, is_drained) = (!self.receives.is_empty(), self.expedited.is_drained());
         let Some(Connected { release: Some(release), remote }) = self.connected_mut() else { return };
-        if *remote == Remote::Reported && !is_awaited {
-            self.finish_release();
-        } else if !release.is_shut {
+        let is_over = *remote == Remote::Reported && !is_awaited;
+        if is_over && is_drained {
+            return self.finish_release();
+        }
+        let is_done = release.is_done;
+        if !release.is_shut {
             release.is_shut = true;
             if let Some(connection) = self.connection() {
                 self.outputs.waiting.push_back(Waiting::ShutdownSend(connection));
             }
+        }
+        if is_over && !is_done {
+            self.keep_leftovers();
         }
     }
 

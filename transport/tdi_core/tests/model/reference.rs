@@ -706,8 +706,11 @@ impl Reference {
     /// Both sides have released and nothing is under way.
     fn part_in_peace(&mut self) {
         let Some(up) = self.up() else { return };
-        if up.release.is_some() && up.reported && up.sends.is_empty() && up.receives.is_empty() {
+        let over = up.release.is_some() && up.reported && up.sends.is_empty() && up.receives.is_empty();
+        if over && up.waiting(URGENT) == 0 {
             self.finish();
+        } else if over && !up.is_left() {
+            self.leave();
         }
     }
 

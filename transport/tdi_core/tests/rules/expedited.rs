@@ -232,6 +232,32 @@ fn the_release_does_not_wait_for_expedited_data_that_nobody_takes() {
     world.expect("gone:RELEASE");
 }
 
+#[proves("C-386", "C-486")]
+#[test]
+fn expedited_data_left_by_a_release_is_received_afterwards() {
+    let mut world = World::connected();
+    world.receive_with(10, NORMAL);
+    world.disconnect(RELEASE);
+    world.peer_sends_urgent(b"!");
+    world.peer_releases();
+    world.expect("FIN receive=SUCCESS disconnect=SUCCESS");
+    assert_eq!(world.state(), StateName::Associated);
+    world.receive_with(10, NORMAL);
+    let late = world.receive_with(10, EXPEDITED);
+    world.receive_with(10, EXPEDITED);
+    world.expect("receive#2=SUCCESS close receive#3=SUCCESS/1 receive#4=SUCCESS");
+    assert_eq!(world.bytes(late)[0], b'!');
+    // The client's release is the second one, and nobody wants the byte.
+    let mut world = World::with_handlers();
+    world.answers.push_back(Answer::rejects());
+    world.peer_sends_urgent(b"!");
+    world.peer_releases();
+    world.disconnect(RELEASE);
+    world.expect("!<!> gone:RELEASE FIN disconnect=SUCCESS");
+    world.connect();
+    world.expect("close SYN");
+}
+
 #[proves("C-019")]
 #[test]
 fn a_bit_means_one_thing_to_a_send_and_another_to_a_receive() {
