@@ -213,7 +213,8 @@ pub(crate) fn number_by_next(frame: &mut [u8], next: Option<TcpSeqNumber>, windo
         }
         _ if length == 0 => Carries::Nothing,
         Some(next) if end <= next => Carries::Old,
-        Some(_) if window.is_some_and(WindowUpdate::is_shut) => Carries::Question(end),
+        // An end without bytes is taken at a shut window, too.
+        Some(_) if !tcp.payload_mut().is_empty() && window.is_some_and(WindowUpdate::is_shut) => Carries::Question(end),
         Some(_) | None => Carries::New(end),
     }
 }

@@ -560,4 +560,46 @@ mod tests {
         world.advance(21 * SECOND);
         assert!(world.hosts[1].connections.is_empty(), "the peer was not told");
     }
+
+    #[test]
+    fn end_that_is_lost_at_a_shut_window_is_repeated_though_acknowledgements_of_the_bytes_before_it_are_too() {
+        let more = r#"
+            receive_buffer = "4KiB"
+            [[peer]]
+            host = "b"
+            kind = "silent"
+            port = 9
+            [[fault]]
+            at = "3s"
+            until = "4s"
+            link = ["a", "b"]
+            down = true
+        "#;
+        // The second time a question for the window would have the last byte and the end in it.
+        for (count, copies) in (0..5).flat_map(|copies| [(4096, copies), (4097, copies)]) {
+            let (mut world, id) = connecting(more);
+            let acknowledgement = Arc::new(Mutex::new(Vec::new()));
+            world.sink = Some(Box::new(LastOfB(Arc::clone(&acknowledgement))));
+            world.settle();
+            world.advance(SECOND);
+            assert_eq!(world.send(id, &[IoSlice::new(&vec![0; count])]), Sent::Taken(count));
+            world.settle();
+            world.advance(3 * SECOND);
+            world.shutdown_send(id).unwrap();
+            world.settle();
+            for _ in 0..copies {
+                let frame = acknowledgement.lock().unwrap().clone();
+                let Some(packet::Packet::Tcp(segment)) = packet::parse(&frame) else { panic!("{frame:?}") };
+                world.segment_arrives(0, frame.clone(), segment);
+                world.settle();
+            }
+            world.advance(100 * SECOND);
+            let b = *world.hosts[1].connections.values().next().unwrap();
+            let mut room = vec![0; count];
+            assert_eq!(world.receive(b, &mut [std::io::IoSliceMut::new(&mut room)]), net_api::Received::Got(4096));
+            world.settle();
+            world.advance(200 * SECOND);
+            assert!(world.connections.get(b).unwrap().has_remote_ended, "{count} bytes, {copies} copies");
+        }
+    }
 }
