@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use proves::proves;
-use scenario::{Ran, Run};
+use scenario::{Ran, Run, simulated};
 
 /// A test driver's image; all are built once.
 fn driver(family: &str) -> PathBuf {
@@ -539,5 +539,16 @@ fn filter_that_goes_while_others_lead_into_it_is_told_of_each_way() {
             );
         }
         assert_eq!(findings.len(), 2, "{findings:#?}");
+    }
+}
+
+#[test]
+fn who_connects_where_nobody_listens_any_more_is_refused() {
+    let network = "[[host]]\nname = \"a\"\naddress = [\"10.0.0.1\"]\n";
+    for seed in [&[][..], &["--seed", "7"]] {
+        let run = Run::of(driver("listening")).args(["--net", &simulated("listening", network)]);
+        let ran = seed.iter().fold(run, |run, argument| run.arg(argument)).run();
+        assert!(!ran.account.contains("FAILS"), "{}", ran.account);
+        assert!(ran.expect_clean().line(" claims, ").contains(" 0 failed"));
     }
 }

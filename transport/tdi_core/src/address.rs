@@ -259,12 +259,29 @@ impl Address {
         self.settle();
     }
 
+    /// Does an offer wait here that nobody has been told of?
+    pub fn is_waiting(&self, offer: OfferId) -> bool {
+        self.waiting.iter().any(|waiting| waiting.id == offer)
+    }
+
     /// The remote node has withdrawn an offer. Returns whether it was waiting here; if not, it is on its way
     /// to an endpoint or to the connect handler, or over.
     pub fn handle_offer_withdrawn(&mut self, offer: OfferId) -> bool {
         let before = self.waiting.len();
         self.waiting.retain(|waiting| waiting.id != offer);
         self.waiting.len() < before
+    }
+
+    /// An offer has waited for as long as the caller lets one wait for the next listen. If it still does, it is refused;
+    /// and unless another listen or the connect handler is left, no next listen is expected any more (C-305).
+    pub fn handle_offer_overdue(&mut self, offer: OfferId) {
+        // The handler is busy, and takes it next.
+        let has_handler = self.handler(TdiEvent::CONNECT).is_registered();
+        if !has_handler && self.handle_offer_withdrawn(offer) {
+            self.outputs.push_back(AddressOutput::Refuse(offer));
+            self.note_withdrawal();
+            self.settle();
+        }
     }
 
     /// The connect handler has returned and its answer is worked off.
@@ -348,8 +365,8 @@ impl Address {
         self.is_closed && self.is_quiet() && self.vacant.len() == self.seats.len()
     }
 
-    /// The client has taken a listen or a handler back. Without any left it wants no offers (C-305); only behind a
-    /// listen that an offer has used up does the next one count as to come.
+    /// The client has taken a listen or a handler back, or lets offers wait too long. Without any left it wants no offers
+    /// (C-305); only behind a listen that an offer has used up does the next one count as to come.
     fn note_withdrawal(&mut self) {
         if self.listens.is_empty() && !self.handler(TdiEvent::CONNECT).is_registered() {
             self.has_listened = false;

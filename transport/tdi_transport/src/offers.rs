@@ -1,12 +1,14 @@
 //! Working off what addresses have to say: offers of remote nodes, errors, the end of an address.
 
 use std::mem;
+use std::ptr;
 use std::sync::Arc;
 
 use gate::call;
 use net_api::{Accepted, Connection};
 use nt_abi::tdi::{TdiEvent, TdiRequest};
 use nt_abi::{Irp, Irql, NtStatus};
+use nt_dispatcher::clock;
 use nt_dispatcher::irql::Raised;
 use nt_io::completion;
 use tdi_core::{
@@ -24,10 +26,13 @@ use crate::pump::Later;
 use crate::requests::{self, Owner};
 use crate::stream_address::StreamAddress;
 use crate::table::{Locked, Name};
-use crate::transport::Transport;
+use crate::transport::{self, Transport};
 
 /// Offers taken from the network in one go, so that a flood of them does not keep the thread.
 const OFFERS_MAX: u32 = 2 * BACKLOG;
+/// How long an offer waits for the next listen, behind one that an offer has used up. NT refuses it at once, and its own
+/// clients try again then; a socket's tell their users.
+const OFFER_PATIENCE_100NS: u64 = 10 * 10_000_000;
 /// Outputs worked off in one go, likewise.
 const STEPS_MAX: u32 = 256;
 
@@ -172,6 +177,30 @@ impl Transport {
         let offer = Offer { id: OfferId(number), remote, local };
         address.offers.push((offer.id, connection));
         address.core.handle_offer(offer);
+        let waits = address.core.is_waiting(offer.id);
+        drop(address);
+        self.pump_address(id);
+        if waits {
+            self.set_patience(id, offer.id);
+        }
+    }
+
+    /// An offer that no listen takes waits only so long.
+    fn set_patience(&self, id: AddressId, offer: OfferId) {
+        let transport = ptr::from_ref(self) as usize;
+        // Boxed: an offer between two listens is the exception.
+        nt_dispatcher::timer::at(clock::now_100ns() + OFFER_PATIENCE_100NS, move || {
+            if let Some(current) = transport::current().filter(|current| ptr::from_ref(*current) as usize == transport)
+            {
+                current.leave_for_later(Later::Overdue(id, offer));
+            }
+        });
+    }
+
+    /// An offer's patience is over.
+    pub(crate) fn end_patience(&self, id: AddressId, offer: OfferId) {
+        let Some(mut address) = self.addresses.lock(id) else { return };
+        address.core.handle_offer_overdue(offer);
         drop(address);
         self.pump_address(id);
     }

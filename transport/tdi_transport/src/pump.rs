@@ -13,7 +13,7 @@ use nt_abi::{Irp, Irql, NtStatus};
 use nt_dispatcher::irql::Raised;
 use nt_dispatcher::poller;
 use nt_io::{completion, irp};
-use tdi_core::{AddressId, AddressMessage, Completion, Output, RequestId, StateName};
+use tdi_core::{AddressId, AddressMessage, Completion, OfferId, Output, RequestId, StateName};
 use trace::Event;
 
 use crate::connection_information;
@@ -52,6 +52,8 @@ pub(crate) enum Later {
     Offers(Name),
     /// An address has more to say.
     Address(AddressId),
+    /// An offer has waited for too long.
+    Overdue(AddressId, OfferId),
 }
 
 /// What a turn leaves to do without the endpoint's lock.
@@ -238,6 +240,7 @@ impl Transport {
                 Later::Endpoint(name) => self.pump_by_name(name),
                 Later::Offers(listener) => self.take_offers(listener),
                 Later::Address(address) => self.pump_address(address),
+                Later::Overdue(address, offer) => self.end_patience(address, offer),
             }
         }
     }

@@ -297,7 +297,7 @@ fn open_shared() -> ([File; 2], SocketAddr) {
     ([first, open(local)], local)
 }
 
-#[proves("C-104", "C-305")]
+#[proves("C-104")]
 #[test]
 fn each_open_of_a_shared_address_listens_until_it_stops_itself() {
     on_loopback(|| {
@@ -407,7 +407,6 @@ fn handlers_are_those_of_one_open_of_a_shared_address() {
     });
 }
 
-#[proves("C-305")]
 #[test]
 fn peer_is_refused_once_the_last_listen_was_taken_back() {
     on_loopback(|| {

@@ -36,6 +36,7 @@ enum Step {
     Return,
     Offer,
     Withdraw,
+    Overdue,
     Confirm,
     PeerSends,
     PeerSendsUrgent,
@@ -50,7 +51,7 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 26] = [
+    const ALL: [Self; 27] = [
         Self::Associate,
         Self::Disassociate,
         Self::Connect,
@@ -66,6 +67,7 @@ impl Step {
         Self::Return,
         Self::Offer,
         Self::Withdraw,
+        Self::Overdue,
         Self::Confirm,
         Self::PeerSends,
         Self::PeerSendsUrgent,
@@ -89,7 +91,9 @@ impl Step {
             Self::SetHandler | Self::Offer | Self::Listen => (6, true),
             Self::Disconnect | Self::Cancel | Self::Window => (4, true),
             Self::Accept | Self::PeerSendsUrgent | Self::PeerReleases | Self::Wait => (4, true),
-            Self::Disassociate | Self::Withdraw | Self::Break | Self::BreakSilently | Self::Stale => (1, true),
+            Self::Disassociate | Self::Withdraw | Self::Overdue | Self::Break | Self::BreakSilently | Self::Stale => {
+                (1, true)
+            }
             Self::CloseEndpoint | Self::CloseAddress | Self::Fail => (1, true),
         }
     }
@@ -165,6 +169,7 @@ impl Harness {
             Step::Return => self.return_from_calls(at),
             Step::Offer => self.offer(),
             Step::Withdraw => self.withdraw(),
+            Step::Overdue => self.overdue(),
             Step::Confirm => self.confirm(at),
             Step::PeerSends | Step::PeerReleases | Step::Window => self.move_network(at, step),
             Step::PeerSendsUrgent => self.urgent(at),
@@ -210,6 +215,7 @@ impl Harness {
             | Step::CloseAddress
             | Step::SetHandler
             | Step::Withdraw
+            | Step::Overdue
             | Step::Stale
             | Step::Wait
             | Step::Fail => true,
@@ -378,6 +384,18 @@ impl Harness {
         self.next_offer += 1;
         self.offers.insert(offer.id);
         self.places[at].address.handle_offer(offer);
+    }
+
+    /// An offer has waited for too long, if it waits.
+    fn overdue(&mut self) {
+        if let Some(offer) = self.offers.first().copied() {
+            let place = &mut self.places[self.rng.below(ADDRESSES)];
+            let has_waited = place.address.is_waiting(offer);
+            place.address.handle_offer_overdue(offer);
+            if has_waited && !place.address.is_waiting(offer) {
+                place.note_withdrawal();
+            }
+        }
     }
 
     /// The remote node gives up an offer that waits at an address.

@@ -199,7 +199,6 @@ fn a_listen_posted_anew_in_its_routine_loses_no_offer() {
     world.expect(word);
 }
 
-#[proves("C-305")]
 #[test]
 fn an_offer_after_the_last_listen_or_handler_was_taken_back_is_refused() {
     let mut world = World::associated();
@@ -216,7 +215,6 @@ fn an_offer_after_the_last_listen_or_handler_was_taken_back_is_refused() {
     world.expect("deaf");
 }
 
-#[proves("C-305")]
 #[test]
 fn an_offer_that_waits_for_the_next_listen_is_refused_when_none_will_come() {
     let mut world = World::associated();
@@ -242,7 +240,41 @@ fn an_offer_that_waits_for_the_next_listen_is_refused_when_none_will_come() {
     world.expect("listen#3=CANCELLED deaf refuse");
 }
 
-#[proves("C-305")]
+#[test]
+fn offers_wait_for_the_next_listen_only_so_long_and_then_none_does() {
+    let mut world = World::associated();
+    world.listen();
+    world.offer(remote());
+    let (late, later) = (world.offer(remote()), world.offer(other()));
+    world.expect("listening accept listen=SUCCESS");
+    world.overdue(late);
+    world.expect("refuse deaf refuse");
+    world.overdue(later);
+    world.offer(remote());
+    world.expect("refuse");
+    // The next listen begins anew.
+    let next = world.open_endpoint();
+    world.associate(next, 0);
+    world.listen_with(next, RemoteFilter::ANY, false);
+    world.offer(remote());
+    world.expect("listening accept listen#2=SUCCESS");
+}
+
+#[proves("C-301")]
+#[test]
+fn an_offer_that_no_listen_matches_is_refused_when_it_has_waited_and_the_others_go_on() {
+    let mut world = World::associated();
+    world.listen_with(0, RemoteFilter { remote: Some("192.0.2.200:0".parse().unwrap()) }, false);
+    let offer = world.offer(remote());
+    world.overdue(offer);
+    world.expect("listening refuse");
+    // Behind the connect handler nothing is overdue: it is busy, and takes the next one then.
+    world.register(TdiEvent::CONNECT);
+    let offer = world.offer(remote());
+    world.overdue(offer);
+    world.expect("offered refuse");
+}
+
 #[test]
 fn an_offer_to_an_address_that_never_listened_is_refused() {
     let mut world = World::associated();

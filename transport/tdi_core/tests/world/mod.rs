@@ -385,6 +385,12 @@ impl World {
         offer
     }
 
+    /// Lets an offer wait for as long as one may.
+    pub fn overdue(&mut self, offer: Offer) {
+        self.addresses[0].handle_offer_overdue(offer.id);
+        self.run();
+    }
+
     // What can be seen.
 
     #[track_caller]
