@@ -162,11 +162,15 @@ impl Connection {
         &mut self,
         stack: &mut Stack,
         now: Time,
-        incoming: Option<Vec<u8>>,
+        mut incoming: Option<Vec<u8>>,
         outgoing: &mut Vec<Vec<u8>>,
     ) {
         let heard = incoming.is_some();
+        let end = incoming.as_mut().and_then(|frame| packet::take_end(frame));
         stack.poll(now + self.ahead, incoming, &mut self.set, outgoing);
+        if end.is_some() {
+            stack.poll(now + self.ahead, end, &mut self.set, outgoing);
+        }
         if self.is_end_due() {
             self.socket_mut().close();
             stack.poll(now + self.ahead, None, &mut self.set, outgoing);

@@ -196,6 +196,10 @@ pub(crate) enum Carries {
 /// After a time-out smoltcp goes back to what was not acknowledged, and numbers these packets by that, too. The
 /// other end takes them for old ones. It does not look at what they acknowledge; if both ends are in that state at
 /// once, neither ever gets out of it. And it drops a reset, so that it never learns that the connection is over.
+///
+/// Bytes may have been sent that do not fit into the window: it was rounded down since, or smoltcp repeated a whole
+/// packet after three acknowledgements. Once it is shut, what has a number after them is dropped likewise, so it gets
+/// the only number that the other end takes then: that of the byte that it waits for.
 pub(crate) fn number_by_next(frame: &mut [u8], next: Option<TcpSeqNumber>, window: Option<WindowUpdate>) -> Carries {
     let Some((header, from, to)) = ends_of_tcp(frame) else { return Carries::Nothing };
     let Ok(mut tcp) = TcpPacket::new_checked(&mut frame[header..]) else { return Carries::Nothing };
@@ -205,16 +209,28 @@ pub(crate) fn number_by_next(frame: &mut [u8], next: Option<TcpSeqNumber>, windo
     }
     let length = tcp.segment_len();
     let end = tcp.seq_number() + length;
+    let is_shut = window.is_some_and(WindowUpdate::is_shut);
     match next {
-        Some(next) if length == 0 && end < next => {
-            tcp.set_seq_number(next);
-            tcp.fill_checksum(&from, &to);
+        Some(next) if length == 0 => {
+            let number = match window {
+                Some(window) if is_shut && window.acknowledgement < next => window.acknowledgement,
+                _ => end.max(next),
+            };
+            if number != tcp.seq_number() {
+                tcp.set_seq_number(number);
+                tcp.fill_checksum(&from, &to);
+            }
             Carries::Nothing
         }
-        _ if length == 0 => Carries::Nothing,
+        None if length == 0 => Carries::Nothing,
         Some(next) if end <= next => Carries::Old,
-        // An end without bytes is taken at a shut window, too.
-        Some(_) if !tcp.payload_mut().is_empty() && window.is_some_and(WindowUpdate::is_shut) => Carries::Question(end),
+        // An end without bytes is taken at a shut window, too. And if bytes were missing, the window did not look shut to
+        // the socket: it takes this as sent.
+        Some(next)
+            if !tcp.payload_mut().is_empty() && is_shut && window.is_some_and(|one| one.acknowledgement >= next) =>
+        {
+            Carries::Question(end)
+        }
         Some(_) | None => Carries::New(end),
     }
 }
@@ -222,7 +238,6 @@ pub(crate) fn number_by_next(frame: &mut [u8], next: Option<TcpSeqNumber>, windo
 /// The newest word of a remote side about its window.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WindowUpdate {
-    sequence: TcpSeqNumber,
     acknowledgement: TcpSeqNumber,
     window: u16,
 }
@@ -232,9 +247,10 @@ impl WindowUpdate {
         self.window == 0
     }
 
-    /// What decides which of two is newer, by weight.
-    fn parts(self) -> (TcpSeqNumber, TcpSeqNumber, u16) {
-        (self.sequence, self.acknowledgement, self.window)
+    /// What decides which of two is newer, by weight. Nobody here takes back what he has granted, so of two that
+    /// acknowledge the same the wider one is newer. The numbers of segments say nothing: what is sent again has an old one.
+    fn parts(self) -> (TcpSeqNumber, u16) {
+        (self.acknowledgement, self.window)
     }
 }
 
@@ -254,8 +270,7 @@ pub(crate) fn refresh_window(frame: &mut [u8], newest: &mut Option<WindowUpdate>
     if tcp.syn() || tcp.rst() || !tcp.ack() {
         return;
     }
-    let told = WindowUpdate { sequence: tcp.seq_number(), acknowledgement: tcp.ack_number(), window: tcp.window_len() };
-    // Nobody here takes back what he has granted, so of two that are alike the wider one is newer.
+    let told = WindowUpdate { acknowledgement: tcp.ack_number(), window: tcp.window_len() };
     let known = match *newest {
         Some(known) if told.parts() < known.parts() => known,
         Some(_) | None => *newest.insert(told),
@@ -266,6 +281,36 @@ pub(crate) fn refresh_window(frame: &mut [u8], newest: &mut Option<WindowUpdate>
         tcp.set_window_len(window);
         tcp.fill_checksum(&from, &to);
     }
+}
+
+/// Takes the end of a stream off the last bytes of it, if a packet has both, and gives a packet with the end alone.
+///
+/// If not all of the bytes fit into its window, smoltcp takes those that do and then the end, as if there were no others.
+pub(crate) fn take_end(frame: &mut [u8]) -> Option<Vec<u8>> {
+    let (header, from, to) = ends_of_tcp(frame)?;
+    let mut tcp = TcpPacket::new_checked(&mut frame[header..]).ok()?;
+    let length = tcp.payload_mut().len();
+    if !tcp.fin() || length == 0 {
+        return None;
+    }
+    tcp.set_fin(false);
+    tcp.fill_checksum(&from, &to);
+    let (number, tcp_header) = (tcp.seq_number() + length, usize::from(tcp.header_len()));
+    let mut end = frame[..header + tcp_header].to_vec();
+    match version(&end)? {
+        IpVersion::Ipv4 => {
+            let mut ip = Ipv4Packet::new_unchecked(&mut end);
+            ip.set_total_len((header + tcp_header) as u16);
+            ip.fill_checksum();
+        }
+        IpVersion::Ipv6 => Ipv6Packet::new_unchecked(&mut end).set_payload_len(tcp_header as u16),
+    }
+    let mut tcp = TcpPacket::new_unchecked(&mut end[header..]);
+    tcp.set_seq_number(number);
+    tcp.set_fin(true);
+    tcp.set_psh(false);
+    tcp.fill_checksum(&from, &to);
+    Some(end)
 }
 
 /// What a packet acknowledges: the number of the byte that it asks for.
@@ -503,6 +548,70 @@ mod tests {
             assert_eq!(destination(&answer), Some(from.ip()));
             assert_eq!(parse(&answer), Some(Packet::Unreachable { from, to }));
         }
+    }
+
+    /// A packet of TCP from the first end to the second, without options.
+    fn segment(is_ipv6: bool, flags: u8, number: u32, acknowledgement: u32, window: u16, payload: &[u8]) -> Vec<u8> {
+        let (from, to) = ends(is_ipv6);
+        let mut bytes = vec![0; 20];
+        bytes[0..2].copy_from_slice(&from.port().to_be_bytes());
+        bytes[2..4].copy_from_slice(&to.port().to_be_bytes());
+        bytes[4..8].copy_from_slice(&number.to_be_bytes());
+        bytes[8..12].copy_from_slice(&acknowledgement.to_be_bytes());
+        bytes[12..14].copy_from_slice(&[5 << 4, flags]);
+        bytes[14..16].copy_from_slice(&window.to_be_bytes());
+        bytes.extend_from_slice(payload);
+        TcpPacket::new_unchecked(&mut bytes).fill_checksum(&from.ip().into(), &to.ip().into());
+        packet(envelope(from, to), IpProtocol::Tcp, &bytes, None)
+    }
+
+    const FIN: u8 = 1;
+    const RST: u8 = 4;
+    const ACK: u8 = 16;
+
+    #[test]
+    fn end_of_a_stream_is_taken_off_its_last_bytes() {
+        for is_ipv6 in [false, true] {
+            let mut frame = segment(is_ipv6, ACK | FIN, u32::MAX, 7, 100, b"last");
+            let end = take_end(&mut frame);
+            assert_eq!(frame, segment(is_ipv6, ACK, u32::MAX, 7, 100, b"last"));
+            assert_eq!(end, Some(segment(is_ipv6, ACK | FIN, 3, 7, 100, b"")));
+            assert_eq!(take_end(&mut frame), None);
+            assert_eq!(take_end(&mut end.unwrap()), None, "there is nothing before it");
+        }
+    }
+
+    #[test]
+    fn acknowledgements_and_resets_have_the_number_that_a_shut_window_begins_with() {
+        let (next, mut newest) = (Some(TcpSeqNumber(50)), None);
+        let number = |flags, number, window| {
+            let mut frame = segment(false, flags, number, 7, 100, b"");
+            assert_eq!(number_by_next(&mut frame, next, window), Carries::Nothing);
+            TcpPacket::new_checked(&frame[IPV4_HEADER..]).unwrap().seq_number().0
+        };
+        refresh_window(&mut segment(false, ACK, 1, 30, 5, b""), &mut newest, next);
+        assert_eq!((number(ACK, 30, newest), number(ACK, 50, newest)), (50, 50));
+        refresh_window(&mut segment(false, ACK, 1, 35, 0, b""), &mut newest, next);
+        assert_eq!((number(ACK, 30, newest), number(ACK, 50, newest), number(ACK | RST, 50, newest)), (35, 35, 35));
+        let mut bytes = segment(false, ACK, 48, 7, 100, b"four");
+        assert_eq!(number_by_next(&mut bytes, next, newest), Carries::New(TcpSeqNumber(52)), "35 to 50 are missing");
+        refresh_window(&mut segment(false, ACK, 1, 50, 0, b""), &mut newest, next);
+        let mut bytes = segment(false, ACK, 50, 7, 100, b"?");
+        assert_eq!(number_by_next(&mut bytes, next, newest), Carries::Question(TcpSeqNumber(51)));
+    }
+
+    #[test]
+    fn window_is_as_new_as_what_was_acknowledged_with_it() {
+        let (next, mut newest) = (Some(TcpSeqNumber(50)), None);
+        let mut window = |number, acknowledgement, window| {
+            let mut frame = segment(false, ACK, number, acknowledgement, window, b"");
+            refresh_window(&mut frame, &mut newest, next);
+            TcpPacket::new_checked(&frame[IPV4_HEADER..]).unwrap().window_len()
+        };
+        assert_eq!(window(100, 50, 0), 0);
+        assert_eq!(window(90, 50, 20), 20, "a packet that was sent again, and later than the one before");
+        assert_eq!(window(100, 50, 0), 20, "it was overtaken");
+        assert_eq!(window(100, 40, 30), 20, "it was overtaken");
     }
 
     proptest! {
