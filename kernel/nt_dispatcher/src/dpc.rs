@@ -21,7 +21,7 @@ use nt_abi::dispatcher::Dpc;
 use nt_abi::exception::BugCheck;
 
 use crate::bell::Bell;
-use crate::{clock_thread, thread};
+use crate::{clock_thread, thread, timer};
 
 /// `KDPC.Type`.
 pub const KIND: u8 = 0x13;
@@ -126,6 +126,7 @@ pub(crate) fn insert_and_tell(dpc: u64, arguments: [u64; 2], caller: u64, counte
 ///
 /// IRQL: any.
 pub fn remove(dpc: u64) -> bool {
+    timer::let_expire();
     let mut queue = queue();
     let Some(position) = queue.position(dpc) else { return false };
     queue.remove(position);
@@ -138,6 +139,7 @@ pub fn remove(dpc: u64) -> bool {
 ///
 /// IRQL: PASSIVE_LEVEL.
 pub fn flush() {
+    timer::let_expire();
     IDLE.wait(|| {
         let queue = queue();
         queue.entries.is_empty() && queue.running == 0

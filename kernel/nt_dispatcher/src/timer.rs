@@ -80,6 +80,13 @@ fn queue_around(timer: u64) -> MutexGuard<'static, Queue> {
     }
 }
 
+/// Waits for the rest of the expiries that are under way: whoever a timer has woken may look for its DPC at once.
+pub(crate) fn let_expire() {
+    while EXPIRING.load(Ordering::Acquire) != 0 {
+        std::thread::yield_now();
+    }
+}
+
 /// Whether no timer is set or expiring.
 fn is_idle() -> bool {
     NEXT_DUE.load(Ordering::Acquire) == u64::MAX && EXPIRING.load(Ordering::Acquire) == 0

@@ -341,6 +341,32 @@ fn timer_that_could_not_be_cancelled_is_signalled_and_its_dpc_is_done_after_a_fl
     });
 }
 
+#[proves("K-130")]
+#[test]
+fn dpc_of_a_timer_is_done_for_whoever_waited_for_the_timer_and_flushes() {
+    in_the_kernel(|| {
+        let timer = new_timer(0);
+        let runs = Box::leak(Box::new(AtomicU64::new(0)));
+        let dpc = new_dpc(count_call, std::ptr::from_ref(runs) as u64);
+        for round in 1..=3000_u64 {
+            call!("KeSetTimer", timer, -200_i64, dpc);
+            // Looks instead of waiting, so that it is as early as can be.
+            while call!("KeReadStateTimer", timer) as u8 == 0 {
+                std::hint::spin_loop();
+            }
+            if round % 2 == 0 {
+                call!("KeFlushQueuedDpcs");
+                assert_eq!(runs.load(Ordering::SeqCst), round, "in round {round}");
+            } else {
+                // It runs or has run; it is not yet to come.
+                assert_eq!(call!("KeRemoveQueueDpc", dpc) as u8, 0);
+                call!("KeFlushQueuedDpcs");
+                assert_eq!(runs.load(Ordering::SeqCst), round, "in round {round}");
+            }
+        }
+    });
+}
+
 #[test]
 fn host_timers_run_in_order_and_can_be_taken_back() {
     static ORDER: Mutex<Vec<u32>> = Mutex::new(Vec::new());
