@@ -543,6 +543,7 @@ fn filter_that_goes_while_others_lead_into_it_is_told_of_each_way() {
 }
 
 #[test]
+#[proves("C-280")]
 fn who_connects_where_nobody_listens_any_more_is_refused() {
     let network = "[[host]]\nname = \"a\"\naddress = [\"10.0.0.1\"]\n";
     for seed in [&[][..], &["--seed", "7"]] {

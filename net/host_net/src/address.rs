@@ -4,7 +4,7 @@
 //! and never while anybody else's code runs.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use net_api::{Accepted, Connection, Key, LocalAddress, NetError, Progress, Sharing};
@@ -116,7 +116,7 @@ impl HostAddress {
                 self.network.ephemeral_ports.contains(&remote.port())
             }
             State::Pinned(pinned) => {
-                share_port(socket.as_fd())?;
+                socket::share_port(socket.as_fd())?;
                 socket::bind(socket.as_fd(), pinned.bound)?;
                 remote.port() == pinned.bound.port()
             }
@@ -153,6 +153,19 @@ impl LocalAddress for HostAddress {
 
     fn pin(&self) -> Result<SocketAddr, NetError> {
         let mut state = self.lock();
+        let pinned = self.pinned(&mut state).map_err(net_error)?;
+        Ok(self.with_port(pinned.bound.port()))
+    }
+
+    fn pin_to(&self, port: u16) -> Result<SocketAddr, NetError> {
+        let mut state = self.lock();
+        if let State::Floating = &*state {
+            let wanted = SocketAddr::new(self.bindable.ip(), port);
+            // Somebody else may hold it on another IP address: then a port of its own has to do.
+            if let Ok(pinned) = Pinned::reserve(&self.network, wanted, self.sharing) {
+                *state = State::Pinned(pinned);
+            }
+        }
         let pinned = self.pinned(&mut state).map_err(net_error)?;
         Ok(self.with_port(pinned.bound.port()))
     }
@@ -221,16 +234,9 @@ impl Pinned {
     }
 }
 
-/// Before `bind`: lets a socket share the port of the reservation, and lets a later reservation of the
-/// port look past what remains of this socket.
-fn share_port(socket: BorrowedFd<'_>) -> nix::Result<()> {
-    sys::setsockopt(&socket, sockopt::ReusePort, &true)?;
-    sys::setsockopt(&socket, sockopt::ReuseAddr, &true)
-}
-
 fn new_listener(bound: SocketAddr, backlog: u32) -> nix::Result<OwnedFd> {
     let listener = socket::stream_like(bound)?;
-    share_port(listener.as_fd())?;
+    socket::share_port(listener.as_fd())?;
     socket::bind(listener.as_fd(), bound)?;
     let backlog = i32::try_from(backlog).ok().and_then(|backlog| Backlog::new(backlog).ok());
     sys::listen(&listener, backlog.unwrap_or(Backlog::MAXCONN))?;

@@ -234,6 +234,12 @@ impl Connection for HostConnection {
         }
     }
 
+    fn share_port(&self) -> Option<u16> {
+        let port = socket::local(self.socket()).ok()?.port();
+        socket::share_port(self.socket()).ok()?;
+        Some(port)
+    }
+
     fn send(&self, data: &[IoSlice<'_>]) -> Sent {
         if let Some(failure) = self.failure() {
             return Sent::Failed(failure);

@@ -38,6 +38,13 @@ pub(crate) fn bind(socket: BorrowedFd<'_>, address: SocketAddr) -> nix::Result<(
     sys::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))
 }
 
+/// Lets a socket share its port with the reservation of an address, before `bind` or after, and lets a later reservation of
+/// the port look past what remains of this socket.
+pub(crate) fn share_port(socket: BorrowedFd<'_>) -> nix::Result<()> {
+    sys::setsockopt(&socket, sockopt::ReusePort, &true)?;
+    sys::setsockopt(&socket, sockopt::ReuseAddr, &true)
+}
+
 /// Starts, or asks after, a connection: `Ok` is established, `EINPROGRESS` or `EALREADY` is not yet.
 pub(crate) fn connect(socket: BorrowedFd<'_>, remote: SocketAddr) -> nix::Result<()> {
     match sys::connect(socket.as_raw_fd(), &SockaddrStorage::from(remote)) {

@@ -158,6 +158,16 @@ pub trait LocalAddress: Send + Sync {
     /// [`NetError::AddressInUse`] (no ephemeral port is free), [`NetError::OutOfDescriptors`].
     fn pin(&self) -> Result<SocketAddr, NetError>;
 
+    /// As [`LocalAddress::pin`], to `port`, which one of the address's connections has and
+    /// [shares](Connection::share_port); to another one if that cannot be.
+    ///
+    /// # Errors
+    /// As [`LocalAddress::pin`].
+    fn pin_to(&self, port: u16) -> Result<SocketAddr, NetError> {
+        let _ = port;
+        self.pin()
+    }
+
     /// Starts a connection to `remote`. Many connections complete, or fail, before this returns. One
     /// that is [`Progress::Pending`] is watched under `key`; one that is established is not
     /// watched yet.
@@ -203,6 +213,12 @@ pub trait Connection: Send + Sync {
     /// Hears what the sink was told. Without it an implementation may go on answering `WouldBlock`
     /// from memory.
     fn handle_ready(&self, ready: Readiness);
+
+    /// Lets the floating address that the connection was made from have its port, too, and gives it: see
+    /// [`LocalAddress::pin_to`]. `None` if it cannot.
+    fn share_port(&self) -> Option<u16> {
+        None
+    }
 
     /// Sends bytes, gathered from `data`; as many as the network takes. Sending none takes none.
     fn send(&self, data: &[IoSlice<'_>]) -> Sent;

@@ -69,6 +69,16 @@ impl World {
         self.addresses.get(id).map(|address| address.local).ok_or(NetError::NotConnected)
     }
 
+    /// [`World::pin`] to the port of one of its connections, unless somebody holds it already.
+    pub(crate) fn pin_to(&mut self, id: Id, port: u16) -> Result<SocketAddr, NetError> {
+        let address = self.addresses.get(id).ok_or(NetError::NotConnected)?;
+        let (host, ip, is_floating) = (address.host, address.local.ip(), address.local.port() == 0);
+        if is_floating && !self.hosts[host].tcp_ports.is_taken(port, ip, false) {
+            self.take_port(id, port);
+        }
+        self.pin(id)
+    }
+
     pub(crate) fn listen(&mut self, id: Id, backlog: u32, key: Key) -> Result<(), NetError> {
         self.pin(id)?;
         let address = self.addresses.get_mut(id).ok_or(NetError::NotConnected)?;

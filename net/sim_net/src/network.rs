@@ -201,6 +201,10 @@ impl LocalAddress for SimAddress {
         self.shared.call(|world| world.pin(self.id))
     }
 
+    fn pin_to(&self, port: u16) -> Result<SocketAddr, NetError> {
+        self.shared.call(|world| world.pin_to(self.id, port))
+    }
+
     fn connect(&self, remote: SocketAddr, key: Key) -> Result<(Arc<dyn Connection>, Progress), NetError> {
         let remote = plain(remote);
         let id = self.shared.call(|world| {
@@ -268,6 +272,10 @@ impl Connection for SimConnection {
 
     fn handle_ready(&self, _ready: Readiness) {
         // Nothing is remembered beside the world itself.
+    }
+
+    fn share_port(&self) -> Option<u16> {
+        self.local().ok().map(|local| local.port())
     }
 
     fn send(&self, data: &[IoSlice<'_>]) -> Sent {

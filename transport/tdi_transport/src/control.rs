@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use nt_abi::tdi::{self, query};
 use nt_abi::{FileObject, NtStatus};
 use nt_io::irp;
+use tdi_core::AddressId;
 use tdi_core::transport_address::{self, Family};
 
 use crate::address::AddressState;
@@ -129,25 +130,32 @@ impl Transport {
     /// ADDRESS_INFO (D-130 to D-133). On an address it pins the port: whoever asks wants to hear it from the
     /// remote node too.
     fn address_info(&self, sent: &Sent) -> Result<Answer, NtStatus> {
-        if let Some(endpoint) = self.endpoint_of(sent.file()) {
+        let id = if let Some(endpoint) = self.endpoint_of(sent.file()) {
             let connected = endpoint.link.as_ref().and_then(|link| link.connection.local().ok());
             if let Some(local) = connected {
                 return Ok(address_answer(1, local));
             }
-            let address = endpoint.core.address().and_then(|id| self.addresses.lock(id));
-            let mut address = address.ok_or(NtStatus::INVALID_CONNECTION)?;
-            return self.pinned_answer(&mut address);
-        }
-        let mut address = self.address_of(sent.file()).ok_or(NtStatus::INVALID_DEVICE_REQUEST)?;
-        self.pinned_answer(&mut address)
+            endpoint.core.address().ok_or(NtStatus::INVALID_CONNECTION)?
+        } else {
+            self.address_of(sent.file()).ok_or(NtStatus::INVALID_DEVICE_REQUEST)?.core.id()
+        };
+        self.pinned_answer(id)
     }
 
-    fn pinned_answer(&self, address: &mut Locked<'_, AddressState>) -> Result<Answer, NtStatus> {
+    fn pinned_answer(&self, id: AddressId) -> Result<Answer, NtStatus> {
+        let lock = || self.addresses.lock(id).ok_or(NtStatus::INVALID_CONNECTION);
+        let mut address = lock()?;
         if address.local().port() == 0
             && let Some(shared) = address.network.clone()
         {
-            let local = shared.network.pin().map_err(address_status)?;
-            self.pinned(address, local);
+            let endpoints: Vec<_> = address.core.endpoints().collect();
+            // Endpoints are locked before addresses.
+            drop(address);
+            let port = endpoints.into_iter().find_map(|endpoint| self.endpoints.lock(endpoint)?.connected_port());
+            address = lock()?;
+            // A remote node may know a port of the address already (C-280).
+            let local = port.map_or_else(|| shared.network.pin(), |port| shared.network.pin_to(port));
+            self.pinned(&mut address, local.map_err(address_status)?);
         }
         let holders = address.claim.as_ref().map_or(1, |claim| self.claims().of(address.host).table.holders(claim));
         Ok(address_answer(u32::try_from(holders).unwrap_or(u32::MAX), address.local()))

@@ -130,6 +130,11 @@ impl EndpointState {
         self.link.as_mut().filter(|link| link.number == number)
     }
 
+    /// The port that it is connected from, for its address to have, too.
+    pub(crate) fn connected_port(&self) -> Option<u16> {
+        self.link.as_ref().filter(|link| link.phase == Phase::Established)?.connection.share_port()
+    }
+
     /// The remote node has ended its side: recorded once.
     pub(crate) fn remote_ended(&mut self, farewell: Farewell) {
         let file = self.file;

@@ -4,7 +4,7 @@ mod client;
 mod peer;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ptr;
 use std::sync::Arc;
 
@@ -403,6 +403,33 @@ fn handlers_are_those_of_one_open_of_a_shared_address() {
         assert_eq!(clients[0].seen(), []);
         for file in files {
             file.close(Order::ReferenceFirst);
+        }
+    });
+}
+
+#[proves("C-280", "D-132")]
+#[test]
+fn address_query_after_connecting_shows_the_port_that_the_remote_node_sees() {
+    on_loopback(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let (address, endpoint) = open_pair(1);
+        assert_eq!(endpoint.connect(listener.local_addr().expect("an address")), NtStatus::SUCCESS);
+        let (_stream, peer_sees) = listener.accept().expect("a connection");
+        for file in [&address, &endpoint] {
+            let (status, answer) = file.query(query::ADDRESS_INFO, 26);
+            let local = transport_address::parse(&answer[4..], Family::V4).expect("an address");
+            assert_eq!((status, local.port()), (NtStatus::SUCCESS, peer_sees.port()));
+        }
+        // It is reached there, too, and further connections come from there.
+        let (listening, calling) = (associated(&address, 2), associated(&address, 3));
+        let request = listen(&listening, 0, None, None);
+        let _caller = TcpStream::connect(peer_sees).expect("accepted");
+        assert_eq!(request.wait().0, NtStatus::SUCCESS);
+        let other = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        assert_eq!(calling.connect(other.local_addr().expect("an address")), NtStatus::SUCCESS);
+        assert_eq!(other.accept().expect("a connection").1, peer_sees);
+        for file in [listening, calling, endpoint, address] {
+            file.close(Order::HandleFirst);
         }
     });
 }

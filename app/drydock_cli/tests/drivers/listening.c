@@ -1,6 +1,6 @@
 /*
- * One LISTEN, and more who connect than it takes (C-305). Run on a simulated host with the address 10.0.0.1, where time costs
- * nothing; the driver is its own client.
+ * One LISTEN, and more who connect than it takes (C-305), from an address whose port was chosen for it (C-280). Run on a simulated
+ * host with the address 10.0.0.1, where time costs nothing; the driver is its own client.
  */
 #define FAMILY "listening"
 #include "check.h"
@@ -112,6 +112,21 @@ static LONGLONG Connect(FILE Endpoint, NTSTATUS Expected)
     return (LONGLONG)(KeQueryInterruptTime() - begin) / SECOND;
 }
 
+/* The port of an address, or of a connection, as ADDRESS_INFO has it. */
+static USHORT PortOf(FILE File)
+{
+    UCHAR info[26] = {0};
+    PMDL mdl = IoAllocateMdl(info, sizeof(info), FALSE, FALSE, NULL);
+    ANSWER answer;
+    PIRP irp = Build(TDI_QUERY_INFORMATION, File.File, &answer);
+
+    MmBuildMdlForNonPagedPool(mdl);
+    TdiBuildQueryInformation(irp, IoGetRelatedDeviceObject(File.File), File.File, NULL, NULL, TDI_QUERY_ADDRESS_INFO, mdl);
+    CHECK_STATUS(STATUS_SUCCESS, Ask(File.File, irp, &answer));
+    /* Behind ActivityCount and the head of a transport address. */
+    return (USHORT)(info[12] << 8 | info[13]);
+}
+
 static void Checks(PUNICODE_STRING RegistryPath)
 {
     FILE server = OpenAddress(PORT), client = OpenAddress(0);
@@ -136,6 +151,9 @@ static void Checks(PUNICODE_STRING RegistryPath)
     Listen(listening[1], &answers[1]);
     CHECK_NUMBER(0, Connect(calling[2], STATUS_SUCCESS));
     CHECK_STATUS(STATUS_SUCCESS, Wait(&answers[1]));
+    /* Whoever asks for the address's port gets one that a remote node knows. */
+    CHECK(PortOf(calling[0]) != 0);
+    CHECK_NUMBER(PortOf(calling[0]), PortOf(client));
 
     for (i = 0; i < RTL_NUMBER_OF(calling); i++)
         Close(calling[i]);
