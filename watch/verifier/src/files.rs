@@ -14,7 +14,12 @@ const HANDLERS_MAX: usize = 256;
 
 /// The files that are watched.
 #[derive(Debug, Default)]
-pub struct Files(HashMap<u64, File>);
+pub struct Files {
+    known: HashMap<u64, File>,
+    /// The last handle that each thread closed: its file, and how many were left. What a cleanup is for stands right in front of
+    /// it on its own thread, but among the events of others perhaps in front of the file's very beginning.
+    closed: HashMap<u16, (u64, u32)>,
+}
 
 #[derive(Debug, Default)]
 struct File {
@@ -25,13 +30,9 @@ struct File {
     cleanups: u32,
     /// Event number of the first cleanup request.
     cleanup_at: u64,
-    /// How often the last handle was closed: a further one made from the pointer brings a further cleanup (C-567).
-    last_closes: u32,
     /// The cleanup request was completed, and every thread can know it.
     cleaned: bool,
     closes: u32,
-    /// Handles that were left when one was last closed, and the thread that closed it.
-    left: Option<(u16, u32)>,
     /// Threads in event handlers of this file.
     handlers: Vec<u16>,
 }
@@ -39,17 +40,24 @@ struct File {
 impl Files {
     /// How many there are.
     pub fn watched(&self) -> usize {
-        self.0.len()
+        self.known.len()
     }
 
     /// A request was sent to the file's device.
     pub fn requested(&mut self, sent: &Sent, findings: &mut Findings) {
         let Sent { number, thread, file, functions, .. } = *sent;
         if functions.is_create() {
-            self.0.insert(file, File::default());
+            self.known.insert(file, File::default());
             return;
         }
-        let Some(entry) = self.0.get_mut(&file) else { return };
+        let left = match self.closed.get(&thread) {
+            Some(&(closed, left)) if closed == file && functions.is_cleanup() => {
+                self.closed.remove(&thread);
+                Some(left)
+            }
+            _ => None,
+        };
+        let Some(entry) = self.known.get_mut(&file) else { return };
         if entry.closes == 0 && !functions.is_cleanup() && !functions.is_close() {
             return;
         }
@@ -63,11 +71,11 @@ impl Files {
                 File { closes: 1.., .. } => {
                     findings.add("C-135", number, format!("IRP_MJ_CLEANUP for {name} after its IRP_MJ_CLOSE"))
                 }
-                File { cleanups, last_closes, .. } if *cleanups > 1 && *cleanups > *last_closes => {
+                // A further handle, made from the pointer, brings a further cleanup when it is closed (C-567).
+                File { cleanups: 2.., .. } if left != Some(0) => {
                     findings.add("C-133", number, format!("a second IRP_MJ_CLEANUP for {name}"))
                 }
-                // Only this thread's own account of the handles is sure to be complete here.
-                File { left: Some((closer, 1..)), .. } if *closer == thread => {
+                File { .. } if left > Some(0) => {
                     findings.add("C-139", number, format!("IRP_MJ_CLEANUP for {name} while handles to it are open"));
                     entry.cleanup_at = number;
                 }
@@ -94,15 +102,25 @@ impl Files {
 
     /// The create request failed.
     pub fn refused(&mut self, file: u64) {
-        if let Some(entry) = self.0.get_mut(&file) {
+        if let Some(entry) = self.known.get_mut(&file) {
             entry.refused = true;
         }
+    }
+
+    /// Begins anew.
+    pub fn forget_all(&mut self) {
+        self.known.clear();
+    }
+
+    /// It cannot be told what becomes of it.
+    pub fn forget(&mut self, file: u64) {
+        self.known.remove(&file);
     }
 
     /// The open succeeded.
     pub fn opened(&mut self, file: u64, kind: OpenKind, path: &str) {
         // Its create request may lie before a gap; cleanup and close are still to come, or there would be no file.
-        let entry = self.0.entry(file).or_default();
+        let entry = self.known.entry(file).or_default();
         if entry.closes > 0 {
             *entry = File::default();
         }
@@ -112,15 +130,12 @@ impl Files {
 
     /// One of its handles was closed, and `remaining` are left.
     pub fn handle_closed(&mut self, file: u64, thread: u16, remaining: u32) {
-        if let Some(entry) = self.0.get_mut(&file) {
-            entry.left = Some((thread, remaining));
-            entry.last_closes += u32::from(remaining == 0);
-        }
+        self.closed.insert(thread, (file, remaining));
     }
 
     /// The file object is gone.
     pub fn deleted(&mut self, number: u64, file: u64, findings: &mut Findings) {
-        let Some(entry) = self.0.get(&file) else { return };
+        let Some(entry) = self.known.get(&file) else { return };
         if !entry.refused && entry.closes == 0 {
             findings.add("C-134", number, format!("{} was deleted without IRP_MJ_CLOSE", entry.name(file)));
         }
@@ -129,7 +144,7 @@ impl Files {
     /// Its cleanup was completed by `thread`. Returns the number of the event that began it, if requests must be over
     /// now.
     pub fn cleaned(&mut self, file: u64, thread: u16, findings: &mut Findings) -> Option<u64> {
-        let entry = self.0.get_mut(&file)?;
+        let entry = self.known.get_mut(&file)?;
         entry.cleaned = true;
         // The return of a handler stands in the events no later than it was: it is certainly still running. On the
         // thread of the cleanup itself there is nothing to wait for.
@@ -143,7 +158,7 @@ impl Files {
 
     /// An event handler is called for it.
     pub fn indicated(&mut self, number: u64, file: u64, thread: u16, findings: &mut Findings) {
-        let Some(entry) = self.0.get_mut(&file) else { return };
+        let Some(entry) = self.known.get_mut(&file) else { return };
         if entry.handlers.len() < HANDLERS_MAX {
             entry.handlers.push(thread);
         }
@@ -160,7 +175,7 @@ impl Files {
 
     /// The event handler returned.
     pub fn indication_returned(&mut self, file: u64, thread: u16) {
-        let Some(entry) = self.0.get_mut(&file) else { return };
+        let Some(entry) = self.known.get_mut(&file) else { return };
         if let Some(index) = entry.handlers.iter().rposition(|&handler| handler == thread) {
             entry.handlers.remove(index);
         }
@@ -168,7 +183,7 @@ impl Files {
 
     /// The remote node was told of its end.
     pub fn remote_told(&self, number: u64, file: u64, findings: &mut Findings) {
-        let Some(entry) = self.0.get(&file).filter(|entry| entry.closes > 0) else { return };
+        let Some(entry) = self.known.get(&file).filter(|entry| entry.closes > 0) else { return };
         let name = entry.name(file);
         findings.add(
             "C-171",

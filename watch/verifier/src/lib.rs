@@ -7,7 +7,10 @@
 //! - Events may be missing. From where they are ([`Event::EventsLost`]) to where they no longer are
 //!   ([`Event::EventsResumed`]) nothing is judged; what was known is forgotten, and only files and requests whose
 //!   beginning is seen afterwards are judged again.
-//! - An address names another object once the first is gone, and nothing tells when it is.
+//! - An address names another object once the first is gone, and nothing tells when it is. A file begins with its create request,
+//!   and what is still to be proven of the one before is proven by that. A return belongs to the dispatch that is
+//!   innermost on its own thread. An unstamped completion may be, until the next stamped event of its thread, that of
+//!   any request that is sent at its address.
 //!
 //! Rules: C-081, C-133 to C-135, C-139, C-160, C-162, C-163, C-171, C-172, C-569 about file objects ([`files`]); K-047,
 //! D-290, K-054, K-055, K-102 about requests ([`requests`]). Leaks are not looked for here: the child sees them better, since
@@ -25,7 +28,7 @@ use trace::{Event, Functions, Record};
 
 use drivers::{Culprit, Drivers};
 use files::Files;
-use requests::{Completion, Dispatch, Requests};
+use requests::{Completed, Completion, Dispatch, Requests};
 
 /// Most findings of a run; more are counted only.
 const FINDINGS_MAX: usize = 256;
@@ -149,8 +152,13 @@ impl Verifier {
             Event::EventsResumed {} => {
                 self.gaps = self.gaps.saturating_sub(1);
                 self.forget();
+                self.requests.resumed(record.thread);
             }
             _ if self.gaps == 0 => self.judge(number, record),
+            // Not even what follows the gap can be told without it.
+            Event::IrpCompleted { irp, .. } => self.requests.completed_early(irp, record.thread),
+            Event::HandleClosed { object, remaining, .. } => self.files.handle_closed(object, record.thread, remaining),
+            event if event.is_stamped() => self.requests.settle(record.thread),
             _ => {}
         }
         self.findings.drivers.observe(record);
@@ -163,6 +171,7 @@ impl Verifier {
     fn judge(&mut self, number: u64, record: &Record) {
         if record.event.is_stamped() {
             self.prove(record.thread);
+            self.requests.settle(record.thread);
         }
         match record.event {
             Event::IrpDispatched { irp, device, file, functions, routine, .. } => {
@@ -170,7 +179,7 @@ impl Verifier {
                     Sent { number, thread: record.thread, device, file, functions: Functions(functions), routine };
                 self.dispatched(irp, &sent);
             }
-            Event::IrpReturned { irp, status } => self.requests.returned(irp, status),
+            Event::IrpReturned { irp, status } => self.requests.returned(irp, record.thread, status),
             Event::IrpCompleted { irp, status, .. } | Event::IrpCompletedLater { irp, status, .. } => {
                 self.completed(number, record, irp, status);
             }
@@ -215,20 +224,31 @@ impl Verifier {
 
     fn dispatched(&mut self, irp: u64, sent: &Sent) {
         let dispatch = self.requests.dispatched(irp, sent, &mut self.findings);
-        // Passing a request down the stack is no second request.
-        if dispatch == Dispatch::First {
-            self.files.requested(sent, &mut self.findings);
+        let Dispatch::First { early } = dispatch else {
+            // Passing a request down the stack is no second request.
+            return;
+        };
+        if sent.functions.is_create() {
+            // Whatever lay at its address is over.
+            self.prove_all_of(sent.file);
+        }
+        self.files.requested(sent, &mut self.findings);
+        if early && sent.functions.is_create() {
+            self.files.forget(sent.file);
         }
     }
 
     fn completed(&mut self, number: u64, record: &Record, irp: u64, status: u32) {
         let later = record.event.is_stamped();
         let completion = Completion { number, thread: record.thread, status, later };
-        let Some((file, functions)) = self.requests.completed(irp, completion, &mut self.findings) else { return };
-        if functions.is_create() && is_error(status) {
-            self.files.refused(file);
+        let completed = self.requests.completed(irp, completion, &mut self.findings);
+        let Some(Completed { file, functions, is_certain }) = completed else { return };
+        match is_error(status) {
+            true if functions.is_create() && is_certain => self.files.refused(file),
+            true if functions.is_create() => self.files.forget(file),
+            _ => {}
         }
-        if functions.is_cleanup() {
+        if functions.is_cleanup() && is_certain {
             let unproven = self.unproven.entry(record.thread).or_default();
             if unproven.len() < UNPROVEN_MAX {
                 unproven.push(file);
@@ -242,14 +262,31 @@ impl Verifier {
     /// From here on every thread can know of the cleanups that this thread completed.
     fn prove(&mut self, thread: u16) {
         for file in self.unproven.remove(&thread).into_iter().flatten() {
-            if let Some(since) = self.files.cleaned(file, thread, &mut self.findings) {
-                self.requests.outlived(since, file, &mut self.findings);
+            self.cleaned(file, thread);
+        }
+    }
+
+    /// The same, for the cleanups of `file` by whatever threads.
+    fn prove_all_of(&mut self, file: u64) {
+        let mut threads: Vec<_> =
+            self.unproven.iter().filter(|(_, files)| files.contains(&file)).map(|(&thread, _)| thread).collect();
+        threads.sort_unstable();
+        for thread in threads {
+            if let Some(files) = self.unproven.get_mut(&thread) {
+                files.retain(|&unproven| unproven != file);
             }
+            self.cleaned(file, thread);
+        }
+    }
+
+    fn cleaned(&mut self, file: u64, thread: u16) {
+        if let Some(since) = self.files.cleaned(file, thread, &mut self.findings) {
+            self.requests.outlived(since, file, &mut self.findings);
         }
     }
 
     fn forget(&mut self) {
-        self.files = Files::default();
+        self.files.forget_all();
         self.requests.forget();
         self.unproven.clear();
         self.findings.drivers.forget_calls();

@@ -5,17 +5,25 @@
 //! completed next under that address may be another IRP, which its driver has never sent. The child knows, and ends
 //! the run with bugcheck 0x44 (K-049).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use trace::{Functions, STATUS_PENDING, STATUS_UNHANDLED_EXCEPTION};
 
 use crate::{Findings, Sent, is_error};
 
+/// Deepest nesting of dispatch routines on a thread that is followed, as in [`crate::drivers`].
+const DEPTH_MAX: usize = 256;
+/// Most packets that a thread completes between two of its stamped events; a few in any run that is real.
+const EARLY_MAX: usize = 1 << 16;
+
 /// Whether a dispatch begins a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dispatch {
     /// Sent by its originator.
-    First,
+    First {
+        /// An unstamped completion that was seen before may be its own: nothing is known of what became of it.
+        early: bool,
+    },
     /// Passed on, or sent again, while it is under way.
     Again,
 }
@@ -33,12 +41,28 @@ pub struct Completion {
     pub later: bool,
 }
 
+/// A request that was completed.
+#[derive(Clone, Copy, Debug)]
+pub struct Completed {
+    pub file: u64,
+    pub functions: Functions,
+    /// It was this one. An unstamped completion by another thread than the one that sent it may be that of the next request at its
+    /// address.
+    pub is_certain: bool,
+}
+
 /// The requests that are watched, by the IRP's address.
 #[derive(Debug)]
 pub struct Requests {
     known: HashMap<u64, Request>,
     /// File and IRP of those that nobody has completed: a cleanup asks for its file's, however many there are of others.
     uncompleted: BTreeSet<(u64, u64)>,
+    /// Packets with an unstamped completion, which may be that of a dispatch still to come, by the thread that completed.
+    early: HashMap<u16, HashSet<u64>>,
+    /// Threads of whose completions some may be missing that belong to dispatches still to come.
+    unsettled: HashSet<u16>,
+    /// Dispatch routines that each thread is in: the packet, and the event number of the request's first dispatch.
+    routines: HashMap<u16, Vec<(u64, u64)>>,
     function: fn(u32) -> String,
 }
 
@@ -55,8 +79,8 @@ struct Request {
     /// Dispatch routines that have not returned.
     depth: u32,
     completions: u32,
-    /// Another thread has completed what may belong to a dispatch still to come.
-    is_early: bool,
+    /// Of the completions some may be another request's.
+    is_uncertain: bool,
     /// Status of the last completion, if the dispatching thread made it.
     completed_with: Option<u32>,
     /// Whether the packet was marked pending in its location at the last completion.
@@ -82,13 +106,47 @@ struct Total {
 impl Requests {
     /// None yet. `function` names their functions.
     pub fn new(function: fn(u32) -> String) -> Self {
-        Self { known: HashMap::new(), uncompleted: BTreeSet::new(), function }
+        Self {
+            known: HashMap::new(),
+            uncompleted: BTreeSet::new(),
+            early: HashMap::new(),
+            unsettled: HashSet::new(),
+            routines: HashMap::new(),
+            function,
+        }
     }
 
-    /// Begins anew.
+    /// Begins anew. What has been completed may belong to dispatches still to come all the same.
     pub fn forget(&mut self) {
         self.known.clear();
         self.uncompleted.clear();
+        self.routines.clear();
+    }
+
+    /// Events of `thread` are missing from before here.
+    pub fn resumed(&mut self, thread: u16) {
+        self.unsettled.insert(thread);
+    }
+
+    /// `thread` recorded a stamped event: what it completed before is not what is sent from here on.
+    pub fn settle(&mut self, thread: u16) {
+        self.early.remove(&thread);
+        self.unsettled.remove(&thread);
+    }
+
+    /// `thread` recorded an unstamped completion of `irp` that may be that of a dispatch still to come.
+    pub fn completed_early(&mut self, irp: u64, thread: u16) {
+        let packets = self.early.entry(thread).or_default();
+        if packets.len() < EARLY_MAX {
+            packets.insert(irp);
+        } else {
+            self.unsettled.insert(thread);
+        }
+    }
+
+    /// Whether a dispatch of `irp` may have been completed already, as far as the order of events tells.
+    fn may_be_completed(&self, irp: u64) -> bool {
+        !self.unsettled.is_empty() || self.early.values().any(|packets| packets.contains(&irp))
     }
 
     /// How many there are.
@@ -100,9 +158,16 @@ impl Requests {
     pub fn dispatched(&mut self, irp: u64, sent: &Sent, findings: &mut Findings) -> Dispatch {
         let Sent { number, thread, device, file, functions, routine } = *sent;
         let mut total = Total::default();
-        let mut completions = 0;
+        let early = self.may_be_completed(irp);
+        let routines = self.routines.entry(thread).or_default();
         if let Some(request) = self.known.get_mut(&irp) {
-            if request.is_under_way() {
+            // Once somebody has completed it, the packet may be another's already, though the dispatch routine has not returned. The
+            // same request again may be either, and nothing that is judged hangs on it.
+            let is_same = request.completions == 0 || (request.file == file && request.functions == functions);
+            if request.is_under_way() && is_same {
+                if routines.len() < DEPTH_MAX {
+                    routines.push((irp, request.since));
+                }
                 request.depth += 1;
                 request.thread = thread;
                 request.device = device;
@@ -115,9 +180,13 @@ impl Requests {
             request.judge_abandoned(irp, number.into(), findings);
             self.uncompleted.remove(&(request.file, irp));
             total = request.total;
-            completions = request.is_early.into();
         }
+        let completions = u32::from(early);
         total.dispatches += 1;
+        total.completions += u64::from(early);
+        if routines.len() < DEPTH_MAX {
+            routines.push((irp, number));
+        }
         let request = Request {
             file,
             functions,
@@ -127,7 +196,7 @@ impl Requests {
             since: number,
             depth: 1,
             completions,
-            is_early: false,
+            is_uncertain: early,
             completed_with: None,
             marked: false,
             has_succeeded: false,
@@ -137,33 +206,41 @@ impl Requests {
             total,
         };
         self.known.insert(irp, request);
-        if completions == 0 {
+        if !early {
             self.uncompleted.insert((file, irp));
         }
-        Dispatch::First
+        Dispatch::First { early }
     }
 
     /// A dispatch routine returned.
-    pub fn returned(&mut self, irp: u64, status: u32) {
-        let Some(request) = self.known.get_mut(&irp) else { return };
+    pub fn returned(&mut self, irp: u64, thread: u16, status: u32) {
+        let Some(routines) = self.routines.get_mut(&thread) else { return };
+        let Some(innermost) = routines.iter().rposition(|&(packet, _)| packet == irp) else { return };
+        let (_, since) = routines[innermost];
+        routines.truncate(innermost);
+        let Some(request) = self.known.get_mut(&irp).filter(|request| request.since == since) else { return };
         request.depth = request.depth.saturating_sub(1);
         if request.depth == 0 {
             request.returned = (status != STATUS_UNHANDLED_EXCEPTION).then_some(status);
         }
     }
 
-    /// The holder completed it. Returns the file and functions of a request that is over by that.
-    pub fn completed(&mut self, irp: u64, completion: Completion, findings: &mut Findings) -> Option<(u64, Functions)> {
+    /// The holder completed it. Returns the request that is over by that.
+    pub fn completed(&mut self, irp: u64, completion: Completion, findings: &mut Findings) -> Option<Completed> {
         let Completion { number, thread, status, later } = completion;
+        if !later {
+            self.completed_early(irp, thread);
+        }
         let request = self.known.get_mut(&irp)?;
-        let known = Some((request.file, request.functions));
+        let is_certain = later || thread == request.thread;
+        let known = Some(Completed { file: request.file, functions: request.functions, is_certain });
         let is_over = match request.total {
+            _ if request.completions > 0 && request.has_ended() => true,
             Total { dispatches, completions, forwarded: true } => completions >= dispatches,
             _ => request.completions > 0,
         };
         if is_over {
-            // An unstamped completion of another thread may belong to a dispatch that stands behind it.
-            request.is_early |= !later && thread != request.thread;
+            request.is_uncertain = true;
             return None;
         }
         if request.completions == 0 {
@@ -171,7 +248,7 @@ impl Requests {
         }
         request.completions += 1;
         request.total.completions += 1;
-        if request.functions.is_create() && request.has_succeeded && is_error(status) {
+        if is_certain && request.functions.is_create() && request.has_succeeded && is_error(status) {
             // Whoever made the file hears nothing of it any more: no cleanup, no close.
             let message = format!(
                 "{} was failed after a driver below had completed it with success: what that one keeps for the file is \
@@ -225,6 +302,11 @@ impl Request {
         self.depth > 0 || (self.completions == 0 && self.returned == Some(STATUS_PENDING))
     }
 
+    /// Whether its dispatch routines have returned that it is over.
+    fn has_ended(&self) -> bool {
+        self.depth == 0 && self.returned.is_some_and(|status| status != STATUS_PENDING)
+    }
+
     /// Whether a driver has it, and its dispatch routines have returned.
     fn is_held(&self) -> bool {
         self.depth == 0 && self.completions == 0
@@ -259,7 +341,7 @@ impl Request {
     /// What is wrong about the pending mark, as far as the one driver that had the packet is to blame for it.
     fn wrong_mark(&self, irp: u64) -> Option<String> {
         let returned = self.returned?;
-        if self.forwarded || self.total.forwarded || self.completions != 1 {
+        if self.forwarded || self.total.forwarded || self.is_uncertain || self.completions != 1 {
             return None;
         }
         let name = self.name(irp);

@@ -125,9 +125,9 @@ fn second_cleanup_for_a_handle_made_from_the_pointer_is_legal() {
     let run = || Run::default().endpoint(1).event(close).request(1, CLEANUP).event(close).request(1, CLEANUP);
     run().request(1, CLOSE).breaks(&[]);
     run().request(1, CLEANUP).request(1, CLOSE).breaks(&["C-133"]);
-    // The account of another thread may stand in front of the first cleanup.
-    let run = Run::default().endpoint(1).event(close).event(close).request(1, CLEANUP).request(1, CLEANUP);
-    run.request(1, CLOSE).breaks(&[]);
+    // The account of another thread may stand in front of the first cleanup, and of the file.
+    let run = Run::default().on(2).event(close).on(0).endpoint(1).event(close).request(1, CLEANUP);
+    run.on(2).request(1, CLEANUP).request(1, CLOSE).breaks(&[]);
 }
 
 #[test]
@@ -289,6 +289,76 @@ fn completion_that_seems_to_precede_its_dispatch_is_no_second_one() {
     // Thread 2 completes what thread 1 sends again, but its unstamped event stands in front of that dispatch.
     let run = Run::default().on(1).dispatch(7, 1, RECEIVE).complete(7, 0).returns(7, 0);
     run.on(2).complete(7, 0).on(1).dispatch(7, 1, RECEIVE).returns(7, 0).breaks(&[]);
+}
+
+#[test]
+fn cleanup_of_a_file_is_no_cleanup_of_the_next_at_its_address() {
+    // Thread 1 is busy after its ZwClose, while thread 2 drops the last reference and opens another file.
+    let cleaned = |run: Run| run.on(1).dispatch(8, 1, CLEANUP).complete(8, 0).returns(8, 0);
+    let again = |run: Run| run.on(2).request(1, CLOSE).event(Event::FileDeleted { file: 1 }).endpoint(1);
+    let run = again(cleaned(Run::default().endpoint(1)));
+    run.on(1).event(Event::HostNote {}).on(2).indicate(1).request(1, CLEANUP).request(1, CLOSE).breaks(&[]);
+    // What the first cleanup left is found when the address is used again.
+    let run = cleaned(Run::default().endpoint(1).on(3).dispatch(7, 1, RECEIVE).returns(7, STATUS_PENDING));
+    again(run).on(3).complete_later(7, CANCELLED).breaks(&["C-160"]);
+}
+
+#[test]
+fn packet_that_is_sent_anew_before_its_first_dispatch_has_returned_is_another_request() {
+    // A completion routine on thread 2 frees the packet; file 1 is cleaned up and closed with it, while thread 1 is still
+    // on its way out of the dispatch routine.
+    let run = Run::default().endpoint(1).on(1).dispatch(9, 2, RECEIVE).on(2).complete_later(9, 0);
+    let sent = |run: Run, functions| run.on(2).dispatch(9, 1, functions).complete(9, 0).returns(9, 0);
+    let closed = sent(sent(run, CLEANUP), CLOSE).event(Event::FileDeleted { file: 1 });
+    closed.on(1).returns(9, STATUS_PENDING).breaks(&[]);
+    // The first return is not that of the second.
+    let run = Run::default().on(1).dispatch(9, 2, RECEIVE).on(2).complete_later(9, 0);
+    let run = run.on(3).dispatch(9, 1, RECEIVE).on(1).returns(9, STATUS_PENDING);
+    run.on(3).complete(9, CANCELLED).returns(9, CANCELLED).breaks(&[]);
+}
+
+#[test]
+fn completion_that_stands_in_front_of_its_dispatch_completes_it() {
+    let sent = |run: Run| run.on(1).dispatch(7, 1, RECEIVE).returns(7, STATUS_PENDING);
+    let cleaned = |run: Run| run.request(1, CLEANUP).event(Event::HostNote {}).request(1, CLOSE);
+    // Nothing was known at that address.
+    cleaned(sent(Run::default().endpoint(1).on(2).complete(7, 0))).breaks(&[]);
+    // The thread that completes is the one that sent the packet before, through a filter that left its location (one completion for
+    // two dispatches) or without.
+    let before = || Run::default().endpoint(1).on(2).dispatch(7, 1, RECEIVE);
+    cleaned(sent(before().complete(7, 0).returns(7, 0).complete(7, 0))).breaks(&[]);
+    let filtered = before().dispatch(7, 1, RECEIVE).complete(7, 0).returns(7, 0).returns(7, 0);
+    cleaned(sent(filtered.complete(7, CANCELLED))).breaks(&[]);
+    // The packet before has not been completed yet, and is after that; no cleanup is over, and no mark is missing by it.
+    let control = Functions::new(0x0E, 0);
+    let run = Run::default().endpoint(1).on(1).dispatch(7, 0, control).returns(7, STATUS_PENDING).on(2).complete(7, 0);
+    cleaned(sent(run.on(3).complete_later(7, 0))).breaks(&[]);
+    let run = Run::default().endpoint(1).on(3).dispatch(8, 1, RECEIVE).returns(8, STATUS_PENDING);
+    let run =
+        run.on(1).dispatch(7, 1, CLEANUP).on(2).complete(7, 0).event(Event::HostNote {}).on(3).complete_later(8, 0);
+    run.on(4).complete_later(7, 0).on(1).returns(7, STATUS_PENDING).request(1, CLOSE).breaks(&[]);
+    // After a stamped event of its thread it was that of something else.
+    cleaned(sent(Run::default().endpoint(1).on(2).complete(7, 0).event(Event::HostNote {})))
+        .breaks(&["C-160", "K-102"]);
+}
+
+#[test]
+fn open_whose_packet_is_completed_for_another_later_has_not_failed() {
+    // Through a filter that left its location: one completion for two dispatches.
+    let run = Run::default().on(2).dispatch(7, 1, CREATE).dispatch(7, 1, CREATE).complete(7, 0).returns(7, 0);
+    let run = run.returns(7, 0).complete(7, CANCELLED).on(1).dispatch(7, 2, RECEIVE);
+    run.returns(7, STATUS_PENDING).breaks(&[]);
+}
+
+#[test]
+fn completion_that_stands_in_a_gap_may_be_that_of_a_dispatch_behind_it() {
+    let pended = |run: Run| run.on(1).dispatch(7, 1, RECEIVE).returns(7, STATUS_PENDING);
+    let lost = |meanwhile: fn(Run) -> Run| Run::default().on(1).lose_while(3, |run| meanwhile(run).on(1));
+    pended(lost(|run| run.on(2).complete(7, 0))).breaks(&[]);
+    pended(lost(|run| run.on(2).complete(7, 0).event(Event::HostNote {}))).breaks(&["K-102"]);
+    // It may be missing itself, until its thread records a stamped event.
+    pended(Run::default().on(2).lose(3)).breaks(&[]);
+    pended(Run::default().on(2).lose(3).event(Event::HostNote {})).breaks(&["K-102"]);
 }
 
 #[test]
