@@ -27,7 +27,12 @@ fn every_claim_holds(family: &str) {
 
 #[track_caller]
 fn claims_hold(family: &str, run: Run) -> Ran {
-    let ran = run.args(["--net", "none"]).run();
+    claims_hold_over("none", family, run)
+}
+
+#[track_caller]
+fn claims_hold_over(network: &str, family: &str, run: Run) -> Ran {
+    let ran = run.args(["--net", network]).run();
     assert!(!ran.account.contains("FAILS"), "{}", ran.account);
     let ran = ran.expect_clean();
     let sums = ran.line(" claims, ");
@@ -483,6 +488,22 @@ fn hash_tables_find_count_and_tell_their_entries() {
 fn exports_of_two_names_do_the_same_under_either() {
     every_claim_holds("twins");
     Run::of(driver("twins")).args(["--net", "none"]).run().expect_clean().line("twins: called back, 0 failed");
+}
+
+/// The verifier knows files and requests by their addresses, and the next of either may have the address of the last.
+#[test]
+fn nobody_is_blamed_for_what_lay_at_the_same_address_before() {
+    const ONE_HOST: &str = "[[host]]\nname = \"a\"\naddress = [\"10.0.0.1\"]\n";
+    let simulated = scenario::simulated("reopening", ONE_HOST);
+    let run = || Run::of(driver("reopening")).set("Rounds", 20);
+    for seed in ["1", "2", "3", "4"] {
+        for network in ["loopback", &simulated] {
+            let ran = claims_hold_over(network, "reopening", run().args(["--seed", seed]));
+            ran.line("the second lies where the first lay");
+        }
+    }
+    claims_hold_over("loopback", "reopening", run());
+    claims_hold_over("loopback", "reopening", run().arg("--special-pool"));
 }
 
 /// Two threads at each primitive. `HAMMER_ROUNDS` makes it longer, as `cargo xtask soak` does.
