@@ -10,7 +10,8 @@ use crate::{DatagramAddress, EventSink, InterfaceEntry, Key, NetError, NetTime, 
 /// What a network can and cannot do; a scenario that needs more is expected to differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Bytes of urgent data that can be outstanding at once: TCP has one, or none.
+    /// Bytes of urgent data that can be outstanding at once. TCP has one: the next one that is sent before it was received makes it
+    /// a byte like any other. `u32::MAX` means that each one keeps its mark, 0 that there is none.
     pub urgent_bytes: u32,
     /// Whether an offer can be refused before the remote side sees the handshake done (C-445), and a full
     /// backlog refuses instead of keeping the remote side waiting.
@@ -233,7 +234,7 @@ pub trait Connection: Send + Sync {
     /// As [`Connection::receive`], but what was shown stays to be received.
     fn peek(&self, into: &mut [IoSliceMut<'_>]) -> Received;
 
-    /// Whether the next byte to be received is an urgent one.
+    /// Whether the next byte to be received is an urgent one. Cheap enough to be asked before every receive.
     fn is_at_urgent_mark(&self) -> bool;
 
     /// Whether bytes are here that nobody received.

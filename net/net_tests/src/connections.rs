@@ -72,6 +72,11 @@ pub(crate) const CASES: &[Case] = &[
         expected: &["took 1", "\"before\"", "at the mark: true", "\"!\"", "at the mark: false", "\"after\""],
     },
     Case {
+        name: "several urgent bytes",
+        run: several_urgent,
+        expected: &["\"12\"", "urgent \"3\"", "\"after\"", "end"],
+    },
+    Case {
         name: "readiness",
         run: readiness,
         expected: &[
@@ -271,6 +276,30 @@ fn urgent(world: &mut World, report: &mut Report) {
     report.note(world.receive(&far, 100));
 }
 
+fn several_urgent(world: &mut World, report: &mut Report) {
+    let (near, far) = world.pair();
+    for byte in *b"123" {
+        assert_eq!(near.send_urgent(byte), Sent::Taken(1));
+    }
+    world.send_all(&near, b"after");
+    near.shutdown_send().unwrap_or_else(|error| panic!("shutdown: {error}"));
+    let mut seen = Readiness::NONE;
+    world.until("all of it", || {
+        seen |= world.far.take_seen(Key(2));
+        seen.contains(Readiness::REMOTE_ENDED).then_some(())
+    });
+    loop {
+        let is_urgent = far.is_at_urgent_mark();
+        // With an urgent byte those behind it may come, too.
+        let received = world.receive(&far, if is_urgent { 1 } else { 100 });
+        let is_end = received == "end";
+        report.note(if is_urgent { format!("urgent {received}") } else { received });
+        if is_end {
+            break;
+        }
+    }
+}
+
 fn readiness(world: &mut World, report: &mut Report) {
     let (near, far) = world.pair();
     let mut wait = |what: &str, wanted: Readiness, text: &str| {
@@ -315,7 +344,10 @@ fn addresses(world: &mut World, report: &mut Report) {
 
 fn capabilities(world: &mut World, report: &mut Report) {
     let one = world.near.network.capabilities();
-    report.note(format!("urgent bytes: {}", one.urgent_bytes));
+    report.note(match one.urgent_bytes {
+        u32::MAX => "urgent bytes: as many as are sent".to_owned(),
+        count => format!("urgent bytes: {count}"),
+    });
     report.note(format!("refuses before the handshake: {}", one.refuses_before_handshake));
     report.note(format!("ipv6: {}", one.ipv6));
     report.note(format!("virtual time: {}", one.virtual_time));

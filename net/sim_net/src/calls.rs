@@ -92,12 +92,22 @@ impl World {
                 Err(_) => return Sent::Failed(NetError::NotConnected),
             }
         }
+        connection.urgent.taken(taken);
         connection.wants_room = taken < wanted;
         if taken == 0 {
             return Sent::WouldBlock;
         }
         self.mark_dirty(id);
         Sent::Taken(taken)
+    }
+
+    pub(crate) fn send_urgent(&mut self, id: Id, byte: u8) -> Sent {
+        let sent = self.send(id, &[IoSlice::new(&[byte])]);
+        // No packet has left with it yet.
+        if let (Sent::Taken(1), Some(connection)) = (sent, self.connections.get_mut(id)) {
+            connection.urgent.last_is_urgent();
+        }
+        sent
     }
 
     pub(crate) fn receive(&mut self, id: Id, into: &mut [IoSliceMut<'_>]) -> Received {
@@ -108,6 +118,7 @@ impl World {
                 // There are as many bytes as that.
                 got += connection.socket_mut().recv_slice(&mut slice[..part]).unwrap_or(0);
             }
+            connection.urgent.received(got);
             connection.known_bytes = connection.socket().recv_queue();
         })
     }
@@ -142,7 +153,7 @@ impl World {
         }
         let here = connection.socket().recv_queue();
         if here > 0 && connection.is_established {
-            let room = here.min(wanted);
+            let room = here.min(wanted).min(connection.urgent.bytes_before_mark());
             take(connection, room, into);
             // The window may have opened.
             self.mark_dirty(id);

@@ -18,6 +18,7 @@ use crate::peer::Play;
 use crate::retransmission::Retransmission;
 use crate::slab::Id;
 use crate::stack::Stack;
+use crate::urgent::Urgent;
 
 /// How long a connection with keep-alive is idle before it is probed, and how often and in what intervals then.
 const KEEP_ALIVE_IDLE: Time = 7_200_000_000_000;
@@ -55,6 +56,7 @@ pub(crate) struct Connection {
     /// An offer that nobody has answered: the remote side waits, and can still be refused.
     pub(crate) is_paused: bool,
     pub(crate) retransmission: Retransmission,
+    pub(crate) urgent: Urgent,
     /// How far the socket's clock is ahead: see [`Retransmission`].
     ahead: Time,
     /// Nothing more is to be sent. The socket may not know yet: see [`Self::end`].
@@ -128,6 +130,7 @@ impl Connection {
             has_remote_ended: false,
             is_paused: false,
             retransmission: Retransmission::default(),
+            urgent: Urgent::default(),
             ahead: 0,
             has_ended: false,
             window: None,
@@ -175,10 +178,11 @@ impl Connection {
             self.socket_mut().close();
             stack.poll(now + self.ahead, None, &mut self.set, outgoing);
         }
-        for frame in outgoing {
+        for frame in outgoing.iter_mut() {
             let carries = packet::number_by_next(frame, self.retransmission.next, self.window);
             self.retransmission.sent(now, carries, heard);
         }
+        self.urgent.mark(outgoing);
         let is_shut = self.window.is_some_and(WindowUpdate::is_shut) && self.socket().send_queue() > 0;
         self.retransmission.run(now, is_shut);
     }

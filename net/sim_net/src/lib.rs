@@ -4,7 +4,7 @@
 //! the hosts sees it, so that two drivers on two hosts talk to each other. smoltcp is each host's TCP/IP
 //! stack; which packet is for which connection is decided here, and so is what happens on the way. What smoltcp does
 //! otherwise than hosts do, so that transfers over bad links would end, is put right in `packet`, `retransmission`
-//! and `connection`.
+//! and `connection`; urgent data, which it does not know, is added in `urgent`.
 //!
 //! Invariants:
 //! - The same file and seed, and the same calls at the same virtual times, give the same packets, byte
@@ -15,9 +15,8 @@
 //!   and an abort is a refusal to it. A full backlog refuses at once.
 //! - Everything is bounded: queues, backlogs, reassembly, what is remembered of finished connections.
 //!
-//! Left out: urgent data and selective acknowledgement by the sender (smoltcp has neither); path MTU
-//! discovery (a connection knows the MTU of its link when it begins, and a link that shrinks swallows
-//! packets); ICMP but for echoes and unreachable ports; raw IP; a host's forwarding of packets.
+//! Left out: selective acknowledgement by the sender (smoltcp has none); path MTU discovery (a connection knows the
+//! MTU of its link when it begins, and a link that shrinks swallows packets); ICMP but for echoes and unreachable ports; raw IP; a host's forwarding of packets.
 
 #![forbid(unsafe_code)]
 
@@ -39,6 +38,7 @@ mod sim;
 mod slab;
 mod stack;
 mod tcp;
+mod urgent;
 mod world;
 
 pub use frame::{Fate, Frame, FrameCount, FrameSink};

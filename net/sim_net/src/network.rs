@@ -70,7 +70,7 @@ impl Network for SimNetwork {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            urgent_bytes: 0,
+            urgent_bytes: u32::MAX,
             refuses_before_handshake: true,
             ipv6: true,
             virtual_time: true,
@@ -282,11 +282,8 @@ impl Connection for SimConnection {
         self.shared.call(|world| world.send(self.id, data))
     }
 
-    fn send_urgent(&self, _byte: u8) -> Sent {
-        match self.progress() {
-            Err(failure) => Sent::Failed(failure),
-            Ok(_) => Sent::Failed(NetError::Unsupported),
-        }
+    fn send_urgent(&self, byte: u8) -> Sent {
+        self.shared.call(|world| world.send_urgent(self.id, byte))
     }
 
     fn receive(&self, into: &mut [IoSliceMut<'_>]) -> Received {
@@ -298,7 +295,8 @@ impl Connection for SimConnection {
     }
 
     fn is_at_urgent_mark(&self) -> bool {
-        false
+        let world = self.shared.lock();
+        world.connections.get(self.id).is_some_and(|one| one.urgent.is_at_mark())
     }
 
     fn has_unread(&self) -> bool {

@@ -333,6 +333,79 @@ pub(crate) fn only_acknowledges_before(frame: &[u8], next: Option<TcpSeqNumber>)
     is_plain && next.is_some_and(|next| tcp.ack_number() < next)
 }
 
+/// The number of the first byte of a stream, if this packet is the one that begins it.
+pub(crate) fn first_of_stream(frame: &[u8]) -> Option<TcpSeqNumber> {
+    let (header, ..) = ends_of_tcp(frame)?;
+    let tcp = TcpPacket::new_checked(&frame[header..]).ok()?;
+    (tcp.syn() && !tcp.rst()).then(|| tcp.seq_number() + 1)
+}
+
+/// The number of the first byte that a packet carries, if it carries any.
+pub(crate) fn sequence(frame: &[u8]) -> Option<TcpSeqNumber> {
+    let (header, ..) = ends_of_tcp(frame)?;
+    let tcp = TcpPacket::new_checked(&frame[header..]).ok()?;
+    (!tcp.payload().is_empty() && !tcp.syn()).then(|| tcp.seq_number())
+}
+
+/// The number of the urgent byte that a packet tells of: its pointer leads to the byte behind it (RFC 6093).
+pub(crate) fn urgent_byte(frame: &[u8]) -> Option<TcpSeqNumber> {
+    let (header, ..) = ends_of_tcp(frame)?;
+    let tcp = TcpPacket::new_checked(&frame[header..]).ok()?;
+    let is_told = tcp.urg() && tcp.urgent_at() > 0 && !tcp.syn() && !tcp.rst();
+    is_told.then(|| tcp.seq_number() + usize::from(tcp.urgent_at()) - 1)
+}
+
+/// Has a packet, which carries bytes, tell of the urgent byte `number`, which is one of them or comes later. It ends with that
+/// byte; the packet with what was behind it is returned.
+pub(crate) fn mark_urgent(frame: &mut Vec<u8>, number: TcpSeqNumber) -> Option<Vec<u8>> {
+    let (header, from, to) = ends_of_tcp(frame)?;
+    let tcp = TcpPacket::new_checked(&frame[header..]).ok()?;
+    let (begin, length) = (header + usize::from(tcp.header_len()), tcp.payload().len());
+    let pointer = number - tcp.seq_number() + 1;
+    let behind = (pointer < length).then(|| {
+        let mut behind = frame.clone();
+        behind.drain(begin..begin + pointer);
+        refit(&mut behind);
+        let mut tcp = TcpPacket::new_unchecked(&mut behind[header..]);
+        tcp.set_seq_number(number + 1);
+        tcp.fill_checksum(&from, &to);
+        behind
+    });
+    if behind.is_some() {
+        frame.truncate(begin + pointer);
+        refit(frame);
+    }
+    let mut tcp = TcpPacket::new_unchecked(&mut frame[header..]);
+    if behind.is_some() {
+        tcp.set_fin(false);
+        tcp.set_psh(false);
+    }
+    // Of one that is farther ahead a later packet tells.
+    if let Ok(pointer) = u16::try_from(pointer) {
+        tcp.set_urg(true);
+        tcp.set_urgent_at(pointer);
+    }
+    tcp.fill_checksum(&from, &to);
+    behind
+}
+
+/// Sets the length in the header of an IP packet to what it is.
+fn refit(frame: &mut [u8]) {
+    let length = frame.len();
+    let fits = "it was longer before";
+    match version(frame) {
+        Some(IpVersion::Ipv4) => {
+            let mut ip = Ipv4Packet::new_unchecked(frame);
+            ip.set_total_len(u16::try_from(length).expect(fits));
+            ip.fill_checksum();
+        }
+        Some(IpVersion::Ipv6) => {
+            Ipv6Packet::new_unchecked(frame).set_payload_len(u16::try_from(length - IPV6_HEADER).expect(fits));
+        }
+        None => {}
+    }
+}
+
 /// Where the TCP segment of a packet begins, and the addresses that its checksum covers.
 fn ends_of_tcp(frame: &[u8]) -> Option<(usize, IpAddress, IpAddress)> {
     match version(frame)? {
@@ -536,6 +609,51 @@ mod tests {
                 together[piece.offset..piece.offset + piece.bytes.len()].copy_from_slice(piece.bytes);
             }
             assert_eq!(together, whole);
+        }
+    }
+
+    #[test]
+    fn packet_is_cut_behind_an_urgent_byte_and_tells_of_one_ahead() {
+        use smoltcp::wire::{IpRepr, TcpControl, TcpRepr};
+        let checksum = ChecksumCapabilities::default();
+        for is_ipv6 in [false, true] {
+            let (from, to) = ends(is_ipv6);
+            let (source, target): (IpAddress, IpAddress) = (from.ip().into(), to.ip().into());
+            // The numbers wrap around within the packet.
+            let begin = TcpSeqNumber(-2);
+            let segment = TcpRepr {
+                src_port: from.port(),
+                dst_port: to.port(),
+                control: TcpControl::Fin,
+                seq_number: begin,
+                ack_number: Some(TcpSeqNumber(7)),
+                window_len: 100,
+                window_scale: None,
+                max_seg_size: None,
+                sack_permitted: false,
+                sack_ranges: [None; 3],
+                timestamp: None,
+                payload: b"abcde",
+            };
+            let outer = IpRepr::new(source, target, IpProtocol::Tcp, segment.buffer_len(), 64);
+            let mut frame = vec![0; outer.header_len() + segment.buffer_len()];
+            outer.emit(&mut frame, &checksum);
+            segment.emit(&mut TcpPacket::new_unchecked(&mut frame[outer.header_len()..]), &source, &target, &checksum);
+
+            let mut behind = mark_urgent(&mut frame, begin + 2).expect("bytes behind it");
+            assert_eq!(mark_urgent(&mut behind, begin + 9), None);
+            let parts = [(frame, 0, &b"abc"[..], 3, false), (behind, 3, &b"de"[..], 7, true)];
+            for (frame, offset, payload, pointer, is_end) in parts {
+                assert!(matches!(parse(&frame), Some(Packet::Tcp(_))));
+                if !is_ipv6 {
+                    assert!(Ipv4Packet::new_checked(&frame).unwrap().verify_checksum());
+                }
+                let tcp = TcpPacket::new_checked(&frame[outer.header_len()..]).unwrap();
+                assert!(tcp.verify_checksum(&source, &target));
+                assert_eq!((tcp.seq_number(), tcp.payload(), tcp.fin()), (begin + offset, payload, is_end));
+                assert_eq!((tcp.urg(), tcp.urgent_at()), (true, pointer));
+                assert_eq!(urgent_byte(&frame), Some(begin + offset + usize::from(pointer) - 1));
+            }
         }
     }
 

@@ -135,14 +135,24 @@ impl World {
             packet::refresh_window(frame, &mut connection.window, next);
             if let Some(number) = packet::acknowledgement(frame) {
                 connection.retransmission.acknowledge(self.now, number);
+                connection.urgent.acknowledge(number);
             }
         }
         // Not in LAST-ACK: there smoltcp answers such an acknowledgement and looks no further.
         let is_end_all = matches!(before, State::FinWait1 | State::Closing) && connection.socket().send_queue() == 0;
         frame.take_if(|frame| is_end_all && packet::only_acknowledges_before(frame, next));
+        let first = frame.as_deref().and_then(packet::first_of_stream);
+        let room = connection.socket().recv_capacity();
+        let is_news = frame.as_deref().is_some_and(|frame| connection.urgent.note(frame, room));
         connection.poll(host.stack(connection.mtu), self.now, frame, &mut self.outbox);
 
         let state = connection.socket().state();
+        // The socket knows whether this is the beginning of this connection or of one before it.
+        if let (Some(first), State::Listen | State::SynSent) = (first, before)
+            && (state == State::SynReceived || is_synchronized(state))
+        {
+            connection.urgent.begin_to_receive(first);
+        }
         if let (State::Closing | State::TimeWait, Some(frame)) = (state, self.outbox.last()) {
             connection.last_frame.clone_from(frame);
         }
@@ -150,7 +160,7 @@ impl World {
         let sent = !self.outbox.is_empty();
         let is_finished = state == State::TimeWait && !connection.last_frame.is_empty();
         self.send_outbox(host_number);
-        self.see_changes(id, before, was_reset);
+        self.see_changes(id, before, was_reset, is_news);
         if is_finished {
             self.finish(id);
         }
@@ -158,10 +168,11 @@ impl World {
         self.set_timer(id, heard, sent);
     }
 
-    /// What has changed since the socket was in state `before`: tells the owner.
-    fn see_changes(&mut self, id: Id, before: State, was_reset: bool) {
+    /// What has changed since the socket was in state `before`: tells the owner. `is_urgent` says that a packet told of an urgent
+    /// byte.
+    fn see_changes(&mut self, id: Id, before: State, was_reset: bool, is_urgent: bool) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let mut ready = Readiness::NONE;
+        let mut ready = if is_urgent { Readiness::URGENT } else { Readiness::NONE };
         let state = connection.socket().state();
         if !connection.is_established && is_synchronized(state) {
             connection.is_established = true;

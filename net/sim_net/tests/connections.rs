@@ -132,15 +132,6 @@ fn peeked_bytes_stay_and_scatter() {
 }
 
 #[test]
-fn urgent_data_is_not_to_be_had() {
-    let mut world = World::two("");
-    let (near, _far) = world.pair();
-    assert_eq!(world.host(0).capabilities().urgent_bytes, 0);
-    assert_eq!(near.send_urgent(1), Sent::Failed(NetError::Unsupported));
-    assert!(!near.is_at_urgent_mark());
-}
-
-#[test]
 fn every_event_is_told_once_it_is_true() {
     let mut world = World::two("");
     let (near, far) = world.pair();
