@@ -45,6 +45,8 @@ pub(crate) struct HostConnection {
     /// Set by the first event after which a short receive no longer proves that the socket is empty: the
     /// end of the stream may be behind it, or an urgent mark.
     short_is_not_empty: AtomicBool,
+    /// Whether an urgent byte can only be next after an event: the socket was emptied, and nothing stopped at a mark since.
+    mark_needs_event: AtomicBool,
 }
 
 // A connection that waits keeps little.
@@ -111,6 +113,7 @@ impl HostConnection {
             events: AtomicU32::new(1),
             drained_at: AtomicU32::new(0),
             short_is_not_empty: AtomicBool::new(false),
+            mark_needs_event: AtomicBool::new(false),
         }
     }
 
@@ -159,6 +162,12 @@ impl HostConnection {
         }
     }
 
+    /// A receive that began after the event with this number has emptied the socket.
+    fn note_drained(&self, events: u32) {
+        self.drained_at.store(events, Ordering::Relaxed);
+        self.mark_needs_event.store(true, Ordering::Release);
+    }
+
     fn receive_with(&self, into: &mut [IoSliceMut<'_>], flags: MsgFlags) -> Received {
         let wanted: usize = into.iter().map(|slice| slice.len()).sum();
         if wanted == 0 {
@@ -177,13 +186,15 @@ impl HostConnection {
             Ok(bytes) => {
                 let is_short = bytes < wanted && !flags.contains(MsgFlags::MSG_PEEK);
                 if is_short && can_note_drained && !self.short_is_not_empty.load(Ordering::Acquire) {
-                    self.drained_at.store(events, Ordering::Relaxed);
+                    self.note_drained(events);
+                } else {
+                    self.mark_needs_event.store(false, Ordering::Release);
                 }
                 Received::Got(bytes)
             }
             Err(Errno::EAGAIN) => {
                 if can_note_drained {
-                    self.drained_at.store(events, Ordering::Relaxed);
+                    self.note_drained(events);
                 }
                 Received::WouldBlock
             }
@@ -266,7 +277,11 @@ impl Connection for HostConnection {
     }
 
     fn is_at_urgent_mark(&self) -> bool {
-        socket::is_at_urgent_mark(self.socket()).unwrap_or(false)
+        // Asked before every receive; most connections never see an urgent byte, and answer from memory. An event with one is among
+        // those after which a short receive proves nothing.
+        let is_possible =
+            !self.mark_needs_event.load(Ordering::Acquire) || self.short_is_not_empty.load(Ordering::Acquire);
+        is_possible && socket::is_at_urgent_mark(self.socket()).unwrap_or(false)
     }
 
     fn has_unread(&self) -> bool {

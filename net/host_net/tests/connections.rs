@@ -225,6 +225,42 @@ fn urgent_byte_keeps_its_place_and_is_marked() {
 }
 
 #[test]
+fn urgent_byte_is_marked_before_an_event_tells_of_it() {
+    let world = World::loopback();
+    for is_watched in [false, true] {
+        let listening = world.open("127.0.0.1:0");
+        listening.listen(1, Key(1)).unwrap();
+        let sender = world.connect(listening.local(), Key(2));
+        let receiver = world.accept(&listening);
+        if is_watched {
+            world.watch(&receiver, Key(3));
+            // It knows now that it is empty, and answers from memory.
+            assert_eq!(receiver.receive(&mut [IoSliceMut::new(&mut [0; 8])]), Received::WouldBlock);
+            assert!(!receiver.is_at_urgent_mark());
+            world.send_all(&sender, b"ab");
+            world.until("bytes", || world.seen(Key(3)).contains(Readiness::READABLE).then_some(()));
+        } else {
+            world.send_all(&sender, b"ab");
+        }
+        assert_eq!(sender.send_urgent(b'!'), Sent::Taken(1));
+        // No event is handled from here on.
+        let mut bytes = [0; 2];
+        let mut at = 0;
+        while at < 2 {
+            if let Received::Got(count) = receiver.receive(&mut [IoSliceMut::new(&mut bytes[at..])]) {
+                at += count;
+            }
+        }
+        assert_eq!(&bytes, b"ab");
+        while !receiver.is_at_urgent_mark() {
+            std::thread::yield_now();
+        }
+        assert_eq!(receiver.receive(&mut [IoSliceMut::new(&mut bytes[..1])]), Received::Got(1));
+        assert_eq!(bytes[0], b'!');
+    }
+}
+
+#[test]
 fn connect_to_a_closed_port_is_refused_every_time_it_is_asked() {
     let world = World::loopback();
     let (peer, remote) = listener();
