@@ -539,6 +539,21 @@ fn filter_that_fails_a_successful_open_is_told_of_the_leak() {
     assert_eq!((finding["rule"].as_str(), finding["driver"].as_str()), (Some("D-290"), Some("filtering.sys")));
 }
 
+/// On both networks, which differ in how much urgent data there can be at once.
+#[test]
+#[proves("C-365", "C-384", "C-391", "C-470", "C-491")]
+fn expedited_data_is_told_from_normal_data_on_the_way_and_overtakes_it_before() {
+    let simulated = scenario::simulated("expedited", "[[host]]\nname = \"a\"\naddress = [\"10.0.0.1\"]\n");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr()).expect("a free port").port();
+    let host = || Run::of(driver("expedited")).set("Port", free).set("MarksOne", 1);
+    claims_hold_over("loopback", "expedited", host());
+    claims_hold_over("loopback", "expedited", host().args(["--seed", "7"]));
+    for seed in ["1", "7"] {
+        let run = Run::of(driver("expedited")).set("Port", 9).args(["--seed", seed]);
+        claims_hold_over(&simulated, "expedited", run);
+    }
+}
+
 /// Its client's request and handler lead into the filter when it has gone.
 #[test]
 #[proves("D-291", "K-102")]

@@ -18,6 +18,17 @@ use crate::transport::Transport;
 
 type Endpoint<'a> = Locked<'a, EndpointState>;
 
+/// What came of looking for urgent data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgent {
+    /// The next byte, if there is one, is none.
+    Nothing,
+    /// The core has one more.
+    Taken,
+    /// The next byte is one, and stays where it is until the client has made room.
+    Held,
+}
+
 impl Transport {
     /// Carries out one command and gives its answer to the core.
     pub(crate) fn carry_out(&self, endpoint: &mut Endpoint<'_>, command: NetworkCommand) {
@@ -36,17 +47,21 @@ impl Transport {
             }
             NetworkCommand::Fill { id, offset, length } => {
                 let urgent = self.take_urgent(endpoint);
-                let progress = if urgent { Progress::WouldBlock } else { self.fill(endpoint, id, offset, length) };
+                let progress = if urgent == Urgent::Nothing {
+                    self.fill(endpoint, id, offset, length)
+                } else {
+                    Progress::WouldBlock
+                };
                 endpoint.core.handle_filled(now, id, progress);
-                if urgent {
+                if urgent == Urgent::Taken {
                     self.read_again(endpoint);
                 }
             }
             NetworkCommand::ReadAhead { length: _ } => {
                 let urgent = self.take_urgent(endpoint);
-                let progress = if urgent { Progress::WouldBlock } else { self.read_ahead(endpoint) };
+                let progress = if urgent == Urgent::Nothing { self.read_ahead(endpoint) } else { Progress::WouldBlock };
                 endpoint.core.handle_read_ahead(now, progress);
-                if urgent {
+                if urgent == Urgent::Taken {
                     self.read_again(endpoint);
                 }
             }
@@ -162,9 +177,10 @@ impl Transport {
             return Progress::Broken(NetworkError::Aborted);
         };
         let connection = &*link.connection;
-        if expedited && self.network.capabilities().urgent_bytes > 0 {
-            // SAFETY: as in `plain`.
-            let sent = unsafe { send_expedited(irp, offset, length, connection) };
+        let marks = if expedited { self.network.capabilities().urgent_bytes.min(length) } else { 0 };
+        if marks > 0 {
+            // SAFETY: as below.
+            let sent = unsafe { send_expedited(irp, offset, length, marks, connection) };
             return self.sent(endpoint, length, sent);
         }
         let plain = |slices: &[IoSlice<'_>]| match connection.send(slices) {
@@ -197,9 +213,16 @@ impl Transport {
             return Progress::Broken(NetworkError::Aborted);
         };
         let connection = &*link.connection;
-        let step = |slices: &mut [IoSliceMut<'_>]| match connection.receive(slices) {
-            Received::Got(count) => Step::Moved(count),
-            other => Step::Other(other),
+        let mut is_further = false;
+        let step = |slices: &mut [IoSliceMut<'_>]| {
+            // The caller has looked at the first byte.
+            if std::mem::replace(&mut is_further, true) && connection.is_at_urgent_mark() {
+                return Step::Other(Received::WouldBlock);
+            }
+            match connection.receive(slices) {
+                Received::Got(count) => Step::Moved(count),
+                other => Step::Other(other),
+            }
         };
         // SAFETY: the endpoint is locked, so nobody else takes the request out; its chain was checked.
         match unsafe { mdl::fill(irp, offset, length, step) } {
@@ -243,29 +266,31 @@ impl Transport {
         Progress::Broken(network_error(error))
     }
 
-    /// Takes the urgent byte out of the stream if it is next and the core has room for it. Whether it did: the
-    /// core may have ended the very receive that was to be filled, which is therefore not filled now.
-    pub(crate) fn take_urgent(&self, endpoint: &mut Endpoint<'_>) -> bool {
+    /// Takes an urgent byte out of the stream if it is next and the core has room for it. Then, and if it has no room, a receive
+    /// that was to be filled is not filled now: the core may have ended it.
+    pub(crate) fn take_urgent(&self, endpoint: &mut Endpoint<'_>) -> Urgent {
         let file = endpoint.file;
-        let has_room = endpoint.core.expedited_room() > 0;
-        let Some(link) = endpoint.link.as_mut().filter(|link| link.said.urgent && has_room) else { return false };
-        let mut byte = [0];
-        if !link.connection.is_at_urgent_mark()
-            || link.connection.receive(&mut [IoSliceMut::new(&mut byte)]) != Received::Got(1)
-        {
-            return false;
+        // The event that tells of it may be on its way yet, so the network is asked each time.
+        let Some(link) = endpoint.link.as_ref().filter(|link| link.connection.is_at_urgent_mark()) else {
+            return Urgent::Nothing;
+        };
+        if endpoint.core.expedited_room() == 0 {
+            return Urgent::Held;
         }
-        link.said.urgent = false;
+        let mut byte = [0];
+        if link.connection.receive(&mut [IoSliceMut::new(&mut byte)]) != Received::Got(1) {
+            return Urgent::Nothing;
+        }
         let number = link.number;
         gate::record(Event::BytesReceived { endpoint: file, bytes: 1 });
         gate::count(Counter::BytesReceived, 1);
         let now = endpoint.core.now();
         endpoint.core.handle_expedited(now, number, &byte);
-        true
+        Urgent::Taken
     }
 
     /// There may be more behind an urgent byte.
-    fn read_again(&self, endpoint: &mut Endpoint<'_>) {
+    pub(crate) fn read_again(&self, endpoint: &mut Endpoint<'_>) {
         if let Some(number) = endpoint.link.as_ref().map(|link| link.number) {
             let now = endpoint.core.now();
             endpoint.core.handle_network(now, number, NetworkEvent::Readable);
@@ -311,7 +336,7 @@ impl Said {
     }
 }
 
-/// All but the last byte as usual, the last one as urgent: TCP has no more of it.
+/// The last `marks` bytes as urgent data, which is as many as the network can mark; those before them as usual.
 ///
 /// # Safety
 /// As [`mdl::send`].
@@ -319,6 +344,7 @@ unsafe fn send_expedited(
     irp: *mut nt_abi::Irp,
     offset: u32,
     length: u32,
+    marks: u32,
     connection: &dyn Connection,
 ) -> Result<mdl::Transfer<Sent>, NtStatus> {
     let plain = |slices: &[IoSlice<'_>]| match connection.send(slices) {
@@ -326,20 +352,25 @@ unsafe fn send_expedited(
         other => Step::Other(other),
     };
     let urgent = |slices: &[IoSlice<'_>]| {
-        let byte = slices.first().and_then(|slice| slice.first()).copied().unwrap_or_default();
-        match connection.send_urgent(byte) {
-            Sent::Taken(count) => Step::Moved(count),
-            other => Step::Other(other),
+        let mut count = 0;
+        for byte in slices.iter().flat_map(|slice| slice.iter()) {
+            match connection.send_urgent(*byte) {
+                Sent::Taken(taken) => count += taken,
+                other if count == 0 => return Step::Other(other),
+                _ => break,
+            }
         }
+        Step::Moved(count)
     };
+    let before = length - marks;
     // SAFETY: the caller's promise.
     unsafe {
-        let before = mdl::send(irp, offset, length - 1, plain)?;
-        if before.count < length - 1 {
-            return Ok(before);
+        let first = mdl::send(irp, offset, before, plain)?;
+        if first.count < before {
+            return Ok(first);
         }
-        let last = mdl::send(irp, offset + length - 1, 1, urgent)?;
-        Ok(mdl::Transfer { count: before.count + last.count, end: last.end })
+        let last = mdl::send(irp, offset + before, marks, urgent)?;
+        Ok(mdl::Transfer { count: before + last.count, end: last.end })
     }
 }
 

@@ -72,14 +72,13 @@ pub(crate) enum Phase {
     Established,
 }
 
-/// What was recorded of a connection, so that it is recorded once; and whether urgent data may be waiting.
+/// What was recorded of a connection, so that it is recorded once.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Said {
     /// The network reports what happens to it.
     pub(crate) watched: bool,
     pub(crate) told_fin: bool,
     pub(crate) remote_ended: bool,
-    pub(crate) urgent: bool,
 }
 
 impl Caller {

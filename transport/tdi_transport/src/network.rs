@@ -99,7 +99,6 @@ impl Transport {
     fn handle_endpoint_event(&self, mut endpoint: Locked<'_, EndpointState>, serial: u32, ready: Readiness) {
         let Some(link) = endpoint.link.as_mut().filter(|link| link.serial == serial) else { return };
         link.connection.handle_ready(ready);
-        link.said.urgent |= ready.contains(Readiness::URGENT);
         let number = link.number;
         let phase = link.phase;
         endpoint.tick();

@@ -13,9 +13,10 @@ use nt_abi::{Irp, Irql, NtStatus};
 use nt_dispatcher::irql::Raised;
 use nt_dispatcher::poller;
 use nt_io::{completion, irp};
-use tdi_core::{AddressId, AddressMessage, Completion, OfferId, Output, RequestId, StateName};
+use tdi_core::{AddressId, AddressMessage, Completion, NetworkCommand, OfferId, Output, RequestId, StateName};
 use trace::Event;
 
+use crate::carry_out::Urgent;
 use crate::connection_information;
 use crate::endpoint::{Awaited, Caller, EndpointState};
 use crate::requests::{self, Owner};
@@ -86,13 +87,23 @@ impl Transport {
         let name = endpoint.name();
         let mut status = None;
         let mut calls = 0;
+        // Behind what was read, or where there was no room before, an urgent byte may be next that no event tells of any more.
+        let mut looks_for_urgent = false;
         loop {
             if calls == CALLS_MAX {
                 self.leave_for_later(Later::Endpoint(name));
                 break;
             }
             match endpoint.core.poll_output() {
-                Some(Output::Network(command)) => self.carry_out(&mut endpoint, command),
+                Some(Output::Network(command)) => {
+                    looks_for_urgent |= matches!(
+                        command,
+                        NetworkCommand::Fill { .. }
+                            | NetworkCommand::ReadAhead { .. }
+                            | NetworkCommand::CopyBuffered { .. }
+                    );
+                    self.carry_out(&mut endpoint, command);
+                }
                 Some(Output::Address(id, message)) => {
                     if self.pass(&endpoint, id, message) {
                         after.note(id);
@@ -114,6 +125,11 @@ impl Transport {
                         self.pend(&mut endpoint, own);
                     }
                     endpoint = self.indicate(endpoint, indication);
+                    looks_for_urgent = true;
+                }
+                None if std::mem::take(&mut looks_for_urgent) && self.take_urgent(&mut endpoint) == Urgent::Taken => {
+                    looks_for_urgent = true;
+                    self.read_again(&mut endpoint);
                 }
                 None => match own.take() {
                     // Cancelled meanwhile: its completion comes next.
