@@ -55,6 +55,36 @@ fn servers_on_different_hosts_have_the_same_port() {
     }
 }
 
+/// Of the clients, one every 300 ms, some come before the server's host crashes, some while it is down, most when it is back.
+#[test]
+fn server_whose_host_has_crashed_serves_again_when_it_is_back() {
+    let network = r#"
+        [[host]]
+        name = "server"
+        address = ["10.0.0.1"]
+        [[host]]
+        name = "client"
+        address = ["10.0.0.2"]
+        [[fault]]
+        at = "1s"
+        until = "2s"
+        crash = "server"
+        [[peer]]
+        host = "client"
+        kind = "client"
+        to = "10.0.0.1:80"
+        count = 20
+        every = "300ms"
+        text = "hello"
+    "#;
+    for accept in ["event", "listen"] {
+        let run = Run::sample("tdi_server.sys").args(["--net", &simulated("crashing", network)]);
+        let run = run.set("Port", 80).set("Accept", accept).set("Connections", 20).set("Timeout", 60_000);
+        let ran = run.run().expect_clean();
+        ran.line("tdi_server: done: 20 connections, 100 bytes sent back");
+    }
+}
+
 /// Connections of one thread end one after the other, so that most have enough, and refuse more, while an earlier one waits.
 #[test]
 fn account_notes_once_that_refused_data_is_not_indicated_again() {

@@ -97,6 +97,19 @@ impl World {
         }
     }
 
+    /// A crash: nobody waits any more to be accepted.
+    pub(crate) fn lose_offers(&mut self, host: usize) {
+        let ids: Vec<Id> = self.addresses.ids().collect();
+        for id in ids {
+            if let Some(address) = self.addresses.get_mut(id)
+                && address.host == host
+                && let Some(listener) = &mut address.listener
+            {
+                listener.offers.clear();
+            }
+        }
+    }
+
     /// Takes the oldest offer; `Err` if the address does not listen.
     pub(crate) fn accept(&mut self, id: Id) -> Result<Option<(Id, SocketAddr)>, ()> {
         let listener = self.addresses.get_mut(id).and_then(|address| address.listener.as_mut()).ok_or(())?;

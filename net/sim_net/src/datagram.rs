@@ -100,7 +100,7 @@ impl World {
         }
     }
 
-    /// A crash: what waits is lost, and nobody is a member of anything.
+    /// A crash: what waits is lost. Which groups a user has joined is no more forgotten than what it has opened.
     pub(crate) fn lose_datagrams(&mut self, host: usize) {
         let ids: Vec<Id> = self.datagrams.ids().collect();
         for id in ids {
@@ -109,7 +109,6 @@ impl World {
             {
                 (one.queue, one.queued_bytes) = (VecDeque::new(), 0);
                 one.reports.clear();
-                one.groups.clear();
             }
         }
     }

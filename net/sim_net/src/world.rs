@@ -274,17 +274,13 @@ impl World {
         }
     }
 
-    /// The host forgets everything. Nobody is told: the others find out.
+    /// The host forgets its connections and what waits. The others are not told: they find out. What its users
+    /// have open is theirs and stays, and listens again when the host is back.
     fn crash(&mut self, host: usize) {
         self.hosts[host].is_up = false;
         self.lose_connections(host);
         self.lose_datagrams(host);
-        let ids: Vec<Id> = self.addresses.ids().collect();
-        for id in ids {
-            if self.addresses.get(id).is_some_and(|address| address.host == host) {
-                self.stop_listening(id);
-            }
-        }
+        self.lose_offers(host);
         self.hosts[host].finished.clear();
         self.hosts[host].reassembly = Default::default();
     }

@@ -152,6 +152,21 @@ fn group_reaches_its_members_and_nobody_else() {
 }
 
 #[test]
+fn member_of_a_group_is_one_after_a_crash_and_lost_what_waited() {
+    let mut world = World::two("[[fault]]\nat = \"1s\"\nuntil = \"2s\"\ncrash = \"b\"\n");
+    let (from, member) = (open(&world, 0, "0.0.0.0:7"), open(&world, 1, "0.0.0.0:7"));
+    let group = "239.1.1.1".parse().unwrap();
+    member.set(DatagramOption::Join(Membership { group, interface: Interface::Routed, source: None })).unwrap();
+    send(&from, b"before", "239.1.1.1:7");
+    world.pass(Duration::from_millis(1500));
+    send(&from, b"meanwhile", "239.1.1.1:7");
+    world.pass(Duration::from_millis(1000));
+    assert!(nothing(&member));
+    send(&from, b"after", "239.1.1.1:7");
+    assert_eq!(receive(&mut world, &member).1, b"after");
+}
+
+#[test]
 fn ports_conflict_and_are_shared_as_on_a_host() {
     let world = World::two("[[peer]]\nhost = \"a\"\nkind = \"echo\"\nprotocol = \"udp\"\nport = 77\n");
     let shared = |local: &str| world.host(0).open_datagram_address(local.parse().unwrap(), Sharing::Shared);

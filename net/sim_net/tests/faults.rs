@@ -6,7 +6,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::time::Duration;
 
 use common::{Packet, Stream, World};
-use net_api::{Key, NetError, NetTime, Progress, Received, Sent};
+use net_api::{Accepted, Key, NetError, NetTime, Progress, Readiness, Received, Sent};
 use sim_net::Fate;
 
 /// Everything that can go wrong with a packet, at once.
@@ -184,6 +184,35 @@ fn users_of_a_crashed_host_lose_their_connections() {
     world.pass(Duration::from_secs(1));
     assert_eq!(near.progress(), Err(NetError::Aborted));
     assert_eq!(world.connect(0, "10.0.0.2:80", Key(5)).err(), Some(NetError::NetworkUnreachable));
+}
+
+#[test]
+fn address_of_a_crashed_host_listens_again_when_it_is_back_and_its_offers_are_lost() {
+    let mut world = World::two("[[fault]]\nat = \"1s\"\nuntil = \"2s\"\ncrash = \"b\"\n");
+    let listening = world.open(1, "10.0.0.2:80");
+    listening.listen(1, Key(1)).unwrap();
+    let floating = world.open(0, "0.0.0.0:0");
+    let (accepted, _) = floating.connect(listening.local(), Key(2)).unwrap();
+    let far = world.accept(&listening, Key(3));
+    world.pass(Duration::from_millis(500));
+    // The second one is not accepted before the crash, and fills the backlog.
+    let (offered, _) = floating.connect(listening.local(), Key(4)).unwrap();
+    world.pass(Duration::from_millis(1000));
+    assert_eq!(far.progress(), Err(NetError::Aborted));
+    assert!(world.seen(1, Key(3)).contains(Readiness::BROKEN));
+    assert!(matches!(listening.accept(), Accepted::WouldBlock), "an offer has survived");
+    // The others hear nothing.
+    assert_eq!(accepted.progress(), Ok(Progress::Established));
+    assert_eq!(offered.progress(), Ok(Progress::Pending));
+
+    world.pass(Duration::from_millis(1000));
+    world.forget(1, Key(1));
+    let (again, _) = floating.connect(listening.local(), Key(5)).unwrap();
+    let far = world.accept(&listening, Key(6));
+    assert!(world.seen(1, Key(1)).contains(Readiness::READABLE), "nobody was told of the offer");
+    world.until("handshake", |_| (again.progress().unwrap() == Progress::Established).then_some(()));
+    world.send_all(&again, b"again");
+    assert_eq!(world.receive(&far, 10).1, b"again");
 }
 
 #[test]
