@@ -104,6 +104,43 @@ pub(crate) struct Link {
     pub(crate) down: bool,
 }
 
+/// Properties of a link that are not what they usually are.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct LinkChange {
+    pub(crate) latency: Option<Duration>,
+    pub(crate) jitter: Option<Duration>,
+    pub(crate) loss: Option<f64>,
+    pub(crate) duplicate: Option<f64>,
+    pub(crate) reorder: Option<f64>,
+    pub(crate) reorder_delay: Option<Duration>,
+    pub(crate) bandwidth: Option<u64>,
+    pub(crate) queue: Option<u64>,
+    pub(crate) mtu: Option<usize>,
+    pub(crate) down: Option<bool>,
+}
+
+impl LinkChange {
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// `link` with the properties that are named here.
+    pub(crate) fn of(&self, link: Link) -> Link {
+        Link {
+            latency: self.latency.unwrap_or(link.latency),
+            jitter: self.jitter.unwrap_or(link.jitter),
+            loss: self.loss.unwrap_or(link.loss),
+            duplicate: self.duplicate.unwrap_or(link.duplicate),
+            reorder: self.reorder.unwrap_or(link.reorder),
+            reorder_delay: self.reorder_delay.unwrap_or(link.reorder_delay),
+            bandwidth: self.bandwidth.or(link.bandwidth),
+            queue: self.queue.unwrap_or(link.queue),
+            mtu: self.mtu.unwrap_or(link.mtu),
+            down: self.down.unwrap_or(link.down),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Fault {
     pub(crate) at: Duration,
@@ -116,7 +153,7 @@ pub(crate) enum FaultKind {
     /// These hosts reach one another, and are reached by one another, alone.
     Partition(Vec<usize>),
     /// The link has other properties.
-    Link { link: usize, settings: Link },
+    Link { link: usize, change: LinkChange },
     /// The host forgets everything and answers nobody.
     Crash(usize),
 }

@@ -31,8 +31,8 @@ pub(crate) struct World {
     links: Vec<Link>,
     usual_links: Vec<crate::network_file::Link>,
     faults: Vec<Fault>,
-    /// The hosts on one side of each partition that is in force, by the number of its fault.
-    partitions: BTreeMap<usize, Vec<usize>>,
+    /// The faults that last, by number, in the order in which they began.
+    lasting: Vec<usize>,
     pub(crate) peers: Vec<Peer>,
     pub(crate) connections: Slab<Connection>,
     pub(crate) addresses: Slab<Address>,
@@ -85,7 +85,7 @@ impl World {
             links: links.map(|(number, link)| Link::new(*link, seed, number)).collect(),
             usual_links: file.links.clone(),
             faults: file.faults.clone(),
-            partitions: BTreeMap::new(),
+            lasting: Vec::new(),
             peers: file.peers.clone(),
             connections: Slab::new(),
             addresses: Slab::new(),
@@ -256,21 +256,37 @@ impl World {
     }
 
     fn is_cut(&self, one: usize, other: usize) -> bool {
-        self.partitions.values().any(|part| part.contains(&one) != part.contains(&other))
+        self.lasting().any(|what| match what {
+            FaultKind::Partition(part) => part.contains(&one) != part.contains(&other),
+            FaultKind::Link { .. } | FaultKind::Crash(_) => false,
+        })
     }
 
+    /// What the faults that last do, in the order in which they began.
+    fn lasting(&self) -> impl Iterator<Item = &FaultKind> {
+        self.lasting.iter().map(|number| &self.faults[*number].what)
+    }
+
+    /// What holds follows from all faults that last: the end of one does not end another.
     fn set_fault(&mut self, number: usize, begins: bool) {
-        match (&self.faults[number].what, begins) {
-            (FaultKind::Partition(part), true) => {
-                self.partitions.insert(number, part.clone());
+        if begins {
+            self.lasting.push(number);
+        } else {
+            self.lasting.retain(|other| *other != number);
+        }
+        match self.faults[number].what {
+            FaultKind::Partition(_) => {}
+            FaultKind::Link { link, .. } => {
+                self.links[link].settings = self.lasting().fold(self.usual_links[link], |now, what| match what {
+                    FaultKind::Link { link: of, change } if *of == link => change.of(now),
+                    FaultKind::Link { .. } | FaultKind::Partition(_) | FaultKind::Crash(_) => now,
+                });
             }
-            (FaultKind::Partition(_), false) => {
-                self.partitions.remove(&number);
+            FaultKind::Crash(host) if begins => self.crash(host),
+            FaultKind::Crash(host) => {
+                let lasts = self.lasting().any(|what| *what == FaultKind::Crash(host));
+                self.hosts[host].is_up = !lasts;
             }
-            (FaultKind::Link { link, settings }, true) => self.links[*link].settings = *settings,
-            (FaultKind::Link { link, .. }, false) => self.links[*link].settings = self.usual_links[*link],
-            (FaultKind::Crash(host), true) => self.crash(*host),
-            (FaultKind::Crash(host), false) => self.hosts[*host].is_up = true,
         }
     }
 
@@ -283,5 +299,134 @@ impl World {
         self.lose_offers(host);
         self.hosts[host].finished.clear();
         self.hosts[host].reassembly = Default::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A world of three hosts with these faults.
+    fn world(faults: &str) -> World {
+        let hosts = (1..=3).map(|number| format!("[[host]]\nname = \"h{number}\"\naddress = [\"10.0.0.{number}\"]\n"));
+        World::new(&NetworkFile::parse(&(hosts.collect::<String>() + faults)).unwrap(), 1)
+    }
+
+    fn fault(from: u64, until: u64, what: &str) -> String {
+        format!("[[fault]]\nat = \"{from}s\"\nuntil = \"{until}s\"\n{what}\n")
+    }
+
+    /// What is true in each of the first seconds.
+    fn second_by_second<T>(faults: &[String], what: impl Fn(&World) -> T) -> [T; 6] {
+        let mut world = world(&faults.concat());
+        std::array::from_fn(|second| {
+            world.advance(second as u64 * 1_000_000_000 + 500_000_000);
+            what(&world)
+        })
+    }
+
+    const LINK: &str = "link = [\"h1\", \"h2\"]";
+
+    #[test]
+    fn link_is_down_while_any_fault_says_so() {
+        let down = format!("{LINK}\ndown = true");
+        let faults = [fault(1, 5, &down), fault(2, 3, &down)];
+        let is_down = second_by_second(&faults, |world| world.links[0].settings.down);
+        assert_eq!(is_down, [false, true, true, true, true, false]);
+    }
+
+    #[test]
+    fn end_of_a_fault_leaves_the_properties_that_another_has_changed() {
+        let faults = [fault(1, 4, &format!("{LINK}\nloss = 1")), fault(2, 5, &format!("{LINK}\nlatency = \"50ms\""))];
+        let seen = second_by_second(&faults, |world| {
+            let settings = &world.links[0].settings;
+            (settings.loss, settings.latency.as_millis())
+        });
+        assert_eq!(seen, [(0.0, 1), (1.0, 1), (1.0, 50), (1.0, 50), (0.0, 50), (0.0, 1)]);
+    }
+
+    #[test]
+    fn fault_that_began_last_has_its_way_and_the_earlier_one_again_afterwards() {
+        let mtu = |mtu: usize| format!("{LINK}\nmtu = {mtu}");
+        // The last two begin together.
+        let faults = [fault(2, 3, &mtu(800)), fault(1, 5, &mtu(700)), fault(4, 5, &mtu(900)), fault(4, 6, &mtu(1000))];
+        let seen = second_by_second(&faults, |world| world.links[0].settings.mtu);
+        assert_eq!(seen, [1500, 700, 800, 700, 1000, 1000]);
+    }
+
+    #[test]
+    fn host_is_down_while_any_crash_lasts() {
+        let crash = "crash = \"h1\"";
+        let faults = [fault(1, 4, crash), fault(2, 3, crash), fault(4, 5, crash)];
+        let is_up = second_by_second(&faults, |world| (world.hosts[0].is_up, world.hosts[1].is_up));
+        assert_eq!(is_up.map(|(one, _)| one), [true, false, false, false, false, true]);
+        assert!(is_up.iter().all(|(_, other)| *other));
+    }
+
+    #[test]
+    fn hosts_are_cut_off_while_any_partition_parts_them() {
+        let faults = [
+            fault(1, 4, "partition = [\"h1\"]"),
+            fault(2, 3, "partition = [\"h1\"]"),
+            fault(3, 5, "partition = [\"h3\"]"),
+        ];
+        let cut = second_by_second(&faults, |world| (world.is_cut(0, 1), world.is_cut(1, 0), world.is_cut(1, 2)));
+        let is = |one, other| (one, one, other);
+        let expected =
+            [is(false, false), is(true, false), is(true, false), is(true, true), is(false, true), is(false, false)];
+        assert_eq!(cut, expected);
+    }
+
+    /// A fault of any kind with its times; every value of a property is another.
+    fn any_fault() -> impl Strategy<Value = (u64, u64, String)> {
+        let what = prop_oneof![
+            (1..4_usize).prop_map(|host| format!("crash = \"h{host}\"")),
+            (1..4_usize).prop_map(|host| format!("partition = [\"h{host}\"]")),
+            (2..4_usize, 600..1500_u64).prop_map(|(host, mtu)| format!("link = [\"h1\", \"h{host}\"]\nmtu = {mtu}")),
+            (2..4_usize, 2..99_u64)
+                .prop_map(|(host, ms)| format!("link = [\"h1\", \"h{host}\"]\nlatency = \"{ms}ms\"")),
+            (2..4_usize).prop_map(|host| format!("link = [\"h1\", \"h{host}\"]\ndown = true")),
+        ];
+        (0..8_u64, 1..6_u64, what).prop_map(|(at, length, what)| (at, at + length, what))
+    }
+
+    proptest! {
+        #[test]
+        fn what_holds_follows_from_the_faults_that_last(faults in proptest::collection::vec(any_fault(), 0..8)) {
+            let text: String = faults.iter().map(|(at, until, what)| fault(*at, *until, what)).collect();
+            let mut world = world(&text);
+            for second in 0..14 {
+                world.advance(second * 1_000_000_000);
+                let mut lasting: Vec<_> =
+                    faults.iter().filter(|(at, until, _)| (*at..*until).contains(&second)).collect();
+                lasting.sort_by_key(|(at, ..)| *at);
+                let has = |what: String| lasting.iter().any(|(.., other)| *other == what);
+                let parted = |host: usize| has(format!("partition = [\"h{host}\"]"));
+                for host in 1..=3 {
+                    prop_assert_eq!(world.hosts[host - 1].is_up, !has(format!("crash = \"h{host}\"")));
+                    for other in (1..=3).filter(|other| *other != host) {
+                        prop_assert_eq!(world.is_cut(host - 1, other - 1), parted(host) || parted(other));
+                    }
+                }
+                for host in 2..=3 {
+                    let of_link = format!("link = [\"h1\", \"h{host}\"]\n");
+                    let last = |key: &str| {
+                        let begin = format!("{of_link}{key} = ");
+                        lasting.iter().rev().find_map(|(.., what)| what.strip_prefix(begin.as_str()))
+                    };
+                    let settings = &world.links[pair(3, 0, host - 1)].settings;
+                    prop_assert_eq!(settings.mtu.to_string(), last("mtu").unwrap_or("1500"));
+                    let latency = Duration::from_millis(1);
+                    let milliseconds = |text: &str| text.trim_matches('"').trim_end_matches("ms").parse().unwrap();
+                    let expected = last("latency").map_or(latency, |text| Duration::from_millis(milliseconds(text)));
+                    prop_assert_eq!(settings.latency, expected);
+                    prop_assert_eq!(settings.down, last("down").is_some());
+                }
+            }
+        }
     }
 }

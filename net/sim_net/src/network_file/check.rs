@@ -10,7 +10,10 @@ use toml::Spanned;
 use super::error::NetworkFileError;
 use super::file::{FaultTable, File, FileContent, HostTable, Kind, PeerTable, Protocol, Settings, Then};
 use super::units::Size;
-use super::{After, Client, Content, Fault, FaultKind, HOSTS_MAX, Host, Limits, Link, NetworkFile, Peer, Script, pair};
+use super::{
+    After, Client, Content, Fault, FaultKind, HOSTS_MAX, Host, Limits, Link, LinkChange, NetworkFile, Peer, Script,
+    pair,
+};
 
 /// The stack keeps eight addresses per host, two of which are its loopback addresses.
 const ADDRESSES_MAX: usize = 6;
@@ -19,6 +22,7 @@ const MTU: Range<u64> = 1280..65_536;
 /// For IPv4 alone.
 const MTU_IPV4_MIN: u64 = 576;
 const BUFFER: Range<u64> = 256..(1 << 24) + 1;
+const BUFFER_USUAL: usize = 65_536;
 /// More text than this is no greeting but a file.
 const TEXT_MAX: usize = 1 << 20;
 
@@ -40,7 +44,7 @@ pub(super) fn check(text: &str, file: File) -> Checked<NetworkFile> {
         return Err(checker.error(text.len()..text.len(), "no host; expected at least one `[[host]]` table"));
     }
     let links = checker.links(&file)?;
-    let faults = file.fault.iter().map(|fault| checker.fault(fault, &links)).collect::<Checked<Vec<_>>>()?;
+    let faults = file.fault.iter().map(|fault| checker.fault(fault)).collect::<Checked<Vec<_>>>()?;
     let mut peers: Vec<Peer> = Vec::new();
     for table in &file.peer {
         let peer = checker.peer(table)?;
@@ -90,9 +94,12 @@ impl Checker<'_> {
             }
             addresses.push(address);
         }
+        let buffer = |size: &Option<Spanned<Size>>| {
+            size.as_ref().map_or(Ok(BUFFER_USUAL), |size| self.size(size, BUFFER).map(|bytes| bytes as usize))
+        };
         let limits = Limits {
-            send_buffer: self.size(table.send_buffer.as_ref(), BUFFER, 65_536)? as usize,
-            receive_buffer: self.size(table.receive_buffer.as_ref(), BUFFER, 65_536)? as usize,
+            send_buffer: buffer(&table.send_buffer)?,
+            receive_buffer: buffer(&table.receive_buffer)?,
             // What the systems these drivers were written for do.
             connect_timeout: table.connect_timeout.map_or(Duration::from_secs(21), |time| time.0),
             data_timeout: table.data_timeout.map_or(Duration::from_secs(60), |time| time.0),
@@ -122,8 +129,7 @@ impl Checker<'_> {
         if (1..=longest).contains(&prefix) { Ok((ip, prefix)) } else { Err(wrong()) }
     }
 
-    fn size(&self, size: Option<&Spanned<Size>>, range: Range<u64>, usual: u64) -> Checked<u64> {
-        let Some(size) = size else { return Ok(usual) };
+    fn size(&self, size: &Spanned<Size>, range: Range<u64>) -> Checked<u64> {
         if range.contains(&size.get_ref().0) {
             return Ok(size.get_ref().0);
         }
@@ -163,7 +169,7 @@ impl Checker<'_> {
             mtu: 1500,
             down: false,
         };
-        let usual = self.settings(&file.default_link.settings(), usual)?;
+        let usual = self.change(&file.default_link.settings())?.of(usual);
         let count = self.hosts.len();
         let mut links = vec![usual; count * (count - 1) / 2];
         let mut named = vec![false; links.len()];
@@ -172,30 +178,30 @@ impl Checker<'_> {
             if std::mem::replace(&mut named[link], true) {
                 return Err(self.error(table.between.span(), "a second link between these hosts, expected one"));
             }
-            links[link] = self.settings(&table.settings(), usual)?;
+            links[link] = self.change(&table.settings())?.of(usual);
         }
         Ok(links)
     }
 
-    /// `base` with what `settings` names.
-    fn settings(&self, settings: &Settings, base: Link) -> Checked<Link> {
+    /// What `settings` names.
+    fn change(&self, settings: &Settings) -> Checked<LinkChange> {
         let has_ipv6 = self.hosts.iter().flat_map(|host| &host.addresses).any(|(ip, _)| ip.is_ipv6());
         let mtu = if has_ipv6 { MTU } else { MTU_IPV4_MIN..MTU.end };
-        Ok(Link {
-            latency: settings.latency.map_or(base.latency, |time| time.0),
-            jitter: settings.jitter.map_or(base.jitter, |time| time.0),
-            loss: settings.loss.map_or(base.loss, |chance| chance.0),
-            duplicate: settings.duplicate.map_or(base.duplicate, |chance| chance.0),
-            reorder: settings.reorder.map_or(base.reorder, |chance| chance.0),
-            reorder_delay: settings.reorder_delay.map_or(base.reorder_delay, |time| time.0),
-            bandwidth: settings.bandwidth.map(|rate| rate.0).or(base.bandwidth),
-            queue: self.size(settings.queue.as_ref(), 1500..(1 << 40), base.queue)?,
-            mtu: self.size(settings.mtu.as_ref(), mtu, base.mtu as u64)? as usize,
-            down: settings.down.unwrap_or(base.down),
+        Ok(LinkChange {
+            latency: settings.latency.map(|time| time.0),
+            jitter: settings.jitter.map(|time| time.0),
+            loss: settings.loss.map(|chance| chance.0),
+            duplicate: settings.duplicate.map(|chance| chance.0),
+            reorder: settings.reorder.map(|chance| chance.0),
+            reorder_delay: settings.reorder_delay.map(|time| time.0),
+            bandwidth: settings.bandwidth.map(|rate| rate.0),
+            queue: settings.queue.as_ref().map(|queue| self.size(queue, 1500..(1 << 40))).transpose()?,
+            mtu: settings.mtu.as_ref().map(|bytes| self.size(bytes, mtu)).transpose()?.map(|bytes| bytes as usize),
+            down: settings.down,
         })
     }
 
-    fn fault(&self, table: &Spanned<FaultTable>, links: &[Link]) -> Checked<Fault> {
+    fn fault(&self, table: &Spanned<FaultTable>) -> Checked<Fault> {
         let head = table.span();
         let table = table.get_ref();
         let at = table.at.0;
@@ -204,9 +210,9 @@ impl Checker<'_> {
         {
             return Err(self.error(until.span(), "expected a time after `at`"));
         }
-        let settings = table.settings();
+        let change = self.change(&table.settings())?;
         let what = match (&table.partition, &table.link, &table.crash) {
-            (Some(_), None, None) | (None, None, Some(_)) if settings.names_any() => {
+            (Some(_), None, None) | (None, None, Some(_)) if !change.is_none() => {
                 let message = "properties of a link, which this fault has none of; expected them beside `link`";
                 return Err(self.error(head, message));
             }
@@ -224,10 +230,10 @@ impl Checker<'_> {
             }
             (None, Some(between), None) => {
                 let link = self.link_between(between)?;
-                if !settings.names_any() {
+                if change.is_none() {
                     return Err(self.error(head, "expected at least one property that the link has meanwhile"));
                 }
-                FaultKind::Link { link, settings: self.settings(&settings, links[link])? }
+                FaultKind::Link { link, change }
             }
             (None, None, Some(host)) => FaultKind::Crash(self.host_named(host)?),
             _ => return Err(self.error(head, "expected one of the keys `partition`, `link` and `crash`")),

@@ -108,18 +108,6 @@ pub(super) struct Settings {
     pub(super) down: Option<bool>,
 }
 
-impl Settings {
-    /// Whether any property of a link is named.
-    pub(super) fn names_any(&self) -> bool {
-        let Self { latency, jitter, loss, duplicate, reorder, reorder_delay, bandwidth, queue, mtu, down } = self;
-        [latency, jitter, reorder_delay].into_iter().any(Option::is_some)
-            || [loss, duplicate, reorder].into_iter().any(Option::is_some)
-            || [queue, mtu].into_iter().any(Option::is_some)
-            || bandwidth.is_some()
-            || down.is_some()
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PeerTable {

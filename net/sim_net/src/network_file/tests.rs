@@ -86,8 +86,8 @@ fn whole_file_is_understood() {
     let link = network.links[pair(3, 0, 1)];
     assert_eq!((link.latency, link.loss, link.mtu), (Duration::from_millis(20), 0.01, 1400));
     assert_eq!(network.links[pair(3, 2, 1)].latency, Duration::from_millis(5));
-    let FaultKind::Link { link: faulty, settings } = &network.faults[1].what else { panic!() };
-    assert_eq!((*faulty, settings.loss, settings.mtu), (pair(3, 0, 1), 1.0, 1400));
+    let FaultKind::Link { link: faulty, change } = &network.faults[1].what else { panic!() };
+    assert_eq!((*faulty, change), (pair(3, 0, 1), &LinkChange { loss: Some(1.0), ..LinkChange::default() }));
     assert_eq!(network.peers.len(), 4);
 }
 
