@@ -126,13 +126,8 @@ impl Host {
 
     /// Whether `ip` means every host on the network of one of this host's addresses.
     pub(crate) fn is_broadcast(&self, ip: IpAddr) -> bool {
-        let IpAddr::V4(ip) = ip else { return false };
-        ip.is_broadcast()
-            || self.addresses.iter().any(|(own, prefix)| {
-                let IpAddr::V4(own) = own else { return false };
-                let host_bits = u32::MAX.checked_shr(u32::from(*prefix)).unwrap_or(0);
-                host_bits > 1 && ip.to_bits() == own.to_bits() | host_bits
-            })
+        let everybody = IpAddr::V4(Ipv4Addr::BROADCAST);
+        ip == everybody || self.addresses.iter().any(|own| network_file::broadcast(*own) == Some(ip))
     }
 }
 

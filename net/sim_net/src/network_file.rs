@@ -10,7 +10,7 @@ mod file;
 mod tests;
 mod units;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 pub use error::NetworkFileError;
@@ -59,9 +59,21 @@ impl NetworkFile {
     pub fn host_of_driver(&self, image: &str) -> &str {
         let names_it = |host: &&Host| host.driver.as_deref() == Some(image);
         let named = self.hosts.iter().find(names_it);
-        let host = named.or_else(|| self.hosts.iter().find(|host| host.driver.is_none()));
-        &host.unwrap_or(&self.hosts[0]).name
+        &named.unwrap_or(&self.hosts[host_of_others(&self.hosts)]).name
     }
+}
+
+/// Where drivers run that no host names.
+fn host_of_others(hosts: &[Host]) -> usize {
+    hosts.iter().position(|host| host.driver.is_none()).unwrap_or(0)
+}
+
+/// The address that means every host on the network of this one.
+pub(crate) fn broadcast((ip, prefix): (IpAddr, u8)) -> Option<IpAddr> {
+    let IpAddr::V4(ip) = ip else { return None };
+    let host_bits = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+    // On a network of one or two addresses each is a host's.
+    (host_bits > 1).then(|| Ipv4Addr::from_bits(ip.to_bits() | host_bits).into())
 }
 
 /// Where the link between hosts `one` and `other` stands among those of `count` hosts.

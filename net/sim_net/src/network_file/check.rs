@@ -12,7 +12,7 @@ use super::file::{FaultTable, File, FileContent, HostTable, Kind, PeerTable, Pro
 use super::units::Size;
 use super::{
     After, Client, Content, Fault, FaultKind, HOSTS_MAX, Host, Limits, Link, LinkChange, NetworkFile, Peer, Script,
-    pair,
+    broadcast, host_of_others, pair,
 };
 
 /// The stack keeps eight addresses per host, two of which are its loopback addresses.
@@ -55,6 +55,9 @@ pub(super) fn check(text: &str, file: File) -> Checked<NetworkFile> {
         }
         peers.push(peer);
     }
+    for (peer, table) in peers.iter().zip(&file.peer) {
+        checker.check_own_target(peer, table.get_ref(), &peers)?;
+    }
     Ok(NetworkFile { seed: file.seed, hosts: checker.hosts, links, faults, peers })
 }
 
@@ -92,7 +95,19 @@ impl Checker<'_> {
             if known.into_iter().any(|(ip, _)| *ip == address.0) {
                 return Err(self.error(text.span(), format!("{} belongs to a host already", address.0)));
             }
+            if Some(address.0) == broadcast(address) {
+                let message =
+                    format!("{0} means all hosts of its network, {0}/{1}; expected one host's", address.0, address.1);
+                return Err(self.error(text.span(), message));
+            }
             addresses.push(address);
+        }
+        if let Some(driver) = &table.driver
+            && let Some(other) = self.hosts.iter().find(|host| host.driver.as_ref() == Some(driver.get_ref()))
+        {
+            let message =
+                format!("`{}` runs on host `{}` already, expected another driver", driver.get_ref(), other.name);
+            return Err(self.error(driver.span(), message));
         }
         let buffer = |size: &Option<Spanned<Size>>| {
             size.as_ref().map_or(Ok(BUFFER_USUAL), |size| self.size(size, BUFFER).map(|bytes| bytes as usize))
@@ -104,7 +119,12 @@ impl Checker<'_> {
             connect_timeout: table.connect_timeout.map_or(Duration::from_secs(21), |time| time.0),
             data_timeout: table.data_timeout.map_or(Duration::from_secs(60), |time| time.0),
         };
-        Ok(Host { name: name.clone(), addresses, driver: table.driver.clone(), limits })
+        Ok(Host {
+            name: name.clone(),
+            addresses,
+            driver: table.driver.as_ref().map(|driver| driver.get_ref().clone()),
+            limits,
+        })
     }
 
     /// `10.0.0.1`, `10.0.0.1/8`, `fd00::1/64`.
@@ -218,6 +238,12 @@ impl Checker<'_> {
             }
             (Some(hosts), None, None) => {
                 let list = hosts.get_ref().iter().map(|name| self.host_named(name)).collect::<Checked<Vec<_>>>()?;
+                for (at, name) in hosts.get_ref().iter().enumerate() {
+                    if list[..at].contains(&list[at]) {
+                        let message = format!("`{}` is named twice, expected each host once", name.get_ref());
+                        return Err(self.error(name.span(), message));
+                    }
+                }
                 if list.is_empty() {
                     return Err(self.error(hosts.span(), "expected the names of the hosts to be cut off"));
                 }
@@ -313,6 +339,25 @@ impl Checker<'_> {
             return Err(self.error(span, message));
         }
         Ok(())
+    }
+
+    /// Nor does it reach anybody on its own host where no peer waits and no driver can run.
+    fn check_own_target(&self, peer: &Peer, table: &PeerTable, peers: &[Peer]) -> Checked<()> {
+        let (Script::Client(client), Some(to)) = (&peer.script, &table.to) else { return Ok(()) };
+        let ip = client.to.ip();
+        let host = &self.hosts[peer.host];
+        let is_own = ip.is_loopback() || host.addresses.iter().any(|(own, _)| *own == ip);
+        let is_served =
+            peers.iter().any(|other| (other.host, other.is_udp, other.port) == (peer.host, false, client.to.port()));
+        let runs_drivers = host.driver.is_some() || peer.host == host_of_others(&self.hosts);
+        if !is_own || is_served || runs_drivers {
+            return Ok(());
+        }
+        let message = format!(
+            "`{}`, an address of the client's own host, where no TCP peer has this port and no driver runs",
+            client.to
+        );
+        Err(self.error(to.span(), message))
     }
 
     fn words(&self, table: &PeerTable) -> Checked<String> {

@@ -28,7 +28,7 @@ pub(super) struct File {
 pub(super) struct HostTable {
     pub(super) name: Spanned<String>,
     pub(super) address: Spanned<Vec<Spanned<String>>>,
-    pub(super) driver: Option<String>,
+    pub(super) driver: Option<Spanned<String>>,
     pub(super) send_buffer: Option<Spanned<Size>>,
     pub(super) receive_buffer: Option<Spanned<Size>>,
     pub(super) connect_timeout: Option<Time>,

@@ -166,6 +166,9 @@ fn what_does_not_fit_together_is_told_where_it_stands() {
         ("[[peer]]\nhost = \"a\"\nkind = \"client\"\nto = \"[fd00::2]:80\"\n", 10, "`a` has no IPv6 address"),
         ("[[fault]]\nat = \"1s\"\nlink = [\"a\", \"b\"]\n", 7, "at least one property"),
         ("[[fault]]\nat = \"1s\"\npartition = [\"b\", \"a\"]\n", 9, "some host is not named"),
+        ("[[fault]]\nat = \"1s\"\npartition = [\"b\", \"b\"]\n", 9, "`b` is named twice"),
+        ("[[peer]]\nhost = \"b\"\nkind = \"client\"\nto = \"[fd00::2]:80\"\n", 10, "the client's own host"),
+        ("[[peer]]\nhost = \"b\"\nkind = \"client\"\nto = \"[::1]:80\"\n", 10, "the client's own host"),
     ];
     for (rest, line, part) in cases {
         let error = NetworkFile::parse(&format!("{two}{rest}")).unwrap_err();
@@ -175,6 +178,48 @@ fn what_does_not_fit_together_is_told_where_it_stands() {
     let twice = "[[peer]]\nhost = \"a\"\nkind = \"echo\"\nport = 7\n";
     let error = NetworkFile::parse(&format!("{A}{twice}{twice}")).unwrap_err();
     assert!(error.message.contains("has port 7 already"), "{error}");
+}
+
+#[test]
+fn driver_has_one_host() {
+    let host = |name: &str, address: &str, driver: &str| {
+        format!("[[host]]\nname = \"{name}\"\naddress = [\"{address}\"]\ndriver = \"{driver}\"\n")
+    };
+    let text = |second: &str| host("a", "10.0.0.1", "x.sys") + &host("b", "10.0.0.2", second);
+    assert!(NetworkFile::parse(&text("y.sys")).is_ok());
+    let error = NetworkFile::parse(&text("x.sys")).unwrap_err();
+    assert_eq!((error.line, error.key.as_deref()), (8, Some("driver")));
+    assert!(error.message.contains("`x.sys` runs on host `a` already"), "{error}");
+}
+
+#[test]
+fn host_has_no_address_that_means_all_hosts() {
+    let text = |address: &str| format!("[[host]]\nname = \"a\"\naddress = [\"{address}\"]\n");
+    for address in ["10.0.0.255", "10.1.255.255/16", "10.0.0.3/30"] {
+        let error = NetworkFile::parse(&text(address)).unwrap_err();
+        assert_eq!((error.line, error.key.as_deref()), (3, Some("address")), "{address}");
+        assert!(error.message.contains("means all hosts"), "{error}");
+    }
+    for address in ["10.0.0.255/16", "10.0.0.1/31", "10.0.0.255/32", "fd00::ffff:ffff:ffff:ffff"] {
+        assert!(NetworkFile::parse(&text(address)).is_ok(), "{address}");
+    }
+}
+
+#[test]
+fn client_may_call_its_own_host_where_somebody_can_answer() {
+    let client = "[[peer]]\nhost = \"b\"\nkind = \"client\"\nto = \"10.0.0.2:80\"\n";
+    let b = "[[host]]\nname = \"b\"\naddress = [\"10.0.0.2\"]\n";
+    let peer = |port: u16, protocol: &str| {
+        format!("[[peer]]\nhost = \"b\"\nkind = \"echo\"\nport = {port}\nprotocol = \"{protocol}\"\n")
+    };
+    let is_right = |text: String| NetworkFile::parse(&text).is_ok();
+    assert!(is_right(format!("{A}{b}{client}{}", peer(80, "tcp"))));
+    assert!(is_right(format!("{A}{b}driver = \"x.sys\"\n{client}")));
+    // Drivers that no host names run on the first one without a driver.
+    assert!(is_right(format!("{b}{A}{client}")));
+    assert!(is_right(format!("{A}driver = \"x.sys\"\n{b}{client}")));
+    assert!(!is_right(format!("{A}{b}{client}")));
+    assert!(!is_right(format!("{A}{b}{client}{}{}", peer(81, "tcp"), peer(80, "udp"))));
 }
 
 /// Pieces of network files, to be put together wrongly.
