@@ -64,8 +64,8 @@ pub enum Received {
 /// What became of an accept.
 pub enum Accepted {
     /// An offer was taken. It is not yet watched. It is established; or, on a network that
-    /// [refuses before the handshake](Capabilities::refuses_before_handshake), its handshake is only answered
-    /// when it is first watched: until then [`Connection::progress`] is pending and [`Connection::abort`]
+    /// [refuses before the handshake](Capabilities::refuses_before_handshake), its handshake waits for
+    /// [`Connection::answer`]: until then [`Connection::progress`] is pending and [`Connection::abort`]
     /// refuses it, and [`Readiness::WRITABLE`] tells when it is established.
     Connection(Arc<dyn Connection>),
     /// No offer waits. A later one causes [`Readiness::READABLE`] for the address's key.
@@ -210,6 +210,10 @@ pub trait Connection: Send + Sync {
     /// # Errors
     /// [`NetError::OutOfMemory`]; the connection is as it was.
     fn watch(&self, key: Key) -> Result<(), NetError>;
+
+    /// Accepts an offer: its handshake is answered. Does nothing where the network has answered by itself, and to all
+    /// other connections. To be watched before, or its progress may go unnoticed.
+    fn answer(&self) {}
 
     /// Hears what the sink was told. Without it an implementation may go on answering `WouldBlock`
     /// from memory.

@@ -26,7 +26,7 @@ pub(crate) const CASES: &[Case] = &[
         expected: &["connection refused: nobody listens at the remote address"],
     },
     Case { name: "not listening", run: not_listening, expected: &["not listening", "nothing waits", "not listening"] },
-    Case { name: "offer before it is watched", run: unwatched, expected: &["far: Ok(Established)"] },
+    Case { name: "offer before it is answered", run: unanswered, expected: &["far: Ok(Established)"] },
     Case {
         name: "refused offer",
         run: refused_offer,
@@ -57,7 +57,7 @@ fn ports(world: &mut World, report: &mut Report) {
     report.note(format!("floating port: {}", address.local().port()));
     let connect = |key| {
         let (stream, _) = address.connect(far.local(), Key(key))?;
-        world.far.watch(&world.offer(&far), Key(100 + key));
+        world.far.answer(&world.offer(&far), Key(100 + key));
         world.outcome(&stream).map(|()| stream)
     };
     let port = |stream: &Result<crate::world::Stream, NetError>| {
@@ -106,12 +106,13 @@ fn not_listening(world: &mut World, report: &mut Report) {
     report.note(say(&address.accept()));
 }
 
-fn unwatched(world: &mut World, report: &mut Report) {
+fn unanswered(world: &mut World, report: &mut Report) {
     let address = world.far.listening(1);
     let _near = world.start(address.local(), Key(1));
     let far = world.offer(&address);
-    report.note(format!("far: {:?}", far.progress()));
     world.far.watch(&far, Key(2));
+    report.note(format!("far: {:?}", far.progress()));
+    far.answer();
     world.outcome(&far).unwrap_or_else(|error| panic!("handshake: {error}"));
 }
 
@@ -170,7 +171,7 @@ fn withdrawn(world: &mut World, report: &mut Report) {
     report.note(format!("listens again at the same port: {}", address.local() == before));
     let stream = world.start(before, Key(3)).unwrap_or_else(|error| panic!("connect: {error}"));
     let offer = world.offer(&address);
-    world.far.watch(&offer, Key(4));
+    world.far.answer(&offer, Key(4));
     report.note(format!("coming: {}", words(&world.outcome(&stream))));
 }
 
@@ -179,7 +180,7 @@ fn dropped(world: &mut World, report: &mut Report) {
     let before = address.local();
     let near = world.start(before, Key(1)).unwrap_or_else(|error| panic!("connect: {error}"));
     let far = world.offer(&address);
-    world.far.watch(&far, Key(2));
+    world.far.answer(&far, Key(2));
     world.outcome(&near).unwrap_or_else(|error| panic!("handshake: {error}"));
     drop(address);
     world.send_all(&far, b"alive");

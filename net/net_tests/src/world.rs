@@ -104,6 +104,12 @@ impl Side {
         stream.watch(key).unwrap_or_else(|error| panic!("watch: {error}"));
     }
 
+    /// Accepts an offer, watched under `key`.
+    pub(crate) fn answer(&self, offer: &Stream, key: Key) {
+        self.watch(offer, key);
+        offer.answer();
+    }
+
     /// What was said of `key` since the last time this was asked.
     pub(crate) fn take_seen(&self, key: Key) -> Readiness {
         self.seen.ready.lock().unwrap_or_else(PoisonError::into_inner).remove(&key).unwrap_or_default()
@@ -197,7 +203,7 @@ impl World {
         let address = self.far.listening(4);
         let near = self.start(address.local(), Key(1)).unwrap_or_else(|error| panic!("connect: {error}"));
         let far = self.offer(&address);
-        self.far.watch(&far, Key(2));
+        self.far.answer(&far, Key(2));
         for end in [&near, &far] {
             self.outcome(end).unwrap_or_else(|error| panic!("handshake: {error}"));
         }

@@ -270,6 +270,10 @@ impl Connection for SimConnection {
         Ok(())
     }
 
+    fn answer(&self) {
+        self.shared.call(|world| world.answer(self.id));
+    }
+
     fn handle_ready(&self, _ready: Readiness) {
         // Nothing is remembered beside the world itself.
     }

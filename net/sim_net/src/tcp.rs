@@ -392,19 +392,24 @@ impl World {
         }
     }
 
-    /// Begins to tell the user of a connection, and answers an offer that was not answered yet.
+    /// Begins to tell the user of a connection.
     pub(crate) fn watch(&mut self, id: Id, key: Key) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.key.is_some() {
             return;
         }
         connection.key = Some(key);
-        connection.is_paused = false;
-        connection.socket_mut().pause_synack(false);
         let ready = connection.readiness();
         self.tell(id, ready);
-        self.mark_dirty(id);
-        self.settle();
+    }
+
+    /// Answers an offer that was not answered yet.
+    pub(crate) fn answer(&mut self, id: Id) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if std::mem::replace(&mut connection.is_paused, false) {
+            connection.socket_mut().pause_synack(false);
+            self.mark_dirty(id);
+        }
     }
 }
 

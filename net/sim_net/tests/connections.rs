@@ -179,11 +179,48 @@ fn offer_that_is_refused_looks_refused_to_the_other_side() {
     assert_eq!(progress, Progress::Pending);
     world.until("offer", |world| world.seen(1, OFFERS).contains(Readiness::READABLE).then_some(()));
     let Accepted::Connection(offer) = listening.accept() else { panic!() };
-    world.pass(Duration::from_secs(1));
+    offer.watch(Key(2)).unwrap();
+    world.pass(Duration::from_secs(10));
     // Nobody has answered yet, and nobody has given up.
     assert_eq!((stream.progress(), offer.progress()), (Ok(Progress::Pending), Ok(Progress::Pending)));
     offer.abort();
     world.until("refusal", |_| (stream.progress() == Err(NetError::Refused)).then_some(()));
+}
+
+#[test]
+fn offer_is_established_when_it_is_answered_however_late() {
+    let mut world = World::two("");
+    let listening = world.open(1, "10.0.0.2:80");
+    listening.listen(4, OFFERS).unwrap();
+    let address = world.open(0, "0.0.0.0:0");
+    let (stream, _) = address.connect(listening.local(), Key(1)).unwrap();
+    world.pass(Duration::from_secs(10));
+    let Accepted::Connection(offer) = listening.accept() else { panic!() };
+    offer.watch(Key(2)).unwrap();
+    world.pass(Duration::from_secs(10));
+    assert!(world.seen(1, Key(2)).is_none(), "an offer that waits has no news");
+    offer.answer();
+    offer.answer();
+    world.until("handshake", |world| world.seen(1, Key(2)).contains(Readiness::WRITABLE).then_some(()));
+    assert_eq!((stream.progress(), offer.progress()), (Ok(Progress::Established), Ok(Progress::Established)));
+    world.send_all(&stream, b"late");
+    assert_eq!(world.receive(&offer, 10).1, b"late");
+}
+
+#[test]
+fn offer_whose_maker_has_lost_patience_fails_when_it_is_answered() {
+    let mut world = World::two("");
+    let listening = world.open(1, "10.0.0.2:80");
+    listening.listen(4, OFFERS).unwrap();
+    let address = world.open(0, "0.0.0.0:0");
+    let (stream, _) = address.connect(listening.local(), Key(1)).unwrap();
+    world.pass(Duration::from_secs(22));
+    assert_eq!(stream.progress(), Err(NetError::TimedOut));
+    let Accepted::Connection(offer) = listening.accept() else { panic!() };
+    offer.watch(Key(2)).unwrap();
+    offer.answer();
+    world.until("reset", |world| world.seen(1, Key(2)).contains(Readiness::BROKEN).then_some(()));
+    assert_eq!(offer.progress(), Err(NetError::Reset));
 }
 
 #[test]

@@ -38,6 +38,7 @@ impl Transport {
             NetworkCommand::Accept { connection } => {
                 if let Some(link) = endpoint.link(connection) {
                     link.phase = Phase::Answered;
+                    link.connection.answer();
                     self.tell_progress(endpoint);
                 }
             }

@@ -237,7 +237,7 @@ impl Transport {
         let serial = self.next_serial();
         let phase = Phase::Offered;
         endpoint.link = Some(Link { connection, number, serial, phase, said: Said::default() });
-        // So that a remote node that withdraws its offer is noticed.
+        // So that a remote node that withdraws its offer is noticed. It is answered when the core accepts it.
         self.watch(endpoint);
     }
 

@@ -15,6 +15,7 @@ use nt_abi::NtStatus;
 use nt_abi::tdi::{QUERY_ACCEPT, TdiEvent, TdiRequest, disconnect_flags, query};
 use peer::*;
 use proves::proves;
+use sim_net::{NetworkFile, Sim};
 use tdi_core::transport_address::{self, Family};
 
 /// An address of the loopback interface and where its peers connect to.
@@ -110,6 +111,64 @@ fn query_accept_holds_the_offer_for_accept_or_rejection() {
         assert_eq!(nothing_offered.wait().0, NtStatus::INVALID_CONNECTION);
         endpoint.close(Order::HandleFirst);
         address.close(Order::HandleFirst);
+    });
+}
+
+/// A client and a server in one driver, whose handshakes take no time.
+fn on_simulated(test: impl FnOnce() + Send) {
+    let file = NetworkFile::parse("[[host]]\nname = \"a\"\naddress = [\"10.0.0.1\"]\n").expect("a network file");
+    let network = Sim::new(&file, 1).network("a").expect("its host");
+    with_transport(Arc::new(network), |_| test());
+}
+
+/// The outcome of a connect and of what comes after it, when the listener looks at the offer and then accepts or rejects it;
+/// `is_early` if the connect has ended before that.
+fn held_offer(is_early: bool, accepts: bool) -> (NtStatus, Result<Vec<u8>, NtStatus>) {
+    let (address, local) = open_listener();
+    let (other, other_local) = open_listener();
+    let client = open_address("127.0.0.1:0");
+    let (serving, calling) = (associated(&address, 1), associated(&client, 2));
+    let (other_serving, other_calling) = (associated(&other, 3), associated(&client, 4));
+
+    let offered = listen(&serving, QUERY_ACCEPT, None, None);
+    let connect = calling.start_connect(&Information::of(local), None);
+    assert_eq!(offered.wait().0, NtStatus::SUCCESS);
+    // A whole handshake that begins later: what the network says to the first one by itself, it has said by then.
+    let accepted = listen(&other_serving, 0, None, None);
+    assert_eq!(other_calling.connect(other_local), NtStatus::SUCCESS);
+    assert_eq!(accepted.wait().0, NtStatus::SUCCESS);
+    assert_eq!(connect.is_done(), is_early);
+
+    let outcome = if accepts {
+        assert_eq!(serving.request(TdiRequest::ACCEPT, [0; 4], ptr::null_mut()).wait(), (NtStatus::SUCCESS, 0));
+        let connected = connect.wait().0;
+        assert_eq!(serving.send(b"welcome").0, NtStatus::SUCCESS);
+        (connected, calling.receive(10))
+    } else {
+        assert_eq!(serving.abort(), NtStatus::SUCCESS);
+        (connect.wait().0, calling.receive(10))
+    };
+    for endpoint in [serving, calling, other_serving, other_calling] {
+        endpoint.close(Order::HandleFirst);
+    }
+    for address in [address, other, client] {
+        address.close(Order::HandleFirst);
+    }
+    outcome
+}
+
+#[proves("C-294", "C-309")]
+#[test]
+fn held_offer_is_answered_by_the_accept_where_the_network_can_refuse() {
+    let welcome = || Ok(b"welcome".to_vec());
+    on_simulated(|| {
+        assert_eq!(held_offer(false, true), (NtStatus::SUCCESS, welcome()));
+        assert_eq!(held_offer(false, false), (NtStatus::CONNECTION_REFUSED, Err(NtStatus::INVALID_CONNECTION)));
+    });
+    // The host's kernel has shaken hands already, so a rejection is a reset (C-445).
+    on_loopback(|| {
+        assert_eq!(held_offer(true, true), (NtStatus::SUCCESS, welcome()));
+        assert_eq!(held_offer(true, false), (NtStatus::SUCCESS, Err(NtStatus::CONNECTION_RESET)));
     });
 }
 

@@ -126,7 +126,7 @@ impl World {
         Ok(stream)
     }
 
-    /// The next offer, watched.
+    /// The next offer, watched and answered.
     #[track_caller]
     pub fn accept(&mut self, address: &Arc<dyn LocalAddress>, key: Key) -> Stream {
         let stream = self.until("accept", |_| match address.accept() {
@@ -136,6 +136,7 @@ impl World {
             Accepted::NotListening => panic!("does not listen"),
         });
         stream.watch(key).unwrap();
+        stream.answer();
         stream
     }
 
