@@ -42,6 +42,16 @@ impl<T> RareQueue<T> {
         let items = self.0.as_mut()?;
         items.remove(items.iter().position(wanted)?)
     }
+
+    /// Takes out the only entry that is `wanted`. Looks from both ends, so that those who take all entries out in their
+    /// order, or against it, find each at once.
+    pub(crate) fn remove_only(&mut self, wanted: impl Fn(&T) -> bool) -> Option<T> {
+        let items = self.0.as_mut()?;
+        let last = items.len().checked_sub(1)?;
+        let mut places = (0..=last / 2).flat_map(|near| [near, last - near]);
+        let at = places.find(|at| items.get(*at).is_some_and(&wanted))?;
+        items.remove(at)
+    }
 }
 
 impl<T> Default for RareQueue<T> {
@@ -114,6 +124,37 @@ impl<T> Queue<T> {
         self.rest.remove(wanted)
     }
 
+    /// As [`RareQueue::remove_only`].
+    pub(crate) fn remove_only(&mut self, wanted: impl Fn(&T) -> bool) -> Option<T> {
+        if self.head.as_ref().is_some_and(&wanted) {
+            return self.pop_front();
+        }
+        self.rest.remove_only(wanted)
+    }
+
+    /// Puts an entry in front of the first that is `later`.
+    pub(crate) fn insert_before(&mut self, item: T, later: impl Fn(&T) -> bool) {
+        match &self.head {
+            None => self.head = Some(item),
+            Some(head) if later(head) => self.push_front(item),
+            Some(_) => {
+                let rest = self.rest.0.get_or_insert_default();
+                let at = rest.iter().position(later).unwrap_or(rest.len());
+                rest.insert(at, item);
+            }
+        }
+    }
+
+    /// Takes out the first entry that is `wanted`, unless one that is `later` comes before it: behind that it does not look.
+    pub(crate) fn remove_before(&mut self, wanted: impl Fn(&T) -> bool, later: impl Fn(&T) -> bool) -> Option<T> {
+        let at = self.iter().position(|item| wanted(item) || later(item))?;
+        if at == 0 {
+            return if wanted(self.head.as_ref()?) { self.pop_front() } else { None };
+        }
+        let rest = self.rest.0.as_mut()?;
+        if wanted(rest.get(at - 1)?) { rest.remove(at - 1) } else { None }
+    }
+
     /// Drops every entry that is not `wanted`.
     pub(crate) fn retain(&mut self, wanted: impl Fn(&T) -> bool) {
         if let Some(rest) = &mut self.rest.0 {
@@ -134,6 +175,8 @@ impl<T> Default for Queue<T> {
 #[cfg(test)]
 mod tests {
     use std::vec::Vec;
+
+    use core::cell::Cell;
 
     use super::Queue;
 
@@ -172,6 +215,62 @@ mod tests {
         assert_eq!(one.remove(|&item| item == 1), Some(1));
         assert_eq!(one.remove(|&item| item == 9), None);
         assert_eq!(items(&one), [3, 4]);
+    }
+
+    #[test]
+    fn the_only_match_is_found_from_either_end_at_once() {
+        let mut one = queue(&(0..1000).collect::<Vec<_>>());
+        let asked = Cell::new(0);
+        let mut remove = |wanted| {
+            one.remove_only(|&item| {
+                asked.set(asked.get() + 1);
+                item == wanted
+            })
+        };
+        let ends: Vec<u32> = (0..500).flat_map(|near| [near, 999 - near]).collect();
+        assert!(ends.iter().all(|&wanted| remove(wanted) == Some(wanted)));
+        assert_eq!(remove(1), None);
+        assert!(asked.get() <= 3 * 1000, "{} entries were looked at", asked.get());
+    }
+
+    #[test]
+    fn the_only_match_is_found_wherever_it_stands_and_the_order_stays() {
+        for count in 0..7 {
+            let all: Vec<u32> = (0..count).collect();
+            for wanted in 0..=count {
+                let mut one = queue(&all);
+                assert_eq!(one.remove_only(|&item| item == wanted), (wanted < count).then_some(wanted));
+                assert!(items(&one).into_iter().eq(all.iter().copied().filter(|&item| item != wanted)));
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_is_put_in_front_of_the_first_later_one() {
+        let mut one = Queue::new();
+        for item in [20, 10, 30, 11, 21, 31, 12] {
+            one.insert_before(item, |&other| other / 10 > item / 10);
+        }
+        assert_eq!(items(&one), [10, 11, 12, 20, 21, 30, 31]);
+    }
+
+    #[test]
+    fn nothing_is_looked_for_behind_a_later_entry() {
+        let mut one = queue(&[10, 11, 20]);
+        (30..1000).for_each(|item| one.push_back(item));
+        one.push_back(12);
+        let asked = Cell::new(0);
+        let mut take = |ten: u32| {
+            let wanted = |item: &u32| {
+                asked.set(asked.get() + 1);
+                item / 10 == ten
+            };
+            one.remove_before(wanted, |item| item / 10 > ten)
+        };
+        assert_eq!([take(2), take(1), take(1), take(1), take(2)], [Some(20), Some(10), Some(11), None, None]);
+        assert_eq!([take(3), take(3)], [Some(30), Some(31)]);
+        assert!(asked.get() <= 20, "{} entries were looked at", asked.get());
+        assert_eq!(items(&one).last(), Some(&12));
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Endpoint {
     pub(super) fn detach(&mut self) {
         if let Some(association) = self.association.take() {
             let Association { address, seat, .. } = association;
-            self.outputs.waiting.push_back(Waiting::Detach { address, seat });
+            self.outputs.push(Waiting::Detach { address, seat });
         }
         self.outputs.forget_disconnects();
     }

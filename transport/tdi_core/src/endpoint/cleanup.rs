@@ -53,6 +53,6 @@ impl Endpoint {
     /// Tells the network the end of a connection.
     pub(super) fn leave(&mut self, connection: ConnectionNumber, in_order: bool) {
         let end = if in_order { Waiting::Close(connection) } else { Waiting::Abort(connection) };
-        self.outputs.waiting.push_back(end);
+        self.outputs.push(end);
     }
 }

@@ -20,7 +20,7 @@ impl Endpoint {
         let deadline = self.now.after(timeout.unwrap_or(self.config.connect_timeout));
         let connection = self.begin_link(remote);
         self.enter(State::Connecting { connect: id, deadline });
-        self.outputs.waiting.push_back(Waiting::Connect { connection, remote: remote.into() });
+        self.outputs.push(Waiting::Connect { connection, remote: remote.into() });
         Outcome::Taken
     }
 
@@ -32,7 +32,7 @@ impl Endpoint {
             return Outcome::Done(status::LISTEN_CLOSED_ADDRESS);
         }
         let filter = filter.remote.map(Box::new);
-        self.outputs.waiting.push_back(Waiting::Listen { address: association.address, id, filter });
+        self.outputs.push(Waiting::Listen { address: association.address, id, filter });
         self.outputs.forget_disconnects();
         self.enter(State::Listening { listen: id, query_accept });
         Outcome::Taken
@@ -42,7 +42,7 @@ impl Endpoint {
         let Some(link) = &self.link else {
             return Outcome::Done(Situation::NothingOffered.status());
         };
-        self.outputs.waiting.push_back(Waiting::Accept(link.number));
+        self.outputs.push(Waiting::Accept(link.number));
         self.enter(State::Accepting { request: id });
         Outcome::Taken
     }
@@ -92,7 +92,7 @@ impl Endpoint {
 
     fn accept(&mut self, request: RequestId, offer: &Offer) {
         let connection = self.begin_link(offer.remote);
-        self.outputs.waiting.push_back(Waiting::Accept(connection));
+        self.outputs.push(Waiting::Accept(connection));
         self.enter(State::Accepting { request });
     }
 
@@ -115,7 +115,7 @@ impl Endpoint {
             State::Listening { listen, .. } => {
                 if let Some(association) = &self.association {
                     let address = association.address;
-                    self.outputs.waiting.push_back(Waiting::WithdrawListen { address, id: listen });
+                    self.outputs.push(Waiting::WithdrawListen { address, id: listen });
                 }
                 self.complete(listen, fate(cause, During::Accepting));
             }
@@ -128,7 +128,7 @@ impl Endpoint {
     /// Gives the network's connection up, if there is one; what was queued for it is void.
     pub(super) fn drop_link(&mut self) {
         if let Some(link) = self.link.take() {
-            self.outputs.waiting.push_back(Waiting::Abort(link.number));
+            self.outputs.push(Waiting::Abort(link.number));
         }
     }
 

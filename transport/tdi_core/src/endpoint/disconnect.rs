@@ -109,7 +109,7 @@ impl Endpoint {
             connected.remote = Remote::Reported;
         }
         if !is_silent {
-            self.outputs.waiting.push_back(Waiting::Disconnected { flags: disconnect_flags::RELEASE });
+            self.outputs.push(Waiting::Disconnected { flags: disconnect_flags::RELEASE });
         }
     }
 
@@ -142,7 +142,7 @@ impl Endpoint {
         if !release.is_shut {
             release.is_shut = true;
             if let Some(connection) = self.connection() {
-                self.outputs.waiting.push_back(Waiting::ShutdownSend(connection));
+                self.outputs.push(Waiting::ShutdownSend(connection));
             }
         }
         if is_over && !is_done {
@@ -155,7 +155,7 @@ impl Endpoint {
         let left = self.enter(State::Idle);
         self.outputs.unlearnt = Some(End::InOrder);
         if let Some(link) = self.link.take() {
-            self.outputs.waiting.push_back(Waiting::Close(link.number));
+            self.outputs.push(Waiting::Close(link.number));
         }
         self.normal.clear();
         self.expedited.clear();
@@ -200,7 +200,7 @@ impl Endpoint {
         }
         self.enter(State::Idle);
         if let Some(link) = self.link.take() {
-            self.outputs.waiting.push_back(Waiting::Close(link.number));
+            self.outputs.push(Waiting::Close(link.number));
         }
         self.fail_requests(cause);
     }
@@ -246,7 +246,7 @@ impl Endpoint {
             self.outputs.unlearnt = (!is_told).then_some(End::Lost(error));
             // Nobody is told after a RELEASE has completed (C-348); a receive finds it out.
             if !connected.release.as_ref().is_some_and(|release| release.is_told) {
-                self.outputs.waiting.push_back(Waiting::Disconnected { flags: disconnect_flags::ABORT });
+                self.outputs.push(Waiting::Disconnected { flags: disconnect_flags::ABORT });
             }
         }
         if let Some(id) = connected.release.and_then(|release| release.request) {

@@ -16,8 +16,9 @@ use nt_abi::tdi::disconnect_flags;
 
 #[derive(Debug, Default)]
 pub(super) struct Outputs {
-    /// One queue for all, because it is nearly always empty; entries leave by kind, each kind in its order.
-    pub(super) waiting: Queue<Waiting>,
+    /// One queue for all, because it is nearly always empty. It is in the order of the turns, so that what the network is
+    /// to do is not looked for behind thousands of completions.
+    waiting: Queue<Waiting>,
     pub(super) busy: Option<Busy>,
     /// How the last connection ended, as far as a request that comes afterwards is told.
     pub(super) unlearnt: Option<End>,
@@ -72,7 +73,7 @@ pub(super) enum Waiting {
 }
 
 /// What an output is for, in the order of their turns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Turn {
     Network,
     Address,
@@ -111,6 +112,13 @@ pub(super) struct Copying {
 }
 
 impl Outputs {
+    pub(super) fn push(&mut self, waiting: Waiting) {
+        match waiting.turn() {
+            Turn::Client => self.waiting.push_back(waiting),
+            turn => self.waiting.insert_before(waiting, |other| other.turn() > turn),
+        }
+    }
+
     /// The client needs no word about the end of its last connection any more.
     pub(super) fn forget_disconnects(&mut self) {
         self.unlearnt = None;
@@ -127,7 +135,7 @@ impl Outputs {
     }
 
     fn next(&mut self, turn: Turn) -> Option<Waiting> {
-        self.waiting.remove(|waiting| waiting.turn() == turn)
+        self.waiting.remove_before(|waiting| waiting.turn() == turn, |waiting| waiting.turn() > turn)
     }
 
     /// The next message to an address. It is told that we are gone only when no handler of it runs for
@@ -135,7 +143,7 @@ impl Outputs {
     fn next_message(&mut self) -> Option<Waiting> {
         let is_held = self.is_indicating()
             && matches!(
-                self.waiting.iter().find(|waiting| waiting.turn() == Turn::Address),
+                self.waiting.iter().find(|waiting| waiting.turn() > Turn::Network),
                 Some(Waiting::Detach { .. })
             );
         if is_held { None } else { self.next(Turn::Address) }
@@ -219,13 +227,13 @@ impl Endpoint {
     }
 
     pub(super) fn complete_transfer(&mut self, id: RequestId, status: NtStatus, bytes: u32) {
-        self.outputs.waiting.push_back(Waiting::Complete { id, status, bytes, peer: None });
+        self.outputs.push(Waiting::Complete { id, status, bytes, peer: None });
     }
 
     /// SUCCESS of CONNECT, LISTEN or ACCEPT.
     pub(super) fn complete_setup(&mut self, id: RequestId) {
         let peer = self.link.as_ref().map(|link| link.remote.clone());
-        self.outputs.waiting.push_back(Waiting::Complete { id, status: NtStatus::SUCCESS, bytes: 0, peer });
+        self.outputs.push(Waiting::Complete { id, status: NtStatus::SUCCESS, bytes: 0, peer });
     }
 
     fn next_call(&mut self) -> Option<Output> {

@@ -221,7 +221,7 @@ impl Endpoint {
 
     /// Takes out a receive. Bytes it holds are the client's: then it has succeeded (C-527, C-578).
     pub(super) fn cancel_receive(&mut self, id: RequestId) -> bool {
-        let Some(receive) = self.receives.remove(|receive| receive.id == id) else { return false };
+        let Some(receive) = self.receives.remove_only(|receive| receive.id == id) else { return false };
         self.end_receive(&receive, Cause::Cancelled);
         true
     }

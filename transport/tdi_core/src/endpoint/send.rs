@@ -49,7 +49,7 @@ impl Sends {
     }
 
     fn remove(&mut self, id: RequestId) -> Option<Send> {
-        self.expedited.remove(|send| send.id == id).or_else(|| self.normal.remove(|send| send.id == id))
+        self.expedited.remove_only(|send| send.id == id).or_else(|| self.normal.remove_only(|send| send.id == id))
     }
 
     /// Takes out a send at a front of which nothing is left to transmit. An empty one ends only when its
