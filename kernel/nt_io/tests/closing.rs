@@ -177,7 +177,7 @@ fn failed_create_sends_neither_cleanup_nor_close() {
     });
 }
 
-#[proves("C-142", "C-141", "C-574")]
+#[proves("C-142", "C-141")]
 #[test]
 fn last_reference_dropped_at_dispatch_level_closes_later_at_passive_level() {
     with_driver(|driver| {

@@ -8,8 +8,8 @@ mod scripted;
 use std::io::Write;
 use std::net::TcpListener;
 use std::ptr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ use client::*;
 use filter::Filter;
 use net_api::Progress;
 use nt_abi::tdi::{TdiEvent, TdiRequest, disconnect_flags, query, receive_flags};
-use nt_abi::{Irp, MajorFunction, NtStatus};
+use nt_abi::{FileObject, Irp, Irql, MajorFunction, NtStatus};
+use nt_dispatcher::irql::Raised;
 use nt_io::cancel;
 use peer::*;
 use proves::proves;
@@ -142,7 +143,7 @@ fn cleanup_waits_for_a_handler_that_runs_on_another_thread() {
     });
 }
 
-#[proves("C-142", "C-574")]
+#[proves("C-142")]
 #[test]
 fn handler_may_drop_the_last_reference_and_the_last_handle_of_its_own_endpoint() {
     for order in [Order::HandleFirst, Order::ReferenceFirst] {
@@ -288,6 +289,95 @@ fn three_endpoints(address: &File) -> [File; 3] {
 fn send_watched(file: &File, minor: TdiRequest, parameters: [u64; 4], buffer: &Buffer, found: &Found) -> Request {
     let request = Request::new(file, minor, parameters, buffer.mdl());
     request.on_completion(look_and_cancel as *const () as u64, ptr::from_ref(found) as u64).send(file)
+}
+
+/// What is written over a file object once it is gone.
+const POISON: u8 = 0xDD;
+
+/// What `drop_last_reference` is given, and what it notes.
+struct Dropping {
+    file: File,
+    level: Mutex<Option<Irql>>,
+    /// The packet as it was.
+    packet: Mutex<Vec<u8>>,
+}
+
+impl Dropping {
+    fn new(file: File) -> Self {
+        Self { file, level: Mutex::default(), packet: Mutex::default() }
+    }
+}
+
+unsafe extern "win64" fn drop_last_reference(_device: u64, irp: *mut Irp, dropping: *const Dropping) -> NtStatus {
+    // SAFETY: called as a completion routine with the test's context, for the test's packet. A file object that is gone leaves its
+    // memory unused until another is opened, and none is.
+    unsafe {
+        let Dropping { file, level, packet } = &*dropping;
+        *level.lock().expect("no panic") = Some(gate::irql());
+        file.dereference();
+        if !nt_object::is_live(file.object as u64) {
+            ptr::write_bytes(file.object.cast::<u8>(), POISON, size_of::<FileObject>());
+        }
+        *packet.lock().expect("no panic") = bytes(irp).to_vec();
+        ptr::write_bytes(irp.cast::<u8>(), POISON, size_of::<Irp>());
+    }
+    NtStatus::MORE_PROCESSING_REQUIRED
+}
+
+/// What lies there now.
+unsafe fn bytes<T>(at: *mut T) -> &'static [u8] {
+    // SAFETY: the caller's memory, which stays readable.
+    unsafe { std::slice::from_raw_parts(at.cast(), size_of::<T>()) }
+}
+
+/// Sends a request that ends at once, whose completion routine drops the last reference.
+fn send_dropping(dropping: &Dropping) {
+    let Dropping { file, level, packet } = dropping;
+    let buffer = Buffer::new(*b"late");
+    let request = Request::new(file, TdiRequest::SEND, [4, 0, 0, 0], buffer.mdl());
+    let context = ptr::from_ref(dropping) as u64;
+    let request = request.on_completion(drop_last_reference as *const () as u64, context).send(file);
+    assert_eq!(request.returned, NtStatus::CANCELLED);
+    assert!(level.lock().expect("no panic").is_some());
+    // SAFETY: the test's packet, put back before it is freed.
+    unsafe {
+        assert!(bytes(request.irp).iter().all(|&byte| byte == POISON), "the packet was touched");
+        let packet = packet.lock().expect("no panic");
+        ptr::copy_nonoverlapping(packet.as_ptr(), request.irp.cast(), packet.len());
+    }
+}
+
+#[proves("C-574", "C-142")]
+#[test]
+fn completion_routine_may_drop_the_last_reference_and_free_the_packet() {
+    scripted(|_| {
+        let (address, endpoint) = open_pair(1);
+        assert_eq!(endpoint.connect(remote()), NtStatus::SUCCESS);
+        endpoint.close_handle();
+        let dropping = Dropping::new(endpoint);
+        send_dropping(&dropping);
+        // It ran at PASSIVE_LEVEL, so the file was gone when it returned.
+        assert_eq!(*dropping.level.lock().expect("no panic"), Some(Irql::PASSIVE));
+        // SAFETY: nothing else was opened meanwhile.
+        let left = unsafe { bytes(endpoint.object) };
+        assert!(left.iter().all(|&byte| byte == POISON), "the file object was touched");
+
+        let filter = Filter::on(r"\Device\Tcp");
+        let endpoint = open_endpoint(2);
+        endpoint.close_handle();
+        filter.passed();
+        let dropping = Dropping::new(endpoint);
+        let raised = Raised::to(Irql::DISPATCH);
+        send_dropping(&dropping);
+        assert_eq!(*dropping.level.lock().expect("no panic"), Some(Irql::DISPATCH));
+        drop(raised);
+        nt_dispatcher::work::drain();
+        let passed: Vec<_> = filter.passed().iter().map(|passed| (passed.major, passed.level)).collect();
+        let expected =
+            [(MajorFunction::INTERNAL_DEVICE_CONTROL, Irql::DISPATCH), (MajorFunction::CLOSE, Irql::PASSIVE)];
+        assert_eq!(passed, expected);
+        address.close(Order::HandleFirst);
+    });
 }
 
 #[proves("C-158", "C-157", "C-568")]

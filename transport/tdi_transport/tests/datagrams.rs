@@ -430,7 +430,7 @@ fn misuse_of_the_datagram_handler_s_answer_is_a_finding() {
     });
 }
 
-#[proves("C-463", "D-035", "D-097", "D-098", "D-029", "D-099")]
+#[proves("C-461", "C-463", "D-035", "D-097", "D-098", "D-029", "D-099")]
 #[test]
 fn unreachable_port_is_reported_to_the_error_handler() {
     on_loopback(|| {

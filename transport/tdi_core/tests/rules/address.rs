@@ -203,7 +203,7 @@ fn an_accept_in_progress_ends_with_its_address_although_other_endpoints_live() {
     world.expect("send=SUCCESS/1");
 }
 
-#[proves("C-459", "C-460", "C-461", "C-462", "D-096")]
+#[proves("C-459", "C-460", "C-462", "D-096")]
 #[test]
 fn a_failure_of_the_transport_calls_each_registered_error_handler_once() {
     let mut world = World::new();

@@ -5,7 +5,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nt_abi::io::control;
-use nt_abi::{DeviceObject, DriverObject, FileObject, Irp, MajorFunction, NtStatus};
+use nt_abi::{DeviceObject, DriverObject, FileObject, Irp, Irql, MajorFunction, NtStatus};
 use nt_io::device::{self, NewDevice};
 use nt_io::driver::{self, NewDriver};
 use nt_io::irp;
@@ -14,6 +14,8 @@ use nt_io::irp;
 #[derive(Clone, Debug)]
 pub struct Passed {
     pub major: MajorFunction,
+    /// The level on the way down.
+    pub level: Irql,
     pub file: u64,
     pub parameters: [u64; 4],
     /// `AssociatedIrp.SystemBuffer`, and what lies there for a create's EaLength.
@@ -68,6 +70,7 @@ unsafe extern "win64" fn pass_down(device: *mut DeviceObject, irp: *mut Irp) -> 
         };
         let passed = Passed {
             major: (*current).major_function,
+            level: gate::irql(),
             file: (*current).file_object as u64,
             parameters: (*current).parameters,
             system_buffer,
