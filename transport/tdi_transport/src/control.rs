@@ -9,7 +9,6 @@ use nt_io::irp;
 use tdi_core::AddressId;
 use tdi_core::transport_address::{self, Family};
 
-use crate::address::AddressState;
 use crate::dispatch::{Sent, name_in};
 use crate::mdl;
 use crate::status::address_status;
