@@ -2,7 +2,7 @@
 //!
 //! All of it is built with the profile `soak`: a release in whatever matters here, which the workspace's tests are compiled for in
 //! minutes. Property tests with many more cases, endpoints against their model, waits from several threads, drivers on random
-//! networks and with many thousand connections at once, and every closing path of the
+//! networks and with many thousand connections at once, connections over networks that do their worst, and every closing path of the
 //! sample client over and over, in one thread and in many, with requests and with events; and every image of Debian's wine package
 //! through inspection and the loader.
 
@@ -58,6 +58,10 @@ pub struct Options {
     /// Simulated runs of the sample drivers that differ in everything
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     swarm: u64,
+
+    /// Simulated connections whose ends do as they please
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    storms: u32,
 
     /// Connections at once between two processes, over sockets of the host
     #[arg(long, value_name = "N", default_value_t = 9000)]
@@ -118,6 +122,11 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         let mut swarm = workspace.cargo(["test", "--profile", "soak", "--package", "drydock_cli", "--test", "swarm"]);
         swarm.args(["--", "--nocapture"]).env("SWARM_RUNS", options.swarm.to_string());
         run_command(swarm.env("SWARM_SEED", new_seed().to_string()))
+    })?;
+    step("storm of connections", || {
+        let mut storm = workspace.cargo(["test", "--profile", "soak", "--package", "sim_net", "--test", "storm"]);
+        storm.args(["whatever", "--", "--nocapture"]).env("STORM_CASES", options.storms.to_string());
+        run_command(storm.env("STORM_FIRST", new_seed().to_string()))
     })?;
     step("many connections at once", || {
         let mut scale = workspace.cargo(["test", "--profile", "soak", "--package", "drydock_cli", "--test", "scale"]);

@@ -508,6 +508,7 @@ fn run(case: &Case, seed: u64) -> Result<Option<Outcome>, String> {
                 Accepted::Connection(stream) => {
                     accepted = true;
                     stream.watch(Key(2)).map_err(|error| error.to_string())?;
+                    stream.answer();
                     ends[1].stream = Some(stream);
                     ends[1].moved_at = now;
                 }

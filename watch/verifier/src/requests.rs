@@ -298,8 +298,10 @@ impl Requests {
 }
 
 impl Request {
+    /// As far as is known: what was completed may have been the request before at this address.
     fn is_under_way(&self) -> bool {
-        self.depth > 0 || (self.completions == 0 && self.returned == Some(STATUS_PENDING))
+        let may_pend = self.completions == 0 || self.is_uncertain;
+        self.depth > 0 || (may_pend && self.returned == Some(STATUS_PENDING))
     }
 
     /// Whether its dispatch routines have returned that it is over.

@@ -343,6 +343,15 @@ fn completion_that_stands_in_front_of_its_dispatch_completes_it() {
 }
 
 #[test]
+fn request_that_is_passed_on_by_who_completed_the_one_before_is_one_request() {
+    // A filter's thread passes on what the filter has marked pending: first the cleanup, then the close, by the same packet.
+    let pends = |run: Run, functions| run.on(1).dispatch(7, 1, functions).returns(7, STATUS_PENDING);
+    let passed = |run: Run, functions| run.on(2).dispatch(7, 1, functions).complete(7, 0).returns(7, 0);
+    let cleaned = passed(pends(Run::default().endpoint(1), CLEANUP), CLEANUP);
+    passed(pends(cleaned, CLOSE), CLOSE).event(Event::FileDeleted { file: 1 }).breaks(&[]);
+}
+
+#[test]
 fn open_whose_packet_is_completed_for_another_later_has_not_failed() {
     // Through a filter that left its location: one completion for two dispatches.
     let run = Run::default().on(2).dispatch(7, 1, CREATE).dispatch(7, 1, CREATE).complete(7, 0).returns(7, 0);

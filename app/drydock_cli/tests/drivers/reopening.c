@@ -85,7 +85,8 @@ static void NTAPI ConnectOften(PVOID Context)
 {
     TRANSPORT_FILE server, client;
     TRANSFER listen;
-    ULONG round, count;
+    NTSTATUS status;
+    ULONG round, count, tries;
 
     (void)Context;
     for (round = 0; round < Rounds; ++round) {
@@ -94,7 +95,13 @@ static void NTAPI ConnectOften(PVOID Context)
         CHECK_STATUS(STATUS_SUCCESS, OpenEndpoint(&client, NULL));
         CHECK_STATUS(STATUS_SUCCESS, AssociateAddress(&client, &Client));
         CHECK(NT_SUCCESS(Listen(&server, &listen)));
-        CHECK_STATUS(STATUS_SUCCESS, Connect(&client, &Where, Patience));
+        /*
+         * Where both ends are one host's, its TCP may give this one the port of a connection that the other thread is just
+         * aborting, and refuse it for that.
+         */
+        for (tries = 0; (status = Connect(&client, &Where, Patience)) == STATUS_CONNECTION_REFUSED && tries < 10; ++tries)
+            ;
+        CHECK_STATUS(STATUS_SUCCESS, status);
         /* Another thread's client may have come to this listen: one way or the other everybody finds somebody. */
         CHECK_STATUS(STATUS_SUCCESS, FinishTransfer(&listen, Patience, &count));
         CHECK_STATUS(STATUS_SUCCESS, Disconnect(&server, TDI_DISCONNECT_ABORT, Patience));
