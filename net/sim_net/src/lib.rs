@@ -11,12 +11,13 @@
 //!   for byte. There is no clock here, no thread, and no table whose order depends on addresses.
 //! - Time goes on in [`Network::poll`](net_api::Network::poll) alone, to where the caller says it is. A call
 //!   never blocks unless it is told to wait in real time.
-//! - An offer is answered when the accepted connection is first watched. Until then the remote side waits,
+//! - An offer is answered by [`Connection::answer`](net_api::Connection::answer). Until then the remote side waits,
 //!   and an abort is a refusal to it. A full backlog refuses at once.
 //! - Everything is bounded: queues, backlogs, reassembly, what is remembered of finished connections.
 //!
 //! Left out: selective acknowledgement by the sender (smoltcp has none); path MTU discovery (a connection knows the
-//! MTU of its link when it begins, and a link that shrinks swallows packets); ICMP but for echoes and unreachable ports; raw IP; a host's forwarding of packets.
+//! MTU of its link when it begins, and a link that shrinks swallows packets); ICMP but for echoes and unreachable
+//! ports; raw IP; a host's forwarding of packets.
 
 #![forbid(unsafe_code)]
 
