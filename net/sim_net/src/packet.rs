@@ -297,14 +297,7 @@ pub(crate) fn take_end(frame: &mut [u8]) -> Option<Vec<u8>> {
     tcp.fill_checksum(&from, &to);
     let (number, tcp_header) = (tcp.seq_number() + length, usize::from(tcp.header_len()));
     let mut end = frame[..header + tcp_header].to_vec();
-    match version(&end)? {
-        IpVersion::Ipv4 => {
-            let mut ip = Ipv4Packet::new_unchecked(&mut end);
-            ip.set_total_len((header + tcp_header) as u16);
-            ip.fill_checksum();
-        }
-        IpVersion::Ipv6 => Ipv6Packet::new_unchecked(&mut end).set_payload_len(tcp_header as u16),
-    }
+    refit(&mut end);
     let mut tcp = TcpPacket::new_unchecked(&mut end[header..]);
     tcp.set_seq_number(number);
     tcp.set_fin(true);
@@ -315,8 +308,7 @@ pub(crate) fn take_end(frame: &mut [u8]) -> Option<Vec<u8>> {
 
 /// What a packet acknowledges: the number of the byte that it asks for.
 pub(crate) fn acknowledgement(frame: &[u8]) -> Option<TcpSeqNumber> {
-    let (header, ..) = ends_of_tcp(frame)?;
-    let tcp = TcpPacket::new_checked(&frame[header..]).ok()?;
+    let tcp = tcp_in(frame)?;
     (tcp.ack() && !tcp.rst()).then(|| tcp.ack_number())
 }
 
@@ -327,30 +319,26 @@ pub(crate) fn acknowledgement(frame: &[u8]) -> Option<TcpSeqNumber> {
 /// Only where this side ended first: in LAST-ACK smoltcp 0.14 answers an acknowledgement of nothing new at once and
 /// counts none.
 pub(crate) fn only_acknowledges_before(frame: &[u8], next: Option<TcpSeqNumber>) -> bool {
-    let Some((header, ..)) = ends_of_tcp(frame) else { return false };
-    let Ok(tcp) = TcpPacket::new_checked(&frame[header..]) else { return false };
+    let Some(tcp) = tcp_in(frame) else { return false };
     let is_plain = tcp.segment_len() == 0 && tcp.ack() && !tcp.rst();
     is_plain && next.is_some_and(|next| tcp.ack_number() < next)
 }
 
 /// The number of the first byte of a stream, if this packet is the one that begins it.
 pub(crate) fn first_of_stream(frame: &[u8]) -> Option<TcpSeqNumber> {
-    let (header, ..) = ends_of_tcp(frame)?;
-    let tcp = TcpPacket::new_checked(&frame[header..]).ok()?;
+    let tcp = tcp_in(frame)?;
     (tcp.syn() && !tcp.rst()).then(|| tcp.seq_number() + 1)
 }
 
 /// The number of the first byte that a packet carries, if it carries any.
 pub(crate) fn sequence(frame: &[u8]) -> Option<TcpSeqNumber> {
-    let (header, ..) = ends_of_tcp(frame)?;
-    let tcp = TcpPacket::new_checked(&frame[header..]).ok()?;
+    let tcp = tcp_in(frame)?;
     (!tcp.payload().is_empty() && !tcp.syn()).then(|| tcp.seq_number())
 }
 
 /// The number of the urgent byte that a packet tells of: its pointer leads to the byte behind it (RFC 6093).
 pub(crate) fn urgent_byte(frame: &[u8]) -> Option<TcpSeqNumber> {
-    let (header, ..) = ends_of_tcp(frame)?;
-    let tcp = TcpPacket::new_checked(&frame[header..]).ok()?;
+    let tcp = tcp_in(frame)?;
     let is_told = tcp.urg() && tcp.urgent_at() > 0 && !tcp.syn() && !tcp.rst();
     is_told.then(|| tcp.seq_number() + usize::from(tcp.urgent_at()) - 1)
 }
@@ -404,6 +392,12 @@ fn refit(frame: &mut [u8]) {
         }
         None => {}
     }
+}
+
+/// The TCP segment of a packet, to be read.
+fn tcp_in(frame: &[u8]) -> Option<TcpPacket<&[u8]>> {
+    let (header, ..) = ends_of_tcp(frame)?;
+    TcpPacket::new_checked(&frame[header..]).ok()
 }
 
 /// Where the TCP segment of a packet begins, and the addresses that its checksum covers.

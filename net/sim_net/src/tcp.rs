@@ -472,6 +472,39 @@ mod tests {
         }
     }
 
+    /// What the file says of a link that is down in the fourth second.
+    const DARK_SECOND: &str = r#"
+        [[fault]]
+        at = "3s"
+        until = "4s"
+        link = ["a", "b"]
+        down = true
+    "#;
+
+    /// A world in which `a` has sent these bytes, and its end in the fourth second, and then so many copies of `b`'s last packet
+    /// have arrived; much later.
+    fn ended_in_the_dark(more: &str, bytes: &[u8], copies: usize) -> (World, Id) {
+        let (mut world, id) = connecting(&format!("{more}{DARK_SECOND}"));
+        let acknowledgement = Arc::new(Mutex::new(Vec::new()));
+        world.sink = Some(Box::new(LastOfB(Arc::clone(&acknowledgement))));
+        world.settle();
+        world.advance(SECOND);
+        assert_eq!(world.send(id, &[IoSlice::new(bytes)]), Sent::Taken(bytes.len()));
+        world.settle();
+        world.advance(3 * SECOND);
+
+        world.shutdown_send(id).unwrap();
+        world.settle();
+        for _ in 0..copies {
+            let frame = acknowledgement.lock().unwrap().clone();
+            let Some(packet::Packet::Tcp(segment)) = packet::parse(&frame) else { panic!("{frame:?}") };
+            world.segment_arrives(0, frame.clone(), segment);
+            world.settle();
+        }
+        world.advance(100 * SECOND);
+        (world, id)
+    }
+
     #[test]
     fn abort_after_a_time_out_reaches_a_peer_that_has_later_bytes() {
         // All bytes arrive, but what acknowledges them does not, and what is repeated of them is lost.
@@ -509,42 +542,11 @@ mod tests {
 
     #[test]
     fn lost_end_is_repeated_though_acknowledgements_of_the_bytes_before_it_are_too() {
-        let more = |peer: &str| {
-            format!(
-                r#"
-            [[peer]]
-            host = "b"
-            {peer}
-            port = 9
-            [[fault]]
-            at = "3s"
-            until = "4s"
-            link = ["a", "b"]
-            down = true
-            "#
-            )
-        };
         // The end is the first one, and the second.
         let peers = ["kind = \"sink\"", "kind = \"half_close\"\ntext = \"I have ended\""];
         for (peer, copies) in peers.into_iter().flat_map(|peer| (0..5).map(move |copies| (peer, copies))) {
-            let (mut world, id) = connecting(&more(peer));
-            let acknowledgement = Arc::new(Mutex::new(Vec::new()));
-            world.sink = Some(Box::new(LastOfB(Arc::clone(&acknowledgement))));
-            world.settle();
-            world.advance(SECOND);
-            assert_eq!(world.send(id, &[IoSlice::new(b"bytes")]), Sent::Taken(5));
-            world.settle();
-            world.advance(3 * SECOND);
-
-            world.shutdown_send(id).unwrap();
-            world.settle();
-            for _ in 0..copies {
-                let frame = acknowledgement.lock().unwrap().clone();
-                let Some(packet::Packet::Tcp(segment)) = packet::parse(&frame) else { panic!("{frame:?}") };
-                world.segment_arrives(0, frame.clone(), segment);
-                world.settle();
-            }
-            world.advance(100 * SECOND);
+            let more = format!("[[peer]]\nhost = \"b\"\n{peer}\nport = 9\n");
+            let (world, id) = ended_in_the_dark(&more, b"bytes", copies);
             let connection = world.connections.get(id).unwrap();
             assert!(connection.has_remote_ended && connection.failure.is_none(), "{peer}, {copies} copies");
             assert!(!connection.is_attached && world.hosts[1].connections.is_empty(), "{peer}, {copies} copies");
@@ -585,31 +587,10 @@ mod tests {
             host = "b"
             kind = "silent"
             port = 9
-            [[fault]]
-            at = "3s"
-            until = "4s"
-            link = ["a", "b"]
-            down = true
         "#;
         // The second time a question for the window would have the last byte and the end in it.
         for (count, copies) in (0..5).flat_map(|copies| [(4096, copies), (4097, copies)]) {
-            let (mut world, id) = connecting(more);
-            let acknowledgement = Arc::new(Mutex::new(Vec::new()));
-            world.sink = Some(Box::new(LastOfB(Arc::clone(&acknowledgement))));
-            world.settle();
-            world.advance(SECOND);
-            assert_eq!(world.send(id, &[IoSlice::new(&vec![0; count])]), Sent::Taken(count));
-            world.settle();
-            world.advance(3 * SECOND);
-            world.shutdown_send(id).unwrap();
-            world.settle();
-            for _ in 0..copies {
-                let frame = acknowledgement.lock().unwrap().clone();
-                let Some(packet::Packet::Tcp(segment)) = packet::parse(&frame) else { panic!("{frame:?}") };
-                world.segment_arrives(0, frame.clone(), segment);
-                world.settle();
-            }
-            world.advance(100 * SECOND);
+            let (mut world, _) = ended_in_the_dark(more, &vec![0; count], copies);
             let b = *world.hosts[1].connections.values().next().unwrap();
             let mut room = vec![0; count];
             assert_eq!(world.receive(b, &mut [std::io::IoSliceMut::new(&mut room)]), net_api::Received::Got(4096));
