@@ -4,10 +4,8 @@
  */
 #define FAMILY "departing"
 #include "check.h"
-#include <tdi.h>
+#include "open.h"
 #include <tdikrnl.h>
-
-static UNICODE_STRING TcpName = RTL_CONSTANT_STRING(L"\\Device\\Tcp");
 
 /* The client */
 
@@ -22,23 +20,6 @@ static NTSTATUS NTAPI OnError(PVOID Context, NTSTATUS Status)
     (void)Context;
     (void)Status;
     return STATUS_SUCCESS;
-}
-
-static NTSTATUS Open(PCSTR Name, const void *Value, USHORT Length, PHANDLE Handle, PFILE_OBJECT *File)
-{
-    OBJECT_ATTRIBUTES attributes;
-    IO_STATUS_BLOCK block;
-    ULONG room[32] = {0};
-    PFILE_FULL_EA_INFORMATION ea = (PVOID)room;
-    NTSTATUS status;
-
-    ea->EaNameLength = (UCHAR)strlen(Name);
-    ea->EaValueLength = Length;
-    RtlCopyMemory(ea->EaName, Name, ea->EaNameLength + 1);
-    RtlCopyMemory(ea->EaName + ea->EaNameLength + 1, Value, Length);
-    InitializeObjectAttributes(&attributes, &TcpName, OBJ_KERNEL_HANDLE, NULL, NULL);
-    status = ZwCreateFile(Handle, GENERIC_READ | GENERIC_WRITE, &attributes, &block, NULL, 0, 0, FILE_OPEN, 0, ea, sizeof(room));
-    return NT_SUCCESS(status) ? ObReferenceObjectByHandle(*Handle, 0, *IoFileObjectType, KernelMode, (PVOID *)File, NULL) : status;
 }
 
 static PIRP Build(UCHAR Minor, PFILE_OBJECT File, PKEVENT Event, PIO_STATUS_BLOCK Block)

@@ -5,7 +5,7 @@
  */
 #define FAMILY "expedited"
 #include "check.h"
-#include <tdi.h>
+#include "open.h"
 #include <tdikrnl.h>
 
 #ifndef TDI_RECEIVE_NO_PUSH
@@ -33,7 +33,6 @@ typedef struct {
     LONG ToNormalHandler; /* expedited bytes that were shown to the handler of normal data */
 } SIDE;
 
-static UNICODE_STRING TcpName = RTL_CONSTANT_STRING(L"\\Device\\Tcp");
 static SIDE Near, Far;
 static BOOLEAN MarksOne;
 static LONG Places;
@@ -351,23 +350,6 @@ static void Plenty(SIDE *From, SIDE *To)
 }
 
 /* Both sides */
-
-static NTSTATUS Open(PCSTR Name, const void *Value, USHORT Length, PHANDLE Handle, PFILE_OBJECT *File)
-{
-    OBJECT_ATTRIBUTES attributes;
-    IO_STATUS_BLOCK block;
-    ULONG room[32] = {0};
-    PFILE_FULL_EA_INFORMATION ea = (PVOID)room;
-    NTSTATUS status;
-
-    ea->EaNameLength = (UCHAR)strlen(Name);
-    ea->EaValueLength = Length;
-    RtlCopyMemory(ea->EaName, Name, ea->EaNameLength + 1);
-    RtlCopyMemory(ea->EaName + ea->EaNameLength + 1, Value, Length);
-    InitializeObjectAttributes(&attributes, &TcpName, OBJ_KERNEL_HANDLE, NULL, NULL);
-    status = ZwCreateFile(Handle, GENERIC_READ | GENERIC_WRITE, &attributes, &block, NULL, 0, 0, FILE_OPEN, 0, ea, sizeof(room));
-    return NT_SUCCESS(status) ? ObReferenceObjectByHandle(*Handle, 0, *IoFileObjectType, KernelMode, (PVOID *)File, NULL) : status;
-}
 
 /* In the order of the network. */
 #define PORT_OF(port) ((USHORT)((port) << 8 | (port) >> 8))

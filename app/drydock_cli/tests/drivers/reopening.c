@@ -6,10 +6,7 @@
  */
 #define FAMILY "reopening"
 #include "check.h"
-/* Both headers have it. */
-#define Milliseconds SampleMilliseconds
-#include "../../../../samples/common/tdi_requests.h"
-#undef Milliseconds
+#include "requests.h"
 
 #define THREADS 3
 
@@ -57,17 +54,6 @@ static void ReceiveNothing(PTRANSPORT_FILE Endpoint)
     CHECK(!NT_SUCCESS(status) || status == STATUS_PENDING);
     KeWaitForSingleObject(&done, Executive, KernelMode, FALSE, NULL);
     IoFreeMdl(mdl);
-}
-
-static NTSTATUS Listen(PTRANSPORT_FILE Endpoint, PTRANSFER Transfer)
-{
-    static UCHAR nothing;
-    NTSTATUS status = BeginTransfer(Endpoint, Transfer, &nothing, sizeof(nothing));
-
-    if (!NT_SUCCESS(status))
-        return status;
-    TdiBuildListen(Transfer->Irp, Endpoint->Device, Endpoint->File, NULL, NULL, 0, NULL, NULL);
-    return SendTransfer(Endpoint, Transfer);
 }
 
 /* The last handle is closed here, the last reference dropped by another thread, or by this one later. */
@@ -183,5 +169,3 @@ static void Checks(PUNICODE_STRING RegistryPath)
     CloseTransportFile(&Client, HandleFirst);
     CloseTransportFile(&Server, HandleFirst);
 }
-
-#include "../../../../samples/common/tdi_requests.c"
